@@ -1,0 +1,182 @@
+"""config.yaml -> settings -> train (one job each) -> tables -> figures -> report."""
+
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+
+from dlsweep import workflow as flow
+
+# ---- Config: read, checked and expanded before anything is made ----------------------------------------------
+
+SWEEP = flow.Flow.from_snakemake(workflow)
+
+
+wildcard_constraints:
+    hash="[0-9a-f]{40}",
+    exp="[A-Za-z0-9][A-Za-z0-9_.-]*",
+    data="[A-Za-z0-9_-]+",
+
+
+localrules:
+    all,
+    plan,
+    prepare,
+    aggregate,
+    report,
+    partial,
+
+
+# ---- The whole sweep -----------------------------------------------------------------------------------------
+
+
+rule all:
+    """Every record of the config, its tables and its figures."""
+    input:
+        SWEEP.tables,
+        SWEEP.figures,
+
+
+# ---- Data and training ---------------------------------------------------------------------------------------
+
+
+rule prepare:
+    """Download or read one data set and write it to one file that all runs share."""
+    output:
+        f"{SWEEP.results}/data/{{data}}.pt",
+    log:
+        f"{SWEEP.results}/logs/prepare-{{data}}.log",
+    params:
+        options=lambda wildcards: SWEEP.prepare_arguments(wildcards.data),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    conda:
+        "envs/train.yaml"
+    shell:
+        "python scripts/prepare.py {params.options} --output={output} >{log} 2>&1"
+
+
+rule train:
+    """Train one setting; go on from its checkpoint where there is one."""
+    input:
+        data=ancient(SWEEP.data_file),
+        twin=ancient(SWEEP.twin_file),
+    output:
+        f"{SWEEP.results}/{{exp}}-{{hash}}.json",
+    log:
+        f"{SWEEP.results}/logs/{{exp}}-{{hash}}.log",
+    params:
+        options=lambda wildcards: SWEEP.train_arguments(wildcards.exp, wildcards.hash),
+        twin=lambda wildcards, input: shlex.join(f"--twin={path}" for path in input.twin),
+        results=SWEEP.results,
+    threads: SWEEP.threads
+    resources:
+        gpu=SWEEP.gpus_per_run,
+        mem_mb=4000,
+        runtime=240,
+    conda:
+        "envs/train.yaml"
+    shell:
+        "python scripts/train.py {params.options} --data={input.data} {params.twin}"
+        " --results={params.results} --threads={threads} >>{log} 2>&1"
+
+
+# ---- Tables and figures --------------------------------------------------------------------------------------
+
+
+rule plan:
+    """Write what the tables and figures need to know of the config."""
+    output:
+        SWEEP.plan_file,
+    log:
+        f"{SWEEP.results}/logs/plan.log",
+    params:
+        options=SWEEP.config_arguments,
+    priority: 100
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "envs/train.yaml"
+    shell:
+        "python scripts/sweep.py plan {params.options} --output={output} 2>{log}"
+
+
+rule aggregate:
+    """Gather the records of this config in tables."""
+    input:
+        plan=SWEEP.plan_file,
+        records=SWEEP.records,
+    output:
+        SWEEP.tables,
+    log:
+        f"{SWEEP.tables_folder}/logs/aggregate.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    conda:
+        "envs/report.yaml"
+    shell:
+        "python scripts/aggregate.py {input.plan} 2>{log}"
+
+
+rule report:
+    """Draw the figures from the tables."""
+    input:
+        plan=SWEEP.plan_file,
+        tables=SWEEP.tables,
+    output:
+        SWEEP.figure_outputs(report),
+    log:
+        f"{SWEEP.tables_folder}/logs/report.log",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    conda:
+        "envs/report.yaml"
+    shell:
+        "python scripts/report.py {input.plan} >{log} 2>&1"
+
+
+rule partial:
+    """Make tables and figures of what is finished by now, in <tables>/partial/."""
+    input:
+        plan=SWEEP.plan_file,
+    log:
+        f"{SWEEP.tables_folder}/logs/partial.log",
+    params:
+        folder=f"{SWEEP.tables_folder}/partial",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    conda:
+        "envs/report.yaml"
+    shell:
+        "(python scripts/aggregate.py {input.plan} --partial --tables={params.folder} &&"
+        " python scripts/report.py {input.plan} --tables={params.folder}) 2>&1 | tee {log}"
+
+
+# ---- What the user hears -------------------------------------------------------------------------------------
+
+
+onstart:
+    SWEEP.say_start()
+
+
+onsuccess:
+    SWEEP.say_success()
+
+
+onerror:
+    SWEEP.say_error()

@@ -1,0 +1,314 @@
+"""Every hyper-parameter once: type, unit, range, default and a sentence.
+
+The config's schema, `train.py --help` and the table in docs/ are derived from this list, and a setting is
+read, normalised and reduced to its identity here. This module loads neither torch nor pandas.
+
+Never change a default or what it means: keys at their default are left out of the hash, so a changed
+default would give old records a new meaning. Add a new hyper-parameter whose default keeps the old behaviour.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .registry import CUSTOM_MODEL, LR_SCHEDULES, MODELS, OPTIMIZERS, REGISTRIES, entry
+
+Setting = dict[str, Any]
+
+
+class ConfigError(Exception):
+    """A mistake that the user can mend; its text is the whole message."""
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One hyper-parameter.
+
+    `type` is int, float, bool, str, list (of int) or dict; `low` and `high` bound a number (`open_low`: the
+    low end itself is not allowed); `choices` are the allowed strings, beside a number where `type` is one;
+    `nullable` allows null (none, off). `needs` names a hyper-parameter without which this one does not apply.
+    """
+
+    type: type
+    default: Any
+    doc: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    open_low: bool = False
+    choices: tuple[str, ...] = ()
+    nullable: bool = False
+    needs: str = ""
+
+    @property
+    def allowed(self) -> str:
+        """What a value may be, in words."""
+        parts = []
+        if self.type in (int, float):
+            kind = "an integer" if self.type is int else "a number"
+            left = "" if self.low is None else f"{'>' if self.open_low else '>='} {self.low:g}"
+            right = "" if self.high is None else f"<= {self.high:g}"
+            parts.append(" ".join(filter(None, [kind, " and ".join(filter(None, [left, right]))])))
+        elif self.type is bool:
+            parts.append("true or false")
+        elif self.type is list:
+            parts.append("a list of positive integers")
+        elif self.type is dict:
+            parts.append("a mapping of names to values")
+        elif not self.choices:
+            parts.append("text")
+        if self.choices:
+            parts.append(", ".join(self.choices))
+        if self.nullable:
+            parts.append("null")
+        return " or ".join(parts)
+
+
+_H = Hyperparameter
+
+HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
+    # data
+    "dataset": _H(str, "digits", "The data set.", choices=tuple(REGISTRIES["dataset"])),
+    "data_path": _H(str, None, "The user's own data: an .npz file or a folder with a folder per class.", nullable=True),
+    "image_size": _H(int, 32, "Images of a folder are resized to this height and width.", "pixels", 1, 1024),
+    "train_size": _H(
+        float,
+        None,
+        "Training images used: a number of them, or a fraction below 1; null is all.",
+        "images",
+        0,
+        open_low=True,
+        nullable=True,
+    ),
+    "val_size": _H(
+        float,
+        0.2,
+        "Validation images taken from the training split: a number of them, or a fraction below 1.",
+        "images",
+        0,
+        open_low=True,
+    ),
+    "test_size": _H(
+        float,
+        0.2,
+        "Test images, where the data has no test split of its own: a number, or a fraction below 1.",
+        "images",
+        0,
+        open_low=True,
+    ),
+    "split_seed": _H(int, 0, "Seed of the split into training, validation and test.", low=0, high=2**32 - 1),
+    "random_crop": _H(int, 0, "Padding of the random crop of training images; 0 is off.", "pixels", 0, 64),
+    "horizontal_flip": _H(bool, False, "Flip half of the training images left to right."),
+    "cutout": _H(int, 0, "Side of the square cut out of each training image; 0 is off.", "pixels", 0, 1024),
+    # model
+    "model": _H(str, "mlp", 'The model; or your own, "module:Class".', choices=tuple(MODELS)),
+    "model_args": _H(dict, {}, "Keyword arguments of your own model."),
+    "n_layer": _H(int, 3, "Hidden layers.", "layers", 1, 1000),
+    "hid_dim": _H(int, 100, "Units in each hidden layer.", "units", 1, 100_000),
+    "n_block": _H(int, 3, "Convolution blocks, each halving height and width.", "blocks", 1, 8),
+    "channels": _H(int, 32, "Channels of the first block; each next block has twice as many.", "channels", 1, 4096),
+    "kernel_size": _H(int, 3, "Side of the convolution kernel (odd).", "pixels", 1, 15),
+    "pooling": _H(str, "max", "How a block halves height and width.", choices=("max", "avg")),
+    "act": _H(
+        str, "relu", "Activation function.", choices=("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid")
+    ),
+    "init": _H(
+        str,
+        "default",
+        "Initialization of the weights; default is torch's own.",
+        choices=("default", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal"),
+    ),
+    "bias_init": _H(float, None, "Initial value of every bias; null is torch's own.", nullable=True),
+    "dropout": _H(float, 0.0, "Probability of dropping a unit.", low=0, high=0.99),
+    "batch_norm": _H(bool, False, "Batch normalization."),
+    "batch_norm_position": _H(
+        str,
+        "before",
+        "Batch normalization before the activation (the paper) or after it.",
+        choices=("before", "after"),
+        needs="batch_norm",
+    ),
+    # optimization
+    "optimizer": _H(str, "sgd", "The optimizer.", choices=tuple(OPTIMIZERS)),
+    "lr": _H(float, 0.01, "Learning rate.", low=0, high=1e6, open_low=True),
+    "momentum": _H(float, 0.0, "Momentum of sgd, momentum and nag.", low=0, high=1),
+    "alpha": _H(float, 0.99, "Smoothing constant of rmsprop.", low=0, high=1),
+    "rho": _H(float, 0.9, "Decay of adadelta's running averages.", low=0, high=1),
+    "beta1": _H(float, 0.9, "Decay of the first moment.", low=0, high=0.999999),
+    "beta2": _H(float, 0.999, "Decay of the second moment.", low=0, high=0.99999999),
+    "eps": _H(float, 1e-8, "Added to the denominator for stability.", low=0, high=1),
+    "weight_decay": _H(float, 0.0, "L2 penalty; decoupled for adamw.", low=0, high=1e3),
+    "l1": _H(float, 0.0, "L1 penalty on the weights.", low=0, high=1e3),
+    "label_smoothing": _H(float, 0.0, "Share of the target spread over all classes.", low=0, high=1),
+    "grad_clip": _H(float, None, "Largest norm of the gradient; null is off.", low=0, open_low=True, nullable=True),
+    "lr_schedule": _H(str, "constant", "How the learning rate changes.", choices=tuple(LR_SCHEDULES)),
+    "lr_step": _H(int, 10, "Epochs between two steps.", "epochs", 1),
+    "lr_gamma": _H(float, 0.1, "Factor of each step.", low=0, high=1, open_low=True),
+    "lr_milestones": _H(list, [], "Epochs after which the learning rate steps.", "epochs"),
+    "warmup_epochs": _H(int, 0, "Epochs of linear warm-up before the schedule.", "epochs", 0),
+    # training
+    "epochs": _H(int, 20, "Passes over the training data.", "epochs", 1, 1_000_000),
+    "batch_size": _H(int, 64, "Images per step; full is the whole training set.", "images", 1, choices=("full",)),
+    "seed": _H(int, 0, "Seed of initialization, shuffling, dropout and augmentation.", low=0, high=2**32 - 1),
+    "precision": _H(str, "fp32", "Arithmetic of the training step.", choices=("fp32", "tf32", "bf16", "fp16")),
+    "channels_last": _H(bool, False, "Memory format of images and convolutions."),
+    "patience": _H(
+        int, None, "Stop early after this many epochs without a better one; null is off.", "epochs", 1, nullable=True
+    ),
+    "monitor": _H(
+        str,
+        "val_loss",
+        "What early stopping watches.",
+        choices=("val_loss", "val_acc"),
+        needs="patience",
+    ),
+    "test_weights": _H(
+        str, "last", "Weights that are tested: of the last or of the best epoch.", choices=("last", "best")
+    ),
+    "log_gradients": _H(bool, False, "Record the gradient's norm and each layer's mean absolute gradient per epoch."),
+}
+
+_CONDITIONAL = {
+    key for registry in REGISTRIES.values() for choice in (*registry.values(), CUSTOM_MODEL) for key in choice.uses
+}
+
+_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
+
+
+def nearest(name: object, names: Iterable[str]) -> str:
+    """Return ' Did you mean ...?' for the allowed name nearest to `name`, or nothing."""
+    match = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.5)
+    return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def check_value(key: str, value: Any) -> Any:
+    """Return `value` normalised to the type of hyper-parameter `key`.
+
+    Numbers may be written as text, since YAML 1.1 reads `1e-3` as text. Raises ConfigError naming the key,
+    the value and what is allowed.
+    """
+    if key not in HYPERPARAMETERS:
+        raise ConfigError(f"{key}: unknown hyper-parameter.{nearest(key, HYPERPARAMETERS)}")
+    hyper = HYPERPARAMETERS[key]
+    if value is None and hyper.nullable:
+        return None
+    normal = _normalise(key, hyper, value)
+    if normal is None:
+        shown = json.dumps(value, ensure_ascii=False, default=str)
+        names = (*hyper.choices, *(["null"] if hyper.nullable else []))
+        raise ConfigError(f"{key}: {shown} is not allowed; allowed: {hyper.allowed}.{nearest(value, names)}")
+    return normal
+
+
+def _normalise(key: str, hyper: Hyperparameter, value: Any) -> Any:
+    """The value in the hyper-parameter's type, or None where it is not allowed."""
+    if isinstance(value, str) and value in hyper.choices:
+        return value
+    if key == "model" and isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
+        return value
+    if hyper.type is str:
+        usable = isinstance(value, str) and not hyper.choices and 0 < len(value) <= 300 and value.isprintable()
+        return value if usable else None
+    if hyper.type is bool:
+        return value if isinstance(value, bool) else None
+    if hyper.type is list:
+        if not isinstance(value, list):
+            return None
+        good = all(isinstance(item, int) and not isinstance(item, bool) and item > 0 for item in value)
+        return value if good else None
+    if hyper.type is dict:
+        return value if _is_plain_mapping(value) else None
+    return _number(hyper, value)
+
+
+def _number(hyper: Hyperparameter, value: object) -> int | float | None:
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        text = value.strip()
+        value = int(text) if re.fullmatch(r"[-+]?\d{1,18}", text) else float(text)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    if hyper.type is int:
+        if value != int(value):
+            return None
+        value = int(value)
+    else:
+        value = float(value) + 0.0  # -0.0 and 0.0 are the same setting
+    if hyper.low is not None and (value < hyper.low or (hyper.open_low and value == hyper.low)):
+        return None
+    if hyper.high is not None and value > hyper.high:
+        return None
+    return value
+
+
+def _is_plain_mapping(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+
+
+def default(key: str, setting: Mapping[str, Any]) -> Any:
+    """Return the default of `key`, given what else the setting chooses (adam's lr is not sgd's)."""
+    for kind in REGISTRIES:
+        if kind != key:
+            choice = entry(kind, setting.get(kind, HYPERPARAMETERS[kind].default))
+            if key in choice.defaults:
+                return choice.defaults[key]
+    return HYPERPARAMETERS[key].default
+
+
+def applies(key: str, setting: Mapping[str, Any]) -> bool:
+    """Say whether `key` matters to what the setting chooses."""
+    needs = HYPERPARAMETERS[key].needs
+    if needs and not (applies(needs, setting) and setting.get(needs, default(needs, setting))):
+        return False
+    if key not in _CONDITIONAL:
+        return True
+    chosen = (entry(kind, setting.get(kind, HYPERPARAMETERS[kind].default)) for kind in REGISTRIES)
+    return any(key in choice.uses for choice in chosen)
+
+
+_SWITCHES = (*REGISTRIES, *sorted({hyper.needs for hyper in HYPERPARAMETERS.values() if hyper.needs}))
+_defaults_of: dict[tuple[Any, ...], Setting] = {}
+
+
+def defaults_for(values: Mapping[str, Any]) -> Setting:
+    """Return the defaults of all the keys that apply to what the normalised `values` choose.
+
+    The answer depends only on the few keys that switch others on; it is kept, since a large sweep asks often.
+    """
+    switches = tuple(values.get(key) if key in REGISTRIES else bool(values.get(key)) for key in _SWITCHES)
+    if switches not in _defaults_of:
+        _defaults_of[switches] = {key: default(key, values) for key in HYPERPARAMETERS if applies(key, values)}
+    return _defaults_of[switches]
+
+
+def resolve(values: Mapping[str, Any]) -> Setting:
+    """Return the complete setting of normalised values: defaults filled in, keys that do not apply left out."""
+    defaults = defaults_for(values)
+    return {key: values.get(key, standard) for key, standard in defaults.items()}
+
+
+def check_setting(values: Mapping[str, Any]) -> Setting:
+    """Normalise the values (see `check_value`) and return the complete setting."""
+    return resolve({key: check_value(key, value) for key, value in values.items()})
+
+
+def identity(setting: Mapping[str, Any]) -> Setting:
+    """Return what is hashed of a complete setting: the keys that apply and differ from their default."""
+    defaults = defaults_for(setting)
+    return {key: value for key, value in setting.items() if key in defaults and value != defaults[key]}
+
+
+def setting_hash(setting: Mapping[str, Any]) -> str:
+    """Return the sha1 (40 hex digits) of the complete setting's canonical JSON."""
+    text = json.dumps(identity(setting), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha1(text.encode()).hexdigest()

@@ -1,0 +1,94 @@
+"""What a setting can choose by name: data sets, models, optimizers, learning-rate schedules.
+
+To add one, write a function and add one line here. Each line says where the function is (imported only
+when it is used, so that reading a config loads no torch), which hyper-parameters reach it, and where its
+defaults differ from those of `hyperparameters.py`. A hyper-parameter that reaches none of the chosen
+entries does not apply: it is neither swept nor hashed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name: `target` is "module:function" in this package, `uses` the hyper-parameters that reach it."""
+
+    target: str
+    uses: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self) -> Callable[..., Any]:
+        """Import and return the function."""
+        module, name = self.target.split(":")
+        function: Callable[..., Any] = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+        return function
+
+
+_FILE = ("data_path", "test_size")
+
+DATASETS = {
+    "digits": Entry("data:load_digits", ("test_size",)),
+    "mnist": Entry("data:load_torchvision"),
+    "fashion_mnist": Entry("data:load_torchvision"),
+    "kmnist": Entry("data:load_torchvision"),
+    "cifar10": Entry("data:load_torchvision"),
+    "cifar100": Entry("data:load_torchvision"),
+    "svhn": Entry("data:load_torchvision"),
+    "npz": Entry("data:load_npz", _FILE),
+    "image_folder": Entry("data:load_image_folder", (*_FILE, "image_size")),
+}
+
+_CNN = ("n_block", "channels", "kernel_size", "pooling", "act", "init", "bias_init", "dropout", "batch_norm")
+
+MODELS = {
+    "mlp": Entry(
+        "models:build_mlp",
+        ("n_layer", "hid_dim", "act", "init", "bias_init", "dropout", "batch_norm", "batch_norm_position"),
+    ),
+    "cnn": Entry("models:build_cnn", _CNN),
+    **{name: Entry("models:build_vgg", ("dropout", "batch_norm")) for name in ("vgg11", "vgg13", "vgg16", "vgg19")},
+    **{f"resnet{depth}": Entry("models:build_cifar_resnet") for depth in (20, 32, 44, 56, 110)},
+    **{f"resnet{depth}": Entry("models:build_torchvision_resnet") for depth in (18, 34, 50)},
+}
+
+CUSTOM_MODEL = Entry("models:build_custom", ("model_args",))
+"""What `model: "my_module:MyNet"` uses: any name with a colon."""
+
+OPTIMIZERS = {
+    "sgd": Entry("optim:sgd", ("momentum",)),
+    "momentum": Entry("optim:sgd", ("momentum",), {"momentum": 0.9}),
+    "nag": Entry("optim:nag", ("momentum",), {"momentum": 0.9}),
+    "adagrad": Entry("optim:adagrad", ("eps",), {"eps": 1e-10}),
+    "rmsprop": Entry("optim:rmsprop", ("alpha", "eps")),
+    "adadelta": Entry("optim:adadelta", ("rho", "eps"), {"lr": 1.0, "eps": 1e-6}),
+    "adam": Entry("optim:adam", ("beta1", "beta2", "eps"), {"lr": 0.001}),
+    "adamw": Entry("optim:adamw", ("beta1", "beta2", "eps"), {"lr": 0.001}),
+}
+
+LR_SCHEDULES = {
+    "constant": Entry("optim:constant"),
+    "step": Entry("optim:step", ("lr_step", "lr_gamma")),
+    "multistep": Entry("optim:multistep", ("lr_milestones", "lr_gamma")),
+    "exponential": Entry("optim:exponential", ("lr_gamma",), {"lr_gamma": 0.95}),
+    "cosine": Entry("optim:cosine"),
+    "one_cycle": Entry("optim:one_cycle"),
+}
+
+REGISTRIES: Mapping[str, Mapping[str, Entry]] = {
+    "dataset": DATASETS,
+    "model": MODELS,
+    "optimizer": OPTIMIZERS,
+    "lr_schedule": LR_SCHEDULES,
+}
+
+
+def entry(kind: str, name: str) -> Entry:
+    """Return the entry that `name` stands for in the registry `kind` (a key of REGISTRIES)."""
+    if kind == "model" and ":" in name:
+        return CUSTOM_MODEL
+    return REGISTRIES[kind][name]

@@ -1,0 +1,354 @@
+"""Train one setting: data on the device, one readable step, a checkpoint that continues bit for bit.
+
+Every random stream (initialization, shuffling, dropout, augmentation) has its own seed, derived from the
+setting's seed and the epoch, so that a change in one does not shift the others and a run can be continued
+at any step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import augment, optim
+from .data import Splits, normalise
+from .hyperparameters import Setting, setting_hash
+from .models import build_model
+from .records import write_atomic
+
+EVALUATION_BATCH = 2048  # images; large enough to keep a device busy, small enough for any memory
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; its checkpoint is written."""
+
+
+@dataclass
+class Progress:
+    """Where a run is: what a checkpoint holds beside the states of model, optimizer and generators."""
+
+    epoch: int = 1  # the epoch being trained, from 1
+    step: int = 0  # steps of it that are done
+    sums: Tensor = field(default_factory=lambda: torch.zeros(2))  # its summed loss and correct answers so far
+    gradients: Tensor | None = None  # its summed gradient norm and mean absolute gradients so far
+    seconds: float = 0.0  # its training time so far
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    resumed: int = 0
+    train_seconds: float = 0.0
+
+
+def derive_seed(seed: int, stream: str, epoch: int = 0) -> int:
+    """Return the 63-bit seed of one random stream in one epoch."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{stream}/{epoch}".encode()).digest()[:8], "big") >> 1
+
+
+def select_device(name: str = "auto") -> torch.device:
+    """Return the device: for auto cuda where there is one, mps on a Mac, else the CPU."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+class Trainer:
+    """One run of one setting.
+
+    `data` holds the splits on the CPU; they are moved to the device whole. `checkpoint` is the file that the
+    run continues from where it exists. `should_stop` is asked before every step; `on_epoch` is called with the
+    epochs so far after every epoch.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        data: Splits,
+        device: torch.device,
+        checkpoint: Path,
+        should_stop: Callable[[], bool] = lambda: False,
+        on_epoch: Callable[[list[dict[str, Any]]], None] = lambda epochs: None,
+    ) -> None:
+        self.setting, self.device, self.checkpoint = setting, device, checkpoint
+        self.should_stop, self.on_epoch = should_stop, on_epoch
+        self.progress = Progress()
+        self._set_arithmetic()
+        memory = torch.channels_last if setting["channels_last"] else torch.contiguous_format
+
+        def images(x: Tensor) -> Tensor:
+            x = normalise(x.to(device), data.mean.to(device), data.std.to(device))
+            return x.contiguous(memory_format=memory) if x.ndim == 4 else x
+
+        self.train_x, self.train_y = images(data.train_x), data.train_y.to(device)
+        self.val_x, self.val_y = images(data.val_x), data.val_y.to(device)
+        self.test_x, self.test_y = images(data.test_x), data.test_y.to(device)
+        self.n_classes = data.n_classes
+
+        torch.manual_seed(derive_seed(setting["seed"], "initialization"))
+        self.model = build_model(setting, data.in_shape, data.n_classes).to(device, memory_format=memory)
+        self.optimizer = optim.build_optimizer(setting, self.model.parameters())
+        self.scaler = torch.amp.GradScaler(device.type, enabled=setting["precision"] == "fp16")
+        self.augmentation = torch.Generator(device)
+        self.best_weights: dict[str, Tensor] = {}
+
+        n_train = len(self.train_y)
+        self.batch_size = n_train if setting["batch_size"] == "full" else min(setting["batch_size"], n_train)
+        # A last batch of a single image is left out: batch normalization cannot train on it.
+        single = n_train % self.batch_size == 1 and self.batch_size > 1
+        self.steps_per_epoch = n_train // self.batch_size if single else math.ceil(n_train / self.batch_size)
+
+    def _set_arithmetic(self) -> None:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+        tf32 = self.setting["precision"] == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.backends.cudnn.allow_tf32 = tf32
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the context of the forward pass: half precision where the setting says so."""
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.setting["precision"])
+        return torch.autocast(self.device.type, half) if half else contextlib.nullcontext()
+
+    # -- training ----------------------------------------------------------------------------------------------
+
+    def train_step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Do one step on a batch; return its summed cross-entropy (nats) and number of correct answers."""
+        setting = self.setting
+        if augment.is_on(setting):
+            x = augment.augment(x, setting, self.augmentation)
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.autocast():
+            logits = self.model(x)
+        logits = logits.float()
+        objective = loss = F.cross_entropy(logits, y)
+        if setting["label_smoothing"]:
+            objective = F.cross_entropy(logits, y, label_smoothing=setting["label_smoothing"])
+        if setting["l1"]:
+            objective = objective + setting["l1"] * optim.penalty_l1(self.model.parameters())
+        self.scaler.scale(objective).backward()
+        if setting["grad_clip"] or setting["log_gradients"]:
+            self.scaler.unscale_(self.optimizer)
+        if setting["log_gradients"]:
+            self._add_gradients()
+        if setting["grad_clip"]:
+            nn.utils.clip_grad_norm_(self.model.parameters(), setting["grad_clip"])
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss.detach() * len(y), (logits.detach().argmax(1) == y).sum()
+
+    def train_epoch(self) -> None:
+        """Train the steps of the current epoch that are not done yet."""
+        setting, progress = self.setting, self.progress
+        seed, epoch = setting["seed"], progress.epoch
+        self.model.train()
+        shuffle = torch.Generator().manual_seed(derive_seed(seed, "shuffling", epoch))
+        order = torch.randperm(len(self.train_y), generator=shuffle).to(self.device)
+        if progress.step == 0:
+            torch.manual_seed(derive_seed(seed, "dropout", epoch))
+            self.augmentation.manual_seed(derive_seed(seed, "augmentation", epoch))
+            progress.sums = self._zero_sums()
+            progress.gradients = None
+        start = time.perf_counter() - progress.seconds
+        for step in range(progress.step, self.steps_per_epoch):
+            lr = optim.lr_at(setting, (epoch - 1) * self.steps_per_epoch + step, self.steps_per_epoch)
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            batch = order[step * self.batch_size : (step + 1) * self.batch_size]
+            loss, correct = self.train_step(self.train_x[batch], self.train_y[batch])
+            progress.sums += torch.stack([loss, correct])
+            progress.step, progress.seconds = step + 1, time.perf_counter() - start
+            if progress.step < self.steps_per_epoch:
+                self.checkpoint_if_due()
+        trained = min(len(self.train_y), self.steps_per_epoch * self.batch_size)
+        loss_sum, correct_sum = progress.sums.tolist()  # the epoch's one wait for the device
+        val_loss, val_acc, _ = self.evaluate(self.val_x, self.val_y)
+        progress.seconds = time.perf_counter() - start
+        entry = {
+            "epoch": epoch,
+            "train_loss": loss_sum / trained,
+            "train_acc": correct_sum / trained,
+            "val_loss": val_loss,
+            "val_acc": val_acc,
+            "lr": lr,
+            "seconds": progress.seconds,
+            **self._gradients_entry(),
+        }
+        progress.epochs.append(entry)
+        progress.train_seconds += progress.seconds
+        progress.epoch, progress.step, progress.seconds = epoch + 1, 0, 0.0
+        if setting["test_weights"] == "best" and self.best_epoch() == epoch:
+            self.best_weights = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+
+    def _zero_sums(self) -> Tensor:
+        double = torch.float32 if self.device.type == "mps" else torch.float64  # mps has no float64
+        return torch.zeros(2, dtype=double, device=self.device)
+
+    def _add_gradients(self) -> None:
+        gradients = [weight.grad for weight in self.model.parameters() if weight.grad is not None]
+        means = [gradient.abs().mean() for gradient in gradients if gradient.ndim > 1]
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]))
+        values = torch.stack([norm, *means]).float()
+        self.progress.gradients = values if self.progress.gradients is None else self.progress.gradients + values
+
+    def _gradients_entry(self) -> dict[str, Any]:
+        if self.progress.gradients is None:
+            return {}
+        norm, *means = (self.progress.gradients / self.steps_per_epoch).tolist()
+        layers = [name for name, weight in self.model.named_parameters() if weight.grad is not None and weight.ndim > 1]
+        return {"grad_norm": norm, "layer_gradients": dict(zip(layers, means, strict=True))}
+
+    @torch.no_grad()
+    def evaluate(self, x: Tensor, y: Tensor) -> tuple[float, float, Tensor]:
+        """Return mean cross-entropy (nats), accuracy in [0, 1] and the predicted classes of a split."""
+        self.model.eval()
+        with self.autocast():
+            logits = torch.cat([self.model(part) for part in torch.split(x, EVALUATION_BATCH)]).float()
+        predicted = logits.argmax(1)
+        loss, accuracy = torch.stack([F.cross_entropy(logits, y), (predicted == y).float().mean()]).tolist()
+        return loss, accuracy, predicted
+
+    # -- the run -----------------------------------------------------------------------------------------------
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end; return the record's `status`, `epochs`, `final` and `model`.
+
+        Raises Interrupted, after writing the checkpoint, when `should_stop` says so.
+        """
+        self.load_checkpoint()
+        self._last_checkpoint, self._checkpoint_cost = time.perf_counter(), 0.0
+        status = self.status()
+        while status == "running":
+            self.train_epoch()
+            self.on_epoch(self.progress.epochs)
+            status = self.status()
+            if status == "running":
+                self.checkpoint_if_due()
+        return {
+            "status": status,
+            "epochs": self.progress.epochs,
+            "final": self.final(status),
+            "model": {"n_parameters": sum(weight.numel() for weight in self.model.parameters())},
+        }
+
+    def status(self) -> str:
+        """Return what the epochs so far amount to: running, finished, diverged or stopped_early."""
+        epochs, patience = self.progress.epochs, self.setting["patience"]
+        if epochs and not all(math.isfinite(epochs[-1][name]) for name in ("train_loss", "val_loss")):
+            return "diverged"
+        if len(epochs) == self.setting["epochs"]:
+            return "finished"
+        if epochs and patience and len(epochs) - (self.best_epoch() or 0) >= patience:
+            return "stopped_early"
+        return "running"
+
+    def best_epoch(self) -> int | None:
+        """Return the first epoch that is best on the validation split, by `monitor`; None where none is finite."""
+        by_accuracy = self.setting.get("monitor") == "val_acc"
+        finite = [epoch for epoch in self.progress.epochs if math.isfinite(epoch["val_loss"])]
+        if not finite:
+            return None
+        best = min(finite, key=lambda epoch: -epoch["val_acc"] if by_accuracy else epoch["val_loss"])
+        return int(best["epoch"])
+
+    def final(self, status: str) -> dict[str, Any]:
+        """Look at the test split, once. Weights that diverged are not tested."""
+        best = self.best_epoch()
+        final: dict[str, Any] = {
+            "test_loss": None,
+            "test_acc": None,
+            "best_epoch": best,
+            "best_val_loss": self.progress.epochs[best - 1]["val_loss"] if best else None,
+            "best_val_acc": self.progress.epochs[best - 1]["val_acc"] if best else None,
+            "per_class_acc": None,
+            "confusion": None,
+        }
+        if self.best_weights:
+            self.model.load_state_dict(self.best_weights)
+        elif status == "diverged":
+            return final
+        final["test_loss"], final["test_acc"], predicted = self.evaluate(self.test_x, self.test_y)
+        counts = torch.bincount(self.test_y.cpu() * self.n_classes + predicted.cpu(), minlength=self.n_classes**2)
+        confusion = counts.reshape(self.n_classes, self.n_classes)  # row: true class, column: predicted class
+        final["per_class_acc"] = (confusion.diag() / confusion.sum(1)).tolist()
+        final["confusion"] = confusion.tolist()
+        return final
+
+    # -- checkpoints -------------------------------------------------------------------------------------------
+
+    def checkpoint_if_due(self) -> None:
+        """Write a checkpoint where the last is 20 times its own cost ago, so that they cost 5 % at most."""
+        now = time.perf_counter()
+        if self.should_stop():
+            self.save_checkpoint()
+            raise Interrupted
+        if now - self._last_checkpoint >= max(20 * self._checkpoint_cost, 0.2):
+            self.save_checkpoint()
+            self._last_checkpoint = time.perf_counter()
+            self._checkpoint_cost = self._last_checkpoint - now
+
+    def save_checkpoint(self) -> None:
+        """Write all that the run needs to go on from this very step."""
+        state = {
+            "hash": setting_hash(self.setting),
+            "torch": torch.__version__,
+            "device": self.device.type,
+            "progress": vars(self.progress),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "best_weights": self.best_weights,
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
+            "augmentation": self.augmentation.get_state(),
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomic(self.checkpoint, buffer.getvalue())
+
+    def load_checkpoint(self) -> None:
+        """Go on from the checkpoint where there is one that fits; say why one is not used."""
+        if not self.checkpoint.exists():
+            return
+        try:
+            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            fault = self._checkpoint_fault(state)
+        except Exception as error:  # torch raises many kinds for a torn file
+            fault = f"cannot be read ({type(error).__name__})"
+        if fault:
+            aside = self.checkpoint.with_suffix(".pt.bad")
+            self.checkpoint.replace(aside)
+            print(f"warning: {self.checkpoint} {fault}; moved to {aside.name}, training starts anew", flush=True)
+            return
+        self.progress = Progress(**state["progress"])
+        self.progress.resumed += 1
+        self.progress.sums = self.progress.sums.to(self.device)
+        if self.progress.gradients is not None:
+            self.progress.gradients = self.progress.gradients.to(self.device)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.best_weights = {name: tensor.to(self.device) for name, tensor in state["best_weights"].items()}
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"])
+        self.augmentation.set_state(state["augmentation"])
+        print(f"continuing at epoch {self.progress.epoch}, step {self.progress.step}", flush=True)
+
+    def _checkpoint_fault(self, state: dict[str, Any]) -> str:
+        if state["hash"] != setting_hash(self.setting):
+            return f"is of another setting, {state['hash'][:12]}"
+        if state["torch"] != torch.__version__:
+            return f"is of torch {state['torch']}, not {torch.__version__}"
+        if state["device"] != self.device.type:
+            return f"is of a {state['device']} device, not {self.device.type}"
+        return ""

@@ -1,0 +1,164 @@
+"""What the Snakefile asks: the files, commands and resources of a sweep. Loads neither torch nor pandas."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .hyperparameters import ConfigError
+from .records import list_records, record_name
+from .sweep import Sweep, data_name, load_sweep, plan_digest, prepare_arguments, train_arguments, twins
+
+RESULTS = "results"
+TABLES = ("summary.csv", "epochs.csv", "leaderboard.csv", "leaderboard.md")
+CONFIG_FILE = "config.yaml"
+
+
+@dataclass
+class Flow:
+    """One sweep as Snakemake sees it."""
+
+    sweep: Sweep
+    config_files: list[str]
+    overrides: dict[str, Any]
+    results: str = RESULTS
+    threads: int = 1
+
+    @classmethod
+    def from_snakemake(cls, workflow: Any) -> Flow:
+        """Read the config files and --config of this call; end with one message where they are wrong."""
+        settings = workflow.config_settings
+        files = [str(path) for path in settings.configfiles] or [CONFIG_FILE]
+        overrides = dict(settings.config or {})
+        try:
+            return cls(load_sweep(files, overrides), files, overrides)
+        except ConfigError as error:
+            from snakemake.exceptions import WorkflowError
+
+            raise WorkflowError(str(error)) from None
+
+    # -- files ---------------------------------------------------------------------------------------------------
+
+    @property
+    def tables_folder(self) -> str:
+        """The folder of this sweep's tables and figures."""
+        return self.sweep.tables(self.results)
+
+    @property
+    def tables(self) -> list[str]:
+        """The tables."""
+        return [f"{self.tables_folder}/{name}" for name in TABLES]
+
+    @property
+    def figures(self) -> list[str]:
+        """The figures, PNG and SVG."""
+        return [f"{stem}.{kind}" for _, stem, _ in self._figures() for kind in ("png", "svg")]
+
+    def _figures(self) -> list[tuple[str, str, dict[str, Any]]]:
+        return [
+            (experiment.name, f"{self.tables_folder}/figures/{experiment.name}-{figure['name']}", figure)
+            for experiment in self.sweep.experiments.values()
+            for figure in experiment.figures
+        ]
+
+    def figure_outputs(self, report: Any) -> list[Any]:
+        """The figures as outputs; the PNGs stand in Snakemake's report, a category per experiment."""
+        outputs: list[Any] = []
+        for exp_name, stem, figure in self._figures():
+            labels = {"figure": figure["name"].replace("_", " "), "kind": figure["kind"]}
+            outputs.append(report(f"{stem}.png", category=exp_name, labels=labels))
+            outputs.append(f"{stem}.svg")
+        return outputs
+
+    @functools.cached_property
+    def records(self) -> list[str]:
+        """Every record that the sweep asks for."""
+        return [f"{self.results}/{record_name(exp_name, digest)}" for exp_name, digest, _ in self.sweep.records()]
+
+    @functools.cached_property
+    def plan_file(self) -> str:
+        """The plan, named after its content: a changed config has a new one, so its tables are made again."""
+        return f"{self.tables_folder}/plan/{plan_digest(self.sweep.plan(self.results))}.json"
+
+    # -- jobs ----------------------------------------------------------------------------------------------------
+
+    def data_file(self, wildcards: Any) -> str:
+        """The prepared data of one run."""
+        return f"{self.results}/data/{data_name(self._setting(wildcards.exp, wildcards.hash))}.pt"
+
+    @functools.cached_property
+    def _twins(self) -> dict[tuple[str, str], str]:
+        return twins(self.sweep, list_records(Path(self.results)))
+
+    def twin_file(self, wildcards: Any) -> list[str]:
+        """The record that this one is a copy of, if any."""
+        twin = self._twins.get((wildcards.exp, wildcards.hash))
+        return [f"{self.results}/{twin}"] if twin else []
+
+    def _setting(self, exp_name: str, digest: str) -> dict[str, Any]:
+        experiment = self.sweep.experiments.get(exp_name)
+        if experiment is None or digest not in experiment.settings:
+            from snakemake.exceptions import WorkflowError
+
+            raise WorkflowError(f"{record_name(exp_name, digest)}: no setting of {', '.join(self.config_files)}")
+        return experiment.settings[digest]
+
+    def train_arguments(self, exp_name: str, digest: str) -> str:
+        """The options of scripts/train.py."""
+        return train_arguments(exp_name, digest, self._setting(exp_name, digest))
+
+    @functools.cached_property
+    def _data_settings(self) -> dict[str, dict[str, Any]]:
+        return {data_name(setting): setting for _, _, setting in self.sweep.records()}
+
+    def prepare_arguments(self, data: str) -> str:
+        """The options of scripts/prepare.py."""
+        return prepare_arguments(self._data_settings[data])
+
+    @property
+    def config_arguments(self) -> str:
+        """The config files and overrides of this call, as scripts/sweep.py takes them."""
+        overrides = ["--config-json", json.dumps(self.overrides)] if self.overrides else []
+        return shlex.join([*self.config_files, *overrides])
+
+    @functools.cached_property
+    def gpus_per_run(self) -> int:
+        """1 where this machine shows a GPU, else 0."""
+        return 1 if shutil.which("nvidia-smi") and _has_gpu() else 0
+
+    # -- what the user hears ---------------------------------------------------------------------------------------
+
+    def say_start(self) -> None:
+        """One line at the start."""
+        done = sum(Path(record).exists() for record in self.records)
+        print(f"{len(self.records)} runs in {len(self.sweep.experiments)} experiments; {done} are finished", flush=True)
+
+    def say_success(self) -> None:
+        """Make Snakemake's HTML report and say where to look."""
+        html = Path(self.tables_folder) / "report.html"
+        command = [sys.executable, "-m", "snakemake", "--nolock", "--report", str(html), "--cores", "1"]
+        command += ["--configfile", *self.config_files] if self.config_files != [CONFIG_FILE] else []
+        if self.overrides:
+            command += ["--config", *(f"{key}={json.dumps(value)}" for key, value in self.overrides.items())]
+        made = subprocess.run(command, capture_output=True, text=True)
+        if made.returncode:
+            print(f"the HTML report could not be made:\n{made.stderr}", file=sys.stderr)
+            return
+        print(f"Done. Tables: {self.tables_folder}/summary.csv  figures: {self.tables_folder}/figures/  report: {html}")
+
+    def say_error(self) -> None:
+        """Say what is left to do."""
+        missing = sum(not Path(record).exists() for record in self.records)
+        print(f"{missing} of {len(self.records)} runs are not finished; start again to go on", file=sys.stderr)
+
+
+def _has_gpu() -> bool:
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
+    return listed.returncode == 0 and "GPU" in listed.stdout

@@ -1,0 +1,58 @@
+"""Train one setting and write its record: results/<exp>-<hash>.json.
+
+Every hyper-parameter is an option; those left out have their default. The hash is computed from them.
+The run continues from its checkpoint in <output folder>/running/ where there is one.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from dlsweep.hyperparameters import HYPERPARAMETERS, ConfigError, Setting, check_setting
+from dlsweep.records import RecordError
+
+
+def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, Setting]:
+    """Return the run options and the complete setting."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--exp-name", default="by-hand", help="name of the experiment (default: by-hand)")
+    parser.add_argument("--data", type=Path, required=True, help="the prepared data set (see scripts/prepare.py)")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the record (default: results)")
+    parser.add_argument("--hash", help="the hash that the setting must have")
+    parser.add_argument("--twin", type=Path, help="a record of the same setting, copied instead of training again")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    group = parser.add_argument_group("hyper-parameters")
+    for key, hyper in HYPERPARAMETERS.items():
+        text = f"{hyper.doc} {hyper.allowed}; default: {json.dumps(hyper.default)}".replace("%", "%%")
+        group.add_argument(f"--{key.replace('_', '-')}", dest=f"hp_{key}", metavar="VALUE", help=text)
+    options = parser.parse_args(arguments)
+    given = {key: getattr(options, f"hp_{key}") for key in HYPERPARAMETERS}
+    return options, check_setting({key: _parse(key, text) for key, text in given.items() if text is not None})
+
+
+def _parse(key: str, text: str) -> object:
+    """JSON where the text is JSON (numbers, true, null, lists), else the text itself."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return text if HYPERPARAMETERS[key].type is str and value is not None else value
+
+
+def main() -> int:
+    try:
+        options, setting = parse_arguments(sys.argv[1:])
+        from dlsweep.run import run_setting  # after the arguments: it loads torch
+
+        command = shlex.join(["python", *sys.argv])
+        return run_setting(options, setting, command)
+    except (ConfigError, RecordError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
