@@ -38,6 +38,9 @@ localrules:
 rule all:
     """Every record of the config, its tables and its figures."""
     input:
+        # Named here too: Snakemake does not make a missing file that only stands between existing ones.
+        SWEEP.records,
+        SWEEP.plan_file,
         SWEEP.tables,
         SWEEP.figures,
 
@@ -51,14 +54,14 @@ rule prepare:
         f"{SWEEP.results}/data/{{data}}.pt",
     log:
         f"{SWEEP.results}/logs/prepare-{{data}}.log",
-    params:
-        options=lambda wildcards: SWEEP.prepare_arguments(wildcards.data),
+    conda:
+        "envs/train.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        "envs/train.yaml"
+    params:
+        options=lambda wildcards: SWEEP.prepare_arguments(wildcards.data),
     shell:
         "python scripts/prepare.py {params.options} --output={output} >{log} 2>&1"
 
@@ -72,17 +75,19 @@ rule train:
         f"{SWEEP.results}/{{exp}}-{{hash}}.json",
     log:
         f"{SWEEP.results}/logs/{{exp}}-{{hash}}.log",
-    params:
-        options=lambda wildcards: SWEEP.train_arguments(wildcards.exp, wildcards.hash),
-        twin=lambda wildcards, input: shlex.join(f"--twin={path}" for path in input.twin),
-        results=SWEEP.results,
+    conda:
+        "envs/train.yaml"
     threads: SWEEP.threads
     resources:
         gpu=SWEEP.gpus_per_run,
         mem_mb=4000,
         runtime=240,
-    conda:
-        "envs/train.yaml"
+    params:
+        options=lambda wildcards: SWEEP.train_arguments(wildcards.exp, wildcards.hash),
+        twin=lambda wildcards, input: shlex.join(
+            f"--twin={path}" for path in input.twin
+        ),
+        results=lambda wildcards, output: Path(output[0]).parent,
     shell:
         "python scripts/train.py {params.options} --data={input.data} {params.twin}"
         " --results={params.results} --threads={threads} >>{log} 2>&1"
@@ -97,15 +102,15 @@ rule plan:
         SWEEP.plan_file,
     log:
         f"{SWEEP.results}/logs/plan.log",
-    params:
-        options=SWEEP.config_arguments,
     priority: 100
+    conda:
+        "envs/train.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "envs/train.yaml"
+    params:
+        options=SWEEP.config_arguments,
     shell:
         "python scripts/sweep.py plan {params.options} --output={output} 2>{log}"
 
@@ -119,12 +124,12 @@ rule aggregate:
         SWEEP.tables,
     log:
         f"{SWEEP.tables_folder}/logs/aggregate.log",
+    conda:
+        "envs/report.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
-    conda:
-        "envs/report.yaml"
     shell:
         "python scripts/aggregate.py {input.plan} 2>{log}"
 
@@ -138,12 +143,12 @@ rule report:
         SWEEP.figure_outputs(report),
     log:
         f"{SWEEP.tables_folder}/logs/report.log",
+    conda:
+        "envs/report.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        "envs/report.yaml"
     shell:
         "python scripts/report.py {input.plan} >{log} 2>&1"
 
@@ -154,14 +159,14 @@ rule partial:
         plan=SWEEP.plan_file,
     log:
         f"{SWEEP.tables_folder}/logs/partial.log",
-    params:
-        folder=f"{SWEEP.tables_folder}/partial",
+    conda:
+        "envs/report.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        "envs/report.yaml"
+    params:
+        folder=f"{SWEEP.tables_folder}/partial",
     shell:
         "(python scripts/aggregate.py {input.plan} --partial --tables={params.folder} &&"
         " python scripts/report.py {input.plan} --tables={params.folder}) 2>&1 | tee {log}"

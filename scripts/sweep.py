@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from dlsweep.hyperparameters import ConfigError
-from dlsweep.records import RecordError, write_json
+from dlsweep.records import RECORD_SCHEMA, RecordError, write_json
+from dlsweep.schema import config_schema, hyperparameter_table
 from dlsweep.sweep import load_sweep, plan_digest
 from dlsweep.workflow import RESULTS
 
@@ -24,6 +25,24 @@ def write_plan(options: argparse.Namespace) -> int:
     return 0
 
 
+def write_schemas(options: argparse.Namespace) -> int:
+    """Write the files that are derived from the lists in the code."""
+    for path, text in derived_files().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        print(path)
+    return 0
+
+
+def derived_files() -> dict[Path, str]:
+    """Return the content of each file in the repository that is derived from the code."""
+    return {
+        Path("schemas/config.schema.json"): json.dumps(config_schema(), indent=2) + "\n",
+        Path("schemas/record.schema.json"): json.dumps(RECORD_SCHEMA, indent=2) + "\n",
+        Path("docs/hyperparameters.md"): hyperparameter_table(),
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -33,6 +52,8 @@ def main() -> int:
     plan.add_argument("--results", default=RESULTS, help=f"folder of the records (default: {RESULTS})")
     plan.add_argument("--output", type=Path, required=True, help="the plan file")
     plan.set_defaults(run=write_plan)
+    schema = commands.add_parser("schema", help="write schemas/ and docs/hyperparameters.md anew from the code")
+    schema.set_defaults(run=write_schemas)
     options = parser.parse_args()
     try:
         status: int = options.run(options)

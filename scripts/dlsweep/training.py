@@ -95,7 +95,7 @@ class Trainer:
         self.n_classes = data.n_classes
 
         torch.manual_seed(derive_seed(setting["seed"], "initialization"))
-        self.model = build_model(setting, data.in_shape, data.n_classes).to(device, memory_format=memory)
+        self.model = build_model(setting, data.in_shape, data.n_classes).to(device).to(memory_format=memory)
         self.optimizer = optim.build_optimizer(setting, self.model.parameters())
         self.scaler = torch.amp.GradScaler(device.type, enabled=setting["precision"] == "fp16")
         self.augmentation = torch.Generator(device)

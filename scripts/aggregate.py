@@ -1,0 +1,27 @@
+"""Gather the records of a plan in tables."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from dlsweep.records import RecordError, read_json
+from dlsweep.tables import write_tables
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("plan", type=Path, help="the plan file")
+    parser.add_argument("--tables", type=Path, help="folder of the tables (default: the plan's)")
+    parser.add_argument("--partial", action="store_true", help="records may be missing")
+    options = parser.parse_args()
+    try:
+        plan = read_json(options.plan)
+        write_tables(plan, options.tables or Path(plan["tables"]))
+    except (RecordError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""The JSON Schema of a config and the table of hyper-parameters, derived from the lists in this package.
+
+`python scripts/sweep.py schema` writes them; editors check a config against the schema while it is typed.
+The pipeline itself checks in `sweep.py`, whose messages name the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .figure_plan import KINDS
+from .hyperparameters import HYPERPARAMETERS, Hyperparameter
+from .registry import REGISTRIES
+from .sweep import RANGES, SAFE_NAME, SAMPLERS
+
+_NUMBER_TEXT = {"type": "string", "pattern": r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$"}
+
+
+def value_schema(key: str, hyper: Hyperparameter) -> dict[str, Any]:
+    """Return the JSON Schema of one hyper-parameter's value."""
+    options: list[dict[str, Any]] = []
+    if hyper.type in (int, float):
+        number: dict[str, Any] = {"type": "integer" if hyper.type is int else "number"}
+        if hyper.low is not None:
+            number["exclusiveMinimum" if hyper.open_low else "minimum"] = hyper.low
+        if hyper.high is not None:
+            number["maximum"] = hyper.high
+        options += [number, _NUMBER_TEXT]
+    if hyper.choices:
+        options.append({"enum": list(hyper.choices)})
+    if key == "model":
+        options.append({"type": "string", "pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"})
+    if hyper.type is bool:
+        options.append({"type": "boolean"})
+    if hyper.type is str and not hyper.choices:
+        options.append({"type": "string", "minLength": 1, "maxLength": 300})
+    if hyper.type is list:
+        options.append({"type": "array", "items": {"type": "integer", "minimum": 1}})
+    if hyper.type is dict:
+        options.append({"type": "object"})
+    if hyper.nullable:
+        options.append({"type": "null"})
+    unit = f" ({hyper.unit})" if hyper.unit else ""
+    described = {"description": hyper.doc + unit, "default": hyper.default}
+    return {**described, **options[0]} if len(options) == 1 else {**described, "anyOf": options}
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON Schema of config.yaml."""
+    values = {key: value_schema(key, hyper) for key, hyper in HYPERPARAMETERS.items()}
+    one_range = {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+        "properties": {name: {"type": "array", "minItems": 2, "maxItems": 3} for name in RANGES},
+    }
+    axis = {"anyOf": [{"type": "array", "minItems": 1}, one_range]}
+    axes = {
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": False,
+        "properties": dict.fromkeys(values, axis),
+    }
+    partial = {"type": "object", "additionalProperties": False, "properties": values}
+    condition = {
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": False,
+        "properties": {key: {} for key in values},
+    }
+    space = {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+        "properties": {name: {"type": "array", "minItems": 1} for name in SAMPLERS},
+    }
+    figure = {
+        "type": "object",
+        "required": ["kind"],
+        "properties": {"kind": {"enum": list(KINDS)}, "name": {"type": "string"}},
+    }
+    experiment = {
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "properties": {
+            **values,
+            "grid": {**axes, "description": "The cross product of lists of values."},
+            "zip": {**axes, "description": "Lists of values that advance together."},
+            "settings": {"type": "array", "minItems": 1, "items": partial, "description": "An explicit list."},
+            "sample": {
+                "type": "object",
+                "required": ["n"],
+                "additionalProperties": False,
+                "properties": {
+                    "n": {"type": "integer", "minimum": 1},
+                    "seed": {"type": "integer"},
+                    **dict.fromkeys([key for key in values if key != "seed"], space),
+                },
+                "description": "Random search.",
+            },
+            "seeds": {
+                "anyOf": [{"type": "integer", "minimum": 1}, *axis["anyOf"]],
+                "description": "How many seeds, or which.",
+            },
+            "exclude": {"anyOf": [condition, {"type": "array", "minItems": 1, "items": condition}]},
+            "when": {
+                "type": ["array", "object"],
+                "items": {
+                    "type": "object",
+                    "required": ["if", "set"],
+                    "additionalProperties": False,
+                    "properties": {"if": condition, "set": condition},
+                },
+            },
+            "extends": {"type": "string", "description": "Another experiment, of which this one changes some keys."},
+            "figures": {"type": "array", "items": figure, "description": "Left out: they follow from what varies."},
+        },
+    }
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "A sweep: config.yaml",
+        "type": "object",
+        "required": ["experiments"],
+        "additionalProperties": False,
+        "properties": {
+            "name": {"type": "string", "pattern": f"^{SAFE_NAME.pattern}$"},
+            "defaults": {"type": ["object", "null"], "additionalProperties": False, "properties": values},
+            "experiments": {
+                "type": "object",
+                "minProperties": 1,
+                "additionalProperties": False,
+                "patternProperties": {f"^{SAFE_NAME.pattern}$": experiment},
+            },
+        },
+    }
+
+
+def hyperparameter_table() -> str:
+    """Return docs/hyperparameters.md."""
+    lines = [
+        "# Hyper-parameters",
+        "",
+        "Made by `python scripts/sweep.py schema` from `scripts/dlsweep/hyperparameters.py` and `registry.py`.",
+        "A key that does not apply to what a setting chooses is neither swept nor hashed.",
+        "",
+        "| key | what it is | allowed | unit | default | applies to |",
+        "|---|---|---|---|---|---|",
+    ]
+    for key, hyper in HYPERPARAMETERS.items():
+        users = [name for registry in REGISTRIES.values() for name, entry in registry.items() if key in entry.uses]
+        users += ["your own model"] if key == "model_args" else []
+        users += [f"`{hyper.needs}` set"] if hyper.needs else []
+        others = {
+            name: entry.defaults[key]
+            for registry in REGISTRIES.values()
+            for name, entry in registry.items()
+            if key in entry.defaults
+        }
+        standard = f"`{json.dumps(hyper.default)}`"
+        standard += "".join(f"; {name} `{json.dumps(value)}`" for name, value in others.items())
+        cells = [f"`{key}`", hyper.doc, hyper.allowed, hyper.unit, standard, ", ".join(users) or "all"]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,46 @@
+"""Read or download one data set, check it and write it to one file that all runs share.
+
+python scripts/prepare.py --dataset=digits --output=results/data/digits.pt
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from dlsweep.hyperparameters import HYPERPARAMETERS, ConfigError, check_setting
+from dlsweep.registry import DATASETS
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True, metavar="NAME", help=f"one of {', '.join(DATASETS)}")
+    parser.add_argument("--data-path", metavar="PATH", help=HYPERPARAMETERS["data_path"].doc)
+    parser.add_argument(
+        "--image-size",
+        metavar="N",
+        default=HYPERPARAMETERS["image_size"].default,
+        help=HYPERPARAMETERS["image_size"].doc + " (pixels; default: %(default)s)",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the prepared file")
+    parser.add_argument(
+        "--raw", type=Path, default=Path("data"), metavar="FOLDER", help="the downloaded files (default: %(default)s)"
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = parse()
+    try:
+        choices = {"dataset": options.dataset, "data_path": options.data_path, "image_size": options.image_size}
+        setting = check_setting(choices)
+        from dlsweep.data import prepare  # after the options are read: torch takes a second to load
+
+        prepare(setting, options.output, options.raw)
+    except (ConfigError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""A small project folder in which tests run the real pipeline."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+PARTS = ("Snakefile", "scripts", "profiles", "envs", "report")
+
+SMALL = {
+    "defaults": {"epochs": 2, "train_size": 200, "n_layer": 1, "hid_dim": 8},
+    "experiments": {"small": {"grid": {"lr": [0.01, 0.1], "act": ["relu", "tanh"]}}},
+}
+
+
+class Project:
+    """A copy of the pipeline in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for part in PARTS:
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            elif (ROOT / part).exists():
+                shutil.copy(ROOT / part, folder / part)
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
+    def configure(self, config: dict | str, name: str = "config.yaml") -> None:
+        text = config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False)
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    def environment(self) -> dict[str, str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return {**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(self, *command: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=timeout
+        )
+
+    def snakemake(self, *arguments: str, cores: int = 2, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        return self.run("snakemake", "--cores", str(cores), *arguments, timeout=timeout)
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """The number of jobs per rule that a dry run would do."""
+        done = self.snakemake("-n", "--quiet", "rules", *arguments)
+        assert done.returncode == 0, done.stderr
+        text = done.stdout + done.stderr
+        counts = {}
+        for line in text.splitlines():
+            words = line.split()
+            if len(words) == 2 and words[1].isdigit() and words[0] != "total":
+                counts[words[0]] = int(words[1])
+        return counts
+
+    def records(self) -> dict[str, dict]:
+        return {path.name: json.loads(path.read_text()) for path in sorted(self.results.glob("*-*.json"))}
+
+    def outcomes(self) -> dict[str, str]:
+        """Each record without what is allowed to differ between two runs of one setting."""
+        return {name: outcome(record) for name, record in self.records().items()}
+
+
+def outcome(record: dict) -> str:
+    kept = {key: value for key, value in record.items() if key not in ("timing", "provenance")}
+    kept["epochs"] = [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in record["epochs"]]
+    return json.dumps(kept, sort_keys=True)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    project = Project(tmp_path)
+    project.configure(SMALL)
+    return project
