@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from dlsweep.data import ConfigError, Splits, load_splits, mean_std, normalise, prepare, save
-from dlsweep.hyperparameters import check_setting
+from dlsweep.data import Splits, load_splits, mean_std, normalise, prepare, save
+from dlsweep.hyperparameters import ConfigError, check_setting
 
 ROOT = Path(__file__).parent.parent
 
