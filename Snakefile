@@ -1,6 +1,5 @@
 """config.yaml -> settings -> train (one job each) -> tables -> figures -> report."""
 
-import shlex
 import sys
 from pathlib import Path
 
@@ -69,7 +68,7 @@ rule prepare:
 rule train:
     """Train one setting; go on from its checkpoint where there is one."""
     input:
-        data=ancient(SWEEP.data_file),
+        data=ancient(SWEEP.data_input),
         twin=ancient(SWEEP.twin_file),
     output:
         f"{SWEEP.results}/{{exp}}-{{hash}}.json",
@@ -84,12 +83,10 @@ rule train:
         runtime=240,
     params:
         options=lambda wildcards: SWEEP.train_arguments(wildcards.exp, wildcards.hash),
-        twin=lambda wildcards, input: shlex.join(
-            f"--twin={path}" for path in input.twin
-        ),
+        data=SWEEP.data_file,
         results=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "python scripts/train.py {params.options} --data={input.data} {params.twin}"
+        "python scripts/train.py {params.options} --data={params.data}"
         " --results={params.results} --threads={threads} >>{log} 2>&1"
 
 

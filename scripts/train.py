@@ -21,7 +21,6 @@ def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, Setting]:
     parser.add_argument("--data", type=Path, required=True, help="the prepared data set (see scripts/prepare.py)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the record (default: results)")
     parser.add_argument("--hash", help="the hash that the setting must have")
-    parser.add_argument("--twin", type=Path, help="a record of the same setting, copied instead of training again")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     group = parser.add_argument_group("hyper-parameters")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from .hyperparameters import ConfigError
 from .registry import entry
 
 Setting = Mapping[str, Any]
@@ -85,4 +89,24 @@ def build_mlp(setting: Setting, in_shape: tuple[int, ...], n_classes: int) -> nn
         setting.get("batch_norm_position", "before"),
     )
     init_weights(model, setting["init"], setting["bias_init"], setting["act"])
+    return model
+
+
+def build_custom(setting: Setting, in_shape: tuple[int, ...], n_classes: int) -> nn.Module:
+    """Build the user's own model, `module:Class`, from the working directory or an installed package.
+
+    It is called as `Class(in_shape=..., n_classes=..., **model_args)`. Raises ConfigError where there is no such
+    module or class.
+    """
+    module_name, class_name = setting["model"].split(":")
+    sys.path.insert(0, str(Path.cwd()))  # a script's own folder stands there, not the working directory
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name.partition(".")[0]:
+            raise
+        raise ConfigError(f"model: there is no module {module_name!r} in {Path.cwd()}") from None
+    if not hasattr(module, class_name):
+        raise ConfigError(f"model: {module.__file__} has no {class_name!r}")
+    model: nn.Module = getattr(module, class_name)(in_shape=in_shape, n_classes=n_classes, **setting["model_args"])
     return model

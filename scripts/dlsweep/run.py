@@ -22,7 +22,6 @@ from .records import (
     SCHEMA_VERSION,
     Record,
     RecordError,
-    list_records,
     read_record,
     record_name,
     running_folder,
@@ -48,7 +47,7 @@ def run_setting(options: argparse.Namespace, setting: Setting, command: str) -> 
             read_record(path)
             print(f"{path}: is finished; delete it to make it again")
             return 0
-        twin = find_twin(options, digest, path)
+        twin = find_twin(options.results, digest)
         if twin:
             print(f"{path}: the same setting as {record_name(twin['exp_name'], digest)}, which is finished")
             write_json(path, {**twin, "exp_name": options.exp_name})
@@ -63,19 +62,13 @@ def run_setting(options: argparse.Namespace, setting: Setting, command: str) -> 
     return 0
 
 
-def find_twin(options: argparse.Namespace, digest: str, path: Path) -> Record | None:
-    """Return a good finished record of the same setting, of whichever experiment.
-
-    The run's own record is no twin: to make it again is an explicit act of the user.
-    """
-    candidates = [options.twin] if options.twin else []
-    candidates += [options.results / record_name(*names) for names in list_records(options.results)]
-    for candidate in candidates:
-        if candidate.name.endswith(f"-{digest}.json") and candidate != path and candidate.exists():
-            try:
-                return read_record(candidate)
-            except RecordError as error:
-                print(f"warning: {error}; not used", file=sys.stderr)
+def find_twin(results: Path, digest: str) -> Record | None:
+    """Return a good finished record of the same setting, of whichever experiment."""
+    for candidate in sorted(results.glob(f"*-{digest}.json")):
+        try:
+            return read_record(candidate)
+        except RecordError as error:
+            print(f"warning: {error}; not used", file=sys.stderr)
     return None
 
 
@@ -95,12 +88,12 @@ def train(options: argparse.Namespace, setting: Setting, digest: str, path: Path
         signal.signal(number, lambda received, frame: stopped.append(received))
 
     running_record = running_folder(options.results) / path.name
-    record: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "exp_name": options.exp_name,
-        "hash": digest,
-        "setting": setting,
-    }
+    record = {"schema_version": SCHEMA_VERSION, "exp_name": options.exp_name, "hash": digest, "setting": setting}
+    provenance = {**describe_machine(command, device), "started": started}
+
+    def write_running(status: str, epochs: list[dict[str, Any]], **more: Any) -> None:
+        content = {**record, "status": status, "epochs": epochs, "provenance": provenance, **more}
+        write_json(running_record, content, sync=False)
 
     def on_epoch(epochs: list[dict[str, Any]]) -> None:
         last = epochs[-1]
@@ -110,21 +103,24 @@ def train(options: argparse.Namespace, setting: Setting, digest: str, path: Path
             f"  {last['seconds']:.2f} s",
             flush=True,
         )
-        write_json(running_record, {**record, "status": "running", "epochs": epochs, "started": started}, sync=False)
+        write_running("running", epochs)
 
-    trainer = Trainer(
-        setting,
-        load_splits(options.data, setting),
-        device,
-        running_record.with_suffix(".pt"),
-        lambda: bool(stopped),
-        on_epoch,
-    )
+    epochs: list[dict[str, Any]] = []
     try:
+        write_running("running", epochs)
+        data = load_splits(options.data, setting)
+        checkpoint = running_record.with_suffix(".pt")
+        trainer = Trainer(setting, data, device, checkpoint, lambda: bool(stopped), on_epoch)
+        trainer.load_checkpoint()
+        epochs = trainer.progress.epochs
         outcome = trainer.run()
     except Interrupted:
+        write_running("interrupted", epochs)
         print(f"stopped by signal {stopped[0]}; the checkpoint is written", file=sys.stderr)
         return 128 + stopped[0]
+    except Exception as error:
+        write_running("failed", epochs, error=f"{type(error).__name__}: {error}")
+        raise
     seconds = trainer.progress.train_seconds
     timing = {
         "total_seconds": time.perf_counter() - start,
@@ -132,8 +128,7 @@ def train(options: argparse.Namespace, setting: Setting, digest: str, path: Path
         "samples_per_second": len(trainer.train_y) * len(trainer.progress.epochs) / seconds,
         "resumed": trainer.progress.resumed,
     }
-    provenance = {**describe_machine(command, device), "started": started, "finished": _now()}
-    write_json(path, {**record, **outcome, "timing": timing, "provenance": provenance})
+    write_json(path, {**record, **outcome, "timing": timing, "provenance": {**provenance, "finished": _now()}})
     print(f"{outcome['status']}: test accuracy {outcome['final']['test_acc']}  {path}")
     return 0
 
@@ -157,6 +152,7 @@ def describe_machine(command: str, device: Any) -> dict[str, Any]:
         "device": name,
         "threads": torch.get_num_threads(),
         "host": socket.gethostname(),
+        "pid": os.getpid(),
     }
 
 

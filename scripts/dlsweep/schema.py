@@ -46,37 +46,36 @@ def value_schema(key: str, hyper: Hyperparameter) -> dict[str, Any]:
     return {**described, **options[0]} if len(options) == 1 else {**described, "anyOf": options}
 
 
+def _shared_definitions(values: dict[str, Any]) -> dict[str, Any]:
+    """What several keys of an experiment have in common."""
+
+    def choice_of_one(names: tuple[str, ...], value: dict[str, Any]) -> dict[str, Any]:
+        properties = dict.fromkeys(names, value)
+        return {"type": "object", "minProperties": 1, "maxProperties": 1, **_closed(properties)}
+
+    one_range = choice_of_one(RANGES, {"type": "array", "minItems": 2, "maxItems": 3})
+    return {
+        "axis": {"anyOf": [{"type": "array", "minItems": 1}, one_range]},
+        "axes": {
+            "type": "object",
+            "minProperties": 1,
+            **_closed({key: {"$ref": "#/definitions/_axis"} for key in values}),
+        },
+        "condition": {"type": "object", "minProperties": 1, **_closed({key: {} for key in values})},
+        "space": choice_of_one(SAMPLERS, {"type": "array", "minItems": 1}),
+    }
+
+
+def _closed(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"additionalProperties": False, "properties": properties}
+
+
 def config_schema() -> dict[str, Any]:
     """Return the JSON Schema of config.yaml."""
-    values = {key: value_schema(key, hyper) for key, hyper in HYPERPARAMETERS.items()}
-    one_range = {
-        "type": "object",
-        "minProperties": 1,
-        "maxProperties": 1,
-        "additionalProperties": False,
-        "properties": {name: {"type": "array", "minItems": 2, "maxItems": 3} for name in RANGES},
-    }
-    axis = {"anyOf": [{"type": "array", "minItems": 1}, one_range]}
-    axes = {
-        "type": "object",
-        "minProperties": 1,
-        "additionalProperties": False,
-        "properties": dict.fromkeys(values, axis),
-    }
+    values = {key: {"$ref": f"#/definitions/{key}"} for key in HYPERPARAMETERS}
+    shared = _shared_definitions(values)
+    axis, axes, condition, space = ({"$ref": f"#/definitions/_{name}"} for name in shared)
     partial = {"type": "object", "additionalProperties": False, "properties": values}
-    condition = {
-        "type": "object",
-        "minProperties": 1,
-        "additionalProperties": False,
-        "properties": {key: {} for key in values},
-    }
-    space = {
-        "type": "object",
-        "minProperties": 1,
-        "maxProperties": 1,
-        "additionalProperties": False,
-        "properties": {name: {"type": "array", "minItems": 1} for name in SAMPLERS},
-    }
     figure = {
         "type": "object",
         "required": ["kind"],
@@ -87,8 +86,8 @@ def config_schema() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             **values,
-            "grid": {**axes, "description": "The cross product of lists of values."},
-            "zip": {**axes, "description": "Lists of values that advance together."},
+            "grid": {"description": "The cross product of lists of values.", "allOf": [axes]},
+            "zip": {"description": "Lists of values that advance together.", "allOf": [axes]},
             "settings": {"type": "array", "minItems": 1, "items": partial, "description": "An explicit list."},
             "sample": {
                 "type": "object",
@@ -102,7 +101,7 @@ def config_schema() -> dict[str, Any]:
                 "description": "Random search.",
             },
             "seeds": {
-                "anyOf": [{"type": "integer", "minimum": 1}, *axis["anyOf"]],
+                "anyOf": [{"type": "integer", "minimum": 1}, axis],
                 "description": "How many seeds, or which.",
             },
             "exclude": {"anyOf": [condition, {"type": "array", "minItems": 1, "items": condition}]},
@@ -134,6 +133,10 @@ def config_schema() -> dict[str, Any]:
                 "additionalProperties": False,
                 "patternProperties": {f"^{SAFE_NAME.pattern}$": experiment},
             },
+        },
+        "definitions": {
+            **{key: value_schema(key, hyper) for key, hyper in HYPERPARAMETERS.items()},
+            **{f"_{name}": schema for name, schema in shared.items()},
         },
     }
 

@@ -579,24 +579,18 @@ def _option(key: str, value: Any) -> str:
 
 
 def twins(sweep: Sweep, existing: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """Say which records are copies: (exp_name, hash) -> the file name of the record of the same setting.
+    """Say which records wait for another one: (exp_name, hash) -> the file name of that record.
 
-    A record on disk serves first, of whichever experiment; else the first experiment of the config that has
-    the setting trains it, and the others copy.
+    The first experiment of the config that has a setting trains it and the others copy its record, unless a
+    record of the setting exists already, of whichever experiment: then nobody waits and all copy that one.
     """
-    on_disk: dict[str, set[str]] = {}
-    for exp_name, digest in existing:
-        on_disk.setdefault(digest, set()).add(exp_name)
-    copies: dict[tuple[str, str], str] = {}
+    on_disk = {digest for _, digest in existing}
     owners: dict[str, str] = {}
+    waiting: dict[tuple[str, str], str] = {}
     for exp_name, digest, _ in sweep.records():
-        have = on_disk.get(digest, set())
-        if exp_name in have:
-            continue
-        owner = min(have) if have else owners.setdefault(digest, exp_name)
-        if owner != exp_name:
-            copies[exp_name, digest] = record_name(owner, digest)
-    return copies
+        if digest not in on_disk and owners.setdefault(digest, exp_name) != exp_name:
+            waiting[exp_name, digest] = record_name(owners[digest], digest)
+    return waiting
 
 
 __all__ = ["ConfigError", "Experiment", "Sweep", "defaults_for", "expand_config", "load_sweep", "plan_digest", "twins"]

@@ -220,11 +220,11 @@ class Trainer:
     # -- the run -----------------------------------------------------------------------------------------------
 
     def run(self) -> dict[str, Any]:
-        """Train to the end; return the record's `status`, `epochs`, `final` and `model`.
+        """Train to the end, from the checkpoint where one was loaded.
 
-        Raises Interrupted, after writing the checkpoint, when `should_stop` says so.
+        Returns the record's `status`, `epochs`, `final` and `model`. Raises Interrupted, after writing the
+        checkpoint, when `should_stop` says so.
         """
-        self.load_checkpoint()
         self._last_checkpoint, self._checkpoint_cost = time.perf_counter(), 0.0
         status = self.status()
         while status == "running":

@@ -93,12 +93,21 @@ class Flow:
         """The prepared data of one run."""
         return f"{self.results}/data/{data_name(self._setting(wildcards.exp, wildcards.hash))}.pt"
 
+    def data_input(self, wildcards: Any) -> list[str]:
+        """The prepared data as the input of one run.
+
+        A finished run does not ask for lost data: Snakemake would make it again, and the run after it.
+        """
+        data = self.data_file(wildcards)
+        finished = Path(self.results, record_name(wildcards.exp, wildcards.hash)).exists()
+        return [] if finished and not Path(data).exists() else [data]
+
     @functools.cached_property
     def _twins(self) -> dict[tuple[str, str], str]:
         return twins(self.sweep, list_records(Path(self.results)))
 
     def twin_file(self, wildcards: Any) -> list[str]:
-        """The record that this one is a copy of, if any."""
+        """The record of this sweep that this one is a copy of, if any; it must be there first."""
         twin = self._twins.get((wildcards.exp, wildcards.hash))
         return [f"{self.results}/{twin}"] if twin else []
 
