@@ -21,6 +21,7 @@ lint: .venv/dev-installed
 	snakemake --lint
 
 .venv/run-installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv .venv
 	pip install --quiet --requirement requirements.txt
 	touch $@

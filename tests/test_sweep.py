@@ -131,6 +131,12 @@ def test_one_setting_in_two_experiments_is_trained_once():
     assert twins(sweep, [("old", shared)]) == {}
 
 
+def test_what_varies_leaves_out_what_only_follows():
+    grid = {"optimizer": ["sgd", "momentum", "adam"], "lr": [0.01, 0.1]}
+    experiment = expand_config({"experiments": {"a": {"grid": grid}}}).experiments["a"]
+    assert experiment.varies == {"optimizer": ["sgd", "momentum", "adam"], "lr": [0.01, 0.1]}
+
+
 # -- identity ------------------------------------------------------------------------------------------------------
 
 

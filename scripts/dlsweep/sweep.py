@@ -63,12 +63,19 @@ class Experiment:
 
     @property
     def varies(self) -> dict[str, list[Any]]:
-        """The hyper-parameters with more than one value, each with its values in the config's order."""
+        """The hyper-parameters with more than one value, each with its values in the config's order.
+
+        One that is at its default throughout only follows another (momentum, say, the optimizer): it is left out.
+        """
         seen: dict[str, dict[str, Any]] = {}
+        chosen: set[str] = set()
         for setting in self.settings.values():
+            defaults = defaults_for(setting)
             for key, value in setting.items():
                 seen.setdefault(key, {}).setdefault(json.dumps(value), value)
-        return {key: list(values.values()) for key, values in seen.items() if len(values) > 1}
+                if value != defaults[key]:
+                    chosen.add(key)
+        return {key: list(values.values()) for key, values in seen.items() if len(values) > 1 and key in chosen}
 
 
 @dataclass(frozen=True)
