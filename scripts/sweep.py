@@ -2,19 +2,22 @@
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from dlsweep import inspection
 from dlsweep.hyperparameters import ConfigError
 from dlsweep.records import RECORD_SCHEMA, RecordError, write_json
 from dlsweep.schema import config_schema, hyperparameter_table
-from dlsweep.sweep import load_sweep, plan_digest
-from dlsweep.workflow import RESULTS
+from dlsweep.sweep import load_sweep, parse_override, plan_digest
+from dlsweep.workflow import CONFIG_FILE, RESULTS
 
 
 def write_plan(options: argparse.Namespace) -> int:
     """Write the plan, and remove those of earlier forms of the config, so that going back makes it again."""
-    plan = load_sweep(options.configs, json.loads(options.config_json)).plan(options.results)
+    plan = options.sweep.plan(str(options.results))
     if options.output.stem != plan_digest(plan):
         raise ConfigError(f"{', '.join(options.configs)}: changed since this start; start again for the new form")
     options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -43,21 +46,54 @@ def derived_files() -> dict[Path, str]:
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line: a block for each command, which ends with the function that does it."""
+    parser = argparse.ArgumentParser(prog="sweep.py", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    plan = commands.add_parser("plan", help="write what the tables and figures need to know of the config")
-    plan.add_argument("configs", nargs="+", help="config files")
-    plan.add_argument("--config-json", default="{}", help="overrides, as a JSON mapping")
-    plan.add_argument("--results", default=RESULTS, help=f"folder of the records (default: {RESULTS})")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=run.__doc__)
+        added.set_defaults(run=run)
+        return added
+
+    show = command("show", inspection.show, "a table of the experiments: runs, their states, what varies, time left")
+    show.add_argument("--json", action="store_true", help="as JSON")
+    add_config_options(show)
+
+    plan = command("plan", write_plan, "write what the tables and figures need to know of the config")
     plan.add_argument("--output", type=Path, required=True, help="the plan file")
-    plan.set_defaults(run=write_plan)
-    schema = commands.add_parser("schema", help="write schemas/ and docs/hyperparameters.md anew from the code")
-    schema.set_defaults(run=write_schemas)
-    options = parser.parse_args()
+    add_config_options(plan)
+
+    command("schema", write_schemas, "write schemas/ and docs/hyperparameters.md anew from the code")
+    return parser
+
+
+def add_config_options(command: argparse.ArgumentParser) -> None:
+    """Add what says which sweep a command looks at; it finds it in `options.sweep` and `options.results`."""
+    command.add_argument("configs", nargs="*", default=[CONFIG_FILE], help=f"config files (default: {CONFIG_FILE})")
+    command.add_argument(
+        "--config",
+        nargs="+",
+        action="extend",
+        type=parse_override,
+        default=[],
+        metavar="KEY=VALUE",
+        help="changes of the config, as Snakemake's --config takes them",
+    )
+    command.add_argument("--results", type=Path, default=RESULTS, help=f"folder of the records (default: {RESULTS})")
+
+
+def main() -> int:
     try:
+        options = build_parser().parse_args()
+        if "configs" in options:
+            options.sweep = load_sweep(options.configs, dict(options.config))
         status: int = options.run(options)
+        sys.stdout.flush()
         return status
+    except BrokenPipeError:  # `... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ConfigError, RecordError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -178,6 +178,35 @@ def load_sweep(paths: Iterable[Path | str], overrides: Mapping[str, Any] | None 
         raise ConfigError(f"{source}: {error}") from None
 
 
+def parse_override(text: str) -> tuple[str, Any]:
+    """Return (key, value) of one `key=value` of --config. The value is YAML and means what it means in a config."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--config: {text!r} is not of the form key=value")
+    try:
+        return key, yaml.load(value, _Loader)
+    except (yaml.YAMLError, ConfigError) as error:
+        raise ConfigError(f"--config: the value of {key} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def plain_value(value: Any) -> Any:
+    """Return a value of Snakemake's --config as a config file would give it.
+
+    Snakemake leaves every scalar inside a mapping or list as text: in `defaults={batch_norm: true}` it is "true".
+    """
+    if isinstance(value, Mapping):
+        return {key: plain_value(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain_value(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        plain = yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError):
+        return value
+    return plain if plain is None or isinstance(plain, (bool, int, float)) else value
+
+
 def _update(config: Values, changes: Mapping[str, Any]) -> None:
     """Change `config` in place, mapping by mapping, as Snakemake's --config does."""
     for key, value in changes.items():

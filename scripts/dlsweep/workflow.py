@@ -14,7 +14,7 @@ from typing import Any
 
 from .hyperparameters import ConfigError
 from .records import list_records, record_name
-from .sweep import Sweep, data_name, load_sweep, plan_digest, prepare_arguments, train_arguments, twins
+from .sweep import Sweep, data_name, load_sweep, plain_value, plan_digest, prepare_arguments, train_arguments, twins
 
 RESULTS = "results"
 TABLES = ("summary.csv", "epochs.csv", "leaderboard.csv", "leaderboard.md")
@@ -36,7 +36,7 @@ class Flow:
         """Read the config files and --config of this call; end with one message where they are wrong."""
         settings = workflow.config_settings
         files = [str(path) for path in settings.configfiles] or [CONFIG_FILE]
-        overrides = dict(settings.config or {})
+        overrides = {key: plain_value(value) for key, value in settings.config.items()}
         try:
             return cls(load_sweep(files, overrides), files, overrides)
         except ConfigError as error:
@@ -134,8 +134,12 @@ class Flow:
     @property
     def config_arguments(self) -> str:
         """The config files and overrides of this call, as scripts/sweep.py takes them."""
-        overrides = ["--config-json", json.dumps(self.overrides)] if self.overrides else []
-        return shlex.join([*self.config_files, *overrides])
+        return shlex.join([*self.config_files, *self._override_arguments])
+
+    @property
+    def _override_arguments(self) -> list[str]:
+        pairs = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in self.overrides.items()]
+        return ["--config", *pairs] if pairs else []
 
     @functools.cached_property
     def gpus_per_run(self) -> int:
@@ -154,8 +158,7 @@ class Flow:
         html = Path(self.tables_folder) / "report.html"
         command = [sys.executable, "-m", "snakemake", "--nolock", "--report", str(html), "--cores", "1"]
         command += ["--configfile", *self.config_files] if self.config_files != [CONFIG_FILE] else []
-        if self.overrides:
-            command += ["--config", *(f"{key}={json.dumps(value)}" for key, value in self.overrides.items())]
+        command += self._override_arguments
         made = subprocess.run(command, capture_output=True, text=True)
         if made.returncode:
             print(f"the HTML report could not be made:\n{made.stderr}", file=sys.stderr)
