@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .registry import CUSTOM_MODEL, LR_SCHEDULES, MODELS, OPTIMIZERS, REGISTRIES, entry
+from .registry import ACTIVATIONS, CUSTOM_MODEL, LR_SCHEDULES, MODELS, OPTIMIZERS, REGISTRIES, entry
 
 Setting = dict[str, Any]
 
@@ -113,19 +113,21 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     "n_layer": _H(int, 3, "Hidden layers.", "layers", 1, 1000),
     "hid_dim": _H(int, 100, "Units in each hidden layer.", "units", 1, 100_000),
     "n_block": _H(int, 3, "Convolution blocks, each halving height and width.", "blocks", 1, 8),
+    "n_conv": _H(int, 2, "Convolutions in each block.", "convolutions", 1, 16),
     "channels": _H(int, 32, "Channels of the first block; each next block has twice as many.", "channels", 1, 4096),
-    "kernel_size": _H(int, 3, "Side of the convolution kernel (odd).", "pixels", 1, 15),
+    "kernel_size": _H(int, 3, "Side of the convolution kernel.", "pixels", 1, 15),
     "pooling": _H(str, "max", "How a block halves height and width.", choices=("max", "avg")),
-    "act": _H(
-        str, "relu", "Activation function.", choices=("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid")
-    ),
+    "shortcut": _H(bool, True, "Residual shortcuts; without them it is the paper's plain network."),
+    "act": _H(str, "relu", "Activation function.", choices=tuple(ACTIVATIONS)),
     "init": _H(
         str,
         "default",
         "Initialization of the weights; default is torch's own.",
         choices=("default", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal"),
     ),
-    "bias_init": _H(float, None, "Initial value of every bias; null is torch's own.", nullable=True),
+    "bias_init": _H(
+        float, None, "Initial value of every bias of a linear or convolution layer; null is torch's own.", nullable=True
+    ),
     "dropout": _H(float, 0.0, "Probability of dropping a unit.", low=0, high=0.99),
     "batch_norm": _H(bool, False, "Batch normalization."),
     "batch_norm_position": _H(
@@ -138,20 +140,22 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     # optimization
     "optimizer": _H(str, "sgd", "The optimizer.", choices=tuple(OPTIMIZERS)),
     "lr": _H(float, 0.01, "Learning rate.", low=0, high=1e6, open_low=True),
-    "momentum": _H(float, 0.0, "Momentum of sgd, momentum and nag.", low=0, high=1),
+    "momentum": _H(float, 0.0, "Momentum.", low=0, high=1),
     "alpha": _H(float, 0.99, "Smoothing constant of rmsprop.", low=0, high=1),
     "rho": _H(float, 0.9, "Decay of adadelta's running averages.", low=0, high=1),
     "beta1": _H(float, 0.9, "Decay of the first moment.", low=0, high=0.999999),
     "beta2": _H(float, 0.999, "Decay of the second moment.", low=0, high=0.99999999),
     "eps": _H(float, 1e-8, "Added to the denominator for stability.", low=0, high=1),
-    "weight_decay": _H(float, 0.0, "L2 penalty; decoupled for adamw.", low=0, high=1e3),
-    "l1": _H(float, 0.0, "L1 penalty on the weights.", low=0, high=1e3),
+    "weight_decay": _H(float, 0.0, "L2 penalty on all parameters, biases too; decoupled for adamw.", low=0, high=1e3),
+    "l1": _H(float, 0.0, "L1 penalty on the weights, not on biases and normalization.", low=0, high=1e3),
     "label_smoothing": _H(float, 0.0, "Share of the target spread over all classes.", low=0, high=1),
-    "grad_clip": _H(float, None, "Largest norm of the gradient; null is off.", low=0, open_low=True, nullable=True),
+    "grad_clip": _H(
+        float, None, "Largest norm of the whole gradient; null is off.", low=0, open_low=True, nullable=True
+    ),
     "lr_schedule": _H(str, "constant", "How the learning rate changes.", choices=tuple(LR_SCHEDULES)),
-    "lr_step": _H(int, 10, "Epochs between two steps.", "epochs", 1),
+    "lr_step": _H(int, 10, "Epochs between two steps, counted after warm-up.", "epochs", 1),
     "lr_gamma": _H(float, 0.1, "Factor of each step.", low=0, high=1, open_low=True),
-    "lr_milestones": _H(list, [], "Epochs after which the learning rate steps.", "epochs"),
+    "lr_milestones": _H(list, [], "Epochs after which the learning rate steps, counted after warm-up.", "epochs"),
     "warmup_epochs": _H(int, 0, "Epochs of linear warm-up before the schedule.", "epochs", 0),
     # training
     "epochs": _H(int, 20, "Passes over the training data.", "epochs", 1, 1_000_000),
@@ -163,11 +167,7 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         int, None, "Stop early after this many epochs without a better one; null is off.", "epochs", 1, nullable=True
     ),
     "monitor": _H(
-        str,
-        "val_loss",
-        "What early stopping watches.",
-        choices=("val_loss", "val_acc"),
-        needs="patience",
+        str, "val_loss", "What makes an epoch the best, also for early stopping.", choices=("val_loss", "val_acc")
     ),
     "test_weights": _H(
         str, "last", "Weights that are tested: of the last or of the best epoch.", choices=("last", "best")

@@ -69,7 +69,10 @@ RECORD_SCHEMA: dict[str, Any] = {
                 },
                 {"per_class_acc": {"type": ["array", "null"]}, "confusion": {"type": ["array", "null"]}},
             ),
-            "model": _object({"n_parameters": {"type": ["integer", "null"], "minimum": 0}}),
+            "model": _object(
+                {"n_parameters": {"type": ["integer", "null"], "minimum": 0}},
+                {"source_sha1": {"type": ["string", "null"]}},
+            ),
             "timing": _object(
                 {
                     "total_seconds": _SECONDS,

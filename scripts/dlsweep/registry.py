@@ -43,16 +43,30 @@ DATASETS = {
     "image_folder": Entry("data:load_image_folder", (*_FILE, "image_size")),
 }
 
-_CNN = ("n_block", "channels", "kernel_size", "pooling", "act", "init", "bias_init", "dropout", "batch_norm")
+ACTIVATIONS = {
+    "relu": "ReLU",
+    "leaky_relu": "LeakyReLU",
+    "elu": "ELU",
+    "gelu": "GELU",
+    "silu": "SiLU",
+    "tanh": "Tanh",
+    "sigmoid": "Sigmoid",
+    "identity": "Identity",
+}
+"""Activation functions: our names, and the names of their classes in torch.nn."""
+
+_INIT = ("init", "bias_init")
+_LAYERS = ("act", *_INIT, "dropout", "batch_norm", "batch_norm_position")
+_DEEP = {"init": "kaiming_normal"}  # torch's own initialization starves plain networks of this depth
 
 MODELS = {
-    "mlp": Entry(
-        "models:build_mlp",
-        ("n_layer", "hid_dim", "act", "init", "bias_init", "dropout", "batch_norm", "batch_norm_position"),
-    ),
-    "cnn": Entry("models:build_cnn", _CNN),
-    **{name: Entry("models:build_vgg", ("dropout", "batch_norm")) for name in ("vgg11", "vgg13", "vgg16", "vgg19")},
-    **{f"resnet{depth}": Entry("models:build_cifar_resnet") for depth in (20, 32, 44, 56, 110)},
+    "mlp": Entry("models:build_mlp", ("n_layer", "hid_dim", *_LAYERS)),
+    "cnn": Entry("models:build_cnn", ("n_block", "n_conv", "channels", "kernel_size", "pooling", *_LAYERS)),
+    **{name: Entry("models:build_vgg", _LAYERS, _DEEP) for name in ("vgg11", "vgg13", "vgg16", "vgg19")},
+    **{
+        f"resnet{depth}": Entry("models:build_cifar_resnet", ("shortcut", *_INIT), _DEEP)
+        for depth in (20, 32, 44, 56, 110)
+    },
     **{f"resnet{depth}": Entry("models:build_torchvision_resnet") for depth in (18, 34, 50)},
 }
 
@@ -67,7 +81,7 @@ OPTIMIZERS = {
     "rmsprop": Entry("optim:rmsprop", ("alpha", "eps")),
     "adadelta": Entry("optim:adadelta", ("rho", "eps"), {"lr": 1.0, "eps": 1e-6}),
     "adam": Entry("optim:adam", ("beta1", "beta2", "eps"), {"lr": 0.001}),
-    "adamw": Entry("optim:adamw", ("beta1", "beta2", "eps"), {"lr": 0.001}),
+    "adamw": Entry("optim:adamw", ("beta1", "beta2", "eps"), {"lr": 0.001, "weight_decay": 0.01}),
 }
 
 LR_SCHEDULES = {

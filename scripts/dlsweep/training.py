@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from . import augment, optim
 from .data import Splits, normalise
 from .hyperparameters import Setting, setting_hash
-from .models import build_model
+from .models import build_model, source_sha1
 from .records import write_atomic
 
 EVALUATION_BATCH = 2048  # images; large enough to keep a device busy, small enough for any memory
@@ -237,7 +237,10 @@ class Trainer:
             "status": status,
             "epochs": self.progress.epochs,
             "final": self.final(status),
-            "model": {"n_parameters": sum(weight.numel() for weight in self.model.parameters())},
+            "model": {
+                "n_parameters": sum(weight.numel() for weight in self.model.parameters()),
+                "source_sha1": source_sha1(self.setting),
+            },
         }
 
     def status(self) -> str:
@@ -253,7 +256,7 @@ class Trainer:
 
     def best_epoch(self) -> int | None:
         """Return the first epoch that is best on the validation split, by `monitor`; None where none is finite."""
-        by_accuracy = self.setting.get("monitor") == "val_acc"
+        by_accuracy = self.setting["monitor"] == "val_acc"
         finite = [epoch for epoch in self.progress.epochs if math.isfinite(epoch["val_loss"])]
         if not finite:
             return None
