@@ -1,0 +1,170 @@
+"""Optimizers against their formulas in numpy, schedules against torch's own classes."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.optim import lr_scheduler as reference
+
+from dlsweep.hyperparameters import check_setting
+from dlsweep.optim import build_optimizer, lr_at
+from dlsweep.registry import LR_SCHEDULES, OPTIMIZERS
+
+Array = np.ndarray
+Update = Callable[[dict[str, Any], Array, Array, dict[str, Array], int], Array]
+
+
+def running(state: dict[str, Array], name: str, decay: float, value: Array) -> Array:
+    state[name] = decay * state.get(name, np.zeros_like(value)) + value
+    return state[name]
+
+
+def sgd(s: dict, w: Array, g: Array, state: dict, t: int) -> Array:
+    return w - s["lr"] * running(state, "v", s["momentum"], g)
+
+
+def nag(s: dict, w: Array, g: Array, state: dict, t: int) -> Array:
+    return w - s["lr"] * (g + s["momentum"] * running(state, "v", s["momentum"], g))
+
+
+def adagrad(s: dict, w: Array, g: Array, state: dict, t: int) -> Array:
+    return w - s["lr"] * g / (np.sqrt(running(state, "r", 1, g * g)) + s["eps"])
+
+
+def rmsprop(s: dict, w: Array, g: Array, state: dict, t: int) -> Array:
+    r = running(state, "r", s["alpha"], (1 - s["alpha"]) * g * g)
+    return w - s["lr"] * g / (np.sqrt(r) + s["eps"])
+
+
+def adadelta(s: dict, w: Array, g: Array, state: dict, t: int) -> Array:
+    r = running(state, "r", s["rho"], (1 - s["rho"]) * g * g)
+    delta = np.sqrt(state.get("u", np.zeros_like(g)) + s["eps"]) / np.sqrt(r + s["eps"]) * g
+    running(state, "u", s["rho"], (1 - s["rho"]) * delta * delta)
+    return w - s["lr"] * delta
+
+
+def adam(s: dict, w: Array, g: Array, state: dict, t: int) -> Array:
+    m = running(state, "m", s["beta1"], (1 - s["beta1"]) * g) / (1 - s["beta1"] ** t)
+    r = running(state, "r", s["beta2"], (1 - s["beta2"]) * g * g) / (1 - s["beta2"] ** t)
+    return w - s["lr"] * m / (np.sqrt(r) + s["eps"])
+
+
+FORMULAS: dict[str, Update] = {
+    "sgd": sgd,
+    "momentum": sgd,
+    "nag": nag,
+    "adagrad": adagrad,
+    "rmsprop": rmsprop,
+    "adadelta": adadelta,
+    "adam": adam,
+    "adamw": adam,
+}
+
+OTHER_VALUES = {
+    "sgd": {"momentum": 0.7},
+    "nag": {"momentum": 0.0},
+    "adagrad": {"eps": 1e-3},
+    "rmsprop": {"alpha": 0.8, "eps": 1e-3},
+    "adadelta": {"rho": 0.5, "lr": 0.5},
+    "adam": {"beta1": 0.5, "beta2": 0.9},
+    "adamw": {"beta1": 0.5, "beta2": 0.9, "eps": 1e-4},
+}
+
+
+def cases() -> Iterator[dict[str, Any]]:
+    for name in OPTIMIZERS:
+        yield {"optimizer": name}
+        yield {"optimizer": name, "weight_decay": 0.1, **OTHER_VALUES.get(name, {})}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("values", list(cases()), ids=str)
+def test_steps_follow_the_formula(values: dict[str, Any], dtype: torch.dtype):
+    """Twelve steps on a matrix and a vector, the learning rate changing half way as a schedule does it."""
+    setting = check_setting(values)
+    draw = np.random.default_rng(0)
+    weights = [draw.normal(size=(5, 3)), draw.normal(size=7)]
+    parameters = [torch.nn.Parameter(torch.tensor(w, dtype=dtype)) for w in weights]
+    optimizer = build_optimizer(setting, parameters)
+    states: list[dict[str, Array]] = [{}, {}]
+    decoupled = setting["optimizer"] == "adamw"
+    for t in range(1, 13):
+        s = {**setting, "lr": setting["lr"] * (1 if t < 7 else 0.3)}
+        optimizer.param_groups[0]["lr"] = s["lr"]
+        for i, parameter in enumerate(parameters):
+            g = draw.normal(size=weights[i].shape)
+            parameter.grad = torch.tensor(g, dtype=dtype)
+            if decoupled:
+                weights[i] = weights[i] * (1 - s["lr"] * s["weight_decay"])
+            else:
+                g = g + s["weight_decay"] * weights[i]
+            weights[i] = FORMULAS[s["optimizer"]](s, weights[i], g, states[i], t)
+        optimizer.step()
+        for parameter, w in zip(parameters, weights, strict=True):
+            tolerance = {"rtol": 1e-10, "atol": 1e-13} if dtype == torch.float64 else {"rtol": 2e-5, "atol": 2e-6}
+            np.testing.assert_allclose(parameter.detach().numpy(), w, **tolerance)
+
+
+def test_every_optimizer_has_a_formula_here():
+    assert set(FORMULAS) == set(OPTIMIZERS)
+
+
+# -- schedules -----------------------------------------------------------------------------------------------------
+
+EPOCHS, STEPS = 10, 7
+
+SCHEDULES: dict[str, tuple[dict[str, Any], Callable[[torch.optim.Optimizer, int], Any], bool]] = {
+    # name: (its hyper-parameters, torch's class on an optimizer for so many steps, does it step once an epoch?)
+    "constant": ({}, lambda o, n: reference.ConstantLR(o, factor=1.0), True),
+    "step": ({"lr_step": 3, "lr_gamma": 0.5}, lambda o, n: reference.StepLR(o, 3, 0.5), True),
+    "multistep": (
+        {"lr_milestones": [2, 5, 6], "lr_gamma": 0.2},
+        lambda o, n: reference.MultiStepLR(o, [2, 5, 6], 0.2),
+        True,
+    ),
+    "exponential": ({"lr_gamma": 0.9}, lambda o, n: reference.ExponentialLR(o, 0.9), True),
+    "cosine": ({}, lambda o, n: reference.CosineAnnealingLR(o, n), False),
+    "one_cycle": ({}, lambda o, n: reference.OneCycleLR(o, 0.4, total_steps=n, cycle_momentum=False), False),
+}
+
+
+@pytest.mark.parametrize("warmup_epochs", [0, 2])
+@pytest.mark.parametrize("name", LR_SCHEDULES)
+def test_schedule_is_that_of_torch(name: str, warmup_epochs: int):
+    values, build, once_an_epoch = SCHEDULES[name]
+    s = check_setting({"lr_schedule": name, "lr": 0.4, "epochs": EPOCHS, "warmup_epochs": warmup_epochs, **values})
+    found = [lr_at(s, step, STEPS) for step in range(EPOCHS * STEPS)]
+
+    n_warmup = warmup_epochs * STEPS
+    expected = []
+    if n_warmup:
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.4)
+        warmup = reference.LinearLR(optimizer, start_factor=1 / n_warmup, total_iters=n_warmup - 1)
+        for _ in range(n_warmup):
+            expected.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            warmup.step()
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.4)
+    n = EPOCHS * STEPS - n_warmup
+    scheduler = build(optimizer, n)
+    for step in range(1, n + 1):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if (step % STEPS == 0 or not once_an_epoch) and step < n:
+            scheduler.step()
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 10])
+def test_one_cycle_of_few_steps(total: int):
+    s = check_setting({"lr_schedule": "one_cycle", "lr": 1.0, "epochs": total})
+    factors = [lr_at(s, step, 1) for step in range(total)]
+    assert factors[-1] == pytest.approx(4e-6)
+    assert all(4e-6 <= factor <= 1 for factor in factors)
+
+
+def test_a_run_that_is_all_warm_up():
+    s = check_setting({"lr": 1.0, "epochs": 2, "warmup_epochs": 4, "lr_schedule": "cosine"})
+    assert [lr_at(s, step, 2) for step in range(4)] == [1 / 8, 2 / 8, 3 / 8, 4 / 8]
