@@ -98,6 +98,7 @@ class Trainer:
         self.model = build_model(setting, data.in_shape, data.n_classes).to(device).to(memory_format=memory)
         self.optimizer = optim.build_optimizer(setting, self.model.parameters())
         self.scaler = torch.amp.GradScaler(device.type, enabled=setting["precision"] == "fp16")
+        self.augments = augment.is_on(setting, data.in_shape)
         self.augmentation = torch.Generator(device)
         self.best_weights: dict[str, Tensor] = {}
 
@@ -124,7 +125,7 @@ class Trainer:
     def train_step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Do one step on a batch; return its summed cross-entropy (nats) and number of correct answers."""
         setting = self.setting
-        if augment.is_on(setting):
+        if self.augments:
             x = augment.augment(x, setting, self.augmentation)
         self.optimizer.zero_grad(set_to_none=True)
         with self.autocast():
