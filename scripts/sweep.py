@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dlsweep import inspection
+from dlsweep.config_file import parse_override
 from dlsweep.hyperparameters import ConfigError
 from dlsweep.records import RECORD_SCHEMA, RecordError, write_json
 from dlsweep.schema import config_schema, hyperparameter_table
-from dlsweep.sweep import load_sweep, parse_override, plan_digest
+from dlsweep.sweep import load_sweep, plan_digest
 from dlsweep.workflow import CONFIG_FILE, RESULTS
 
 

@@ -310,5 +310,7 @@ def identity(setting: Mapping[str, Any]) -> Setting:
 
 def setting_hash(setting: Mapping[str, Any]) -> str:
     """Return the sha1 (40 hex digits) of the complete setting's canonical JSON."""
-    text = json.dumps(identity(setting), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha1(text.encode()).hexdigest()
+    return hashlib.sha1(_canonical_json(identity(setting)).encode()).hexdigest()
+
+
+_canonical_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode

@@ -12,7 +12,8 @@ from typing import Any
 from .figure_plan import KINDS
 from .hyperparameters import HYPERPARAMETERS, Hyperparameter
 from .registry import REGISTRIES
-from .sweep import RANGES, SAFE_NAME, SAMPLERS
+from .sweep import SAFE_NAME
+from .values import RANGES, SAMPLERS
 
 _NUMBER_TEXT = {"type": "string", "pattern": r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$"}
 

@@ -1,6 +1,6 @@
-"""From `config.yaml` to settings: read, check, expand, name. Loads neither torch nor pandas.
+"""From `config.yaml` to settings: expand, name. Loads neither torch nor pandas.
 
-An experiment is a mapping of hyper-parameters (its base values) and of these keys:
+An experiment is a mapping of hyper-parameters (its base values) and of these keys (see docs/sweeps.md):
 
     grid      {key: [values]}      the cross product
     zip       {key: [values]}      lists that advance together
@@ -15,42 +15,48 @@ An experiment is a mapping of hyper-parameters (its base values) and of these ke
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
 import math
-import random
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from .conditions import Condition, Rule, matches, read_exclude, read_when
+from .config_file import Values, read_configs, shown, where_stated
 from .figure_plan import figures_for
-from .hyperparameters import (
-    HYPERPARAMETERS,
-    ConfigError,
-    Setting,
-    check_value,
-    defaults_for,
-    nearest,
-    resolve,
-    setting_hash,
-)
+from .hyperparameters import HYPERPARAMETERS, ConfigError, Setting, defaults_for, nearest, resolve, setting_hash
 from .records import record_name
+from .values import (
+    MOST_SETTINGS,
+    a_mapping,
+    read_base,
+    read_grid,
+    read_sample,
+    read_seeds,
+    read_settings,
+    read_zip,
+)
 
 PLAN_VERSION = 1
 TOP_KEYS = ("name", "defaults", "experiments")
-SPECIAL_KEYS = ("grid", "zip", "settings", "sample", "seeds", "exclude", "when", "extends", "figures")
-SAMPLERS = ("uniform", "log_uniform", "int_uniform", "log_int_uniform", "choice")
-RANGES = ("range", "linspace", "logspace")
-MOST_SETTINGS = 1_000_000
+AXES: Mapping[str, Callable[[Any, str], list[Values]]] = {
+    "grid": read_grid,
+    "zip": read_zip,
+    "settings": read_settings,
+    "sample": read_sample,
+    "seeds": read_seeds,
+}
+"""The constructs that name several values, each with its reader; an experiment is their cross product."""
+SPECIAL_KEYS = (*AXES, "exclude", "when", "extends", "figures")
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-
-Values = dict[str, Any]
+RESERVED_NAMES = ("data", "figures", "logs", "partial", "plan", "running")
+"""Folders in results/, which a sweep's own folder must not be."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Experiment:
     settings: dict[str, Setting]
     figures: list[dict[str, Any]]
 
-    @property
+    @functools.cached_property
     def varies(self) -> dict[str, list[Any]]:
         """The hyper-parameters with more than one value, each with its values in the config's order.
 
@@ -72,7 +78,7 @@ class Experiment:
         for setting in self.settings.values():
             defaults = defaults_for(setting)
             for key, value in setting.items():
-                seen.setdefault(key, {}).setdefault(json.dumps(value), value)
+                seen.setdefault(key, {}).setdefault(repr(value), value)
                 if value != defaults[key]:
                     chosen.add(key)
         return {key: list(values.values()) for key, values in seen.items() if len(values) > 1 and key in chosen}
@@ -122,101 +128,22 @@ def plan_digest(plan: Mapping[str, Any]) -> str:
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML whose mappings refuse a key that stands twice: the first would be lost in silence."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    loader.flatten_mapping(node)
-    mapping: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str):
-            key = str(key)
-        if key in mapping:
-            raise ConfigError(f"line {key_node.start_mark.line + 1}: {key!r} stands twice")
-        mapping[key] = loader.construct_object(value_node, deep=True)
-    return mapping
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-
-
-def read_config(path: Path) -> Values:
-    """Return a config file's content. Raises ConfigError naming the file and line."""
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except ConfigError as error:
-        raise ConfigError(f"{path}, {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: is nested too deeply") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: must be a mapping with the keys {', '.join(TOP_KEYS)}")
-    return content
-
-
 def load_sweep(paths: Iterable[Path | str], overrides: Mapping[str, Any] | None = None) -> Sweep:
     """Read config files (later ones change earlier ones), apply overrides, and expand.
 
     The sweep is named after the first file unless that is `config.yaml` or the config gives a `name`.
-    Raises ConfigError naming the file, the key, the bad value and what is allowed.
+    Raises ConfigError naming the file, the line, the key, the bad value and what is allowed.
     """
     files = [Path(path) for path in paths]
-    config: Values = {}
-    for path in files:
-        _update(config, read_config(path))
-    _update(config, overrides or {})
-    source = ", ".join(map(str, files)) + (" with --config" if overrides else "")
+    config = read_configs(files, overrides or {})
     default_name = "" if files[0].stem == "config" else re.sub(r"[^A-Za-z0-9_.-]", "_", files[0].stem)
     try:
         return expand_config(config, default_name)
     except ConfigError as error:
-        raise ConfigError(f"{source}: {error}") from None
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """Return (key, value) of one `key=value` of --config. The value is YAML and means what it means in a config."""
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError(f"--config: {text!r} is not of the form key=value")
-    try:
-        return key, yaml.load(value, _Loader)
-    except (yaml.YAMLError, ConfigError) as error:
-        raise ConfigError(f"--config: the value of {key} is not YAML: {' '.join(str(error).split())}") from None
-
-
-def plain_value(value: Any) -> Any:
-    """Return a value of Snakemake's --config as a config file would give it.
-
-    Snakemake leaves every scalar inside a mapping or list as text: in `defaults={batch_norm: true}` it is "true".
-    """
-    if isinstance(value, Mapping):
-        return {key: plain_value(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [plain_value(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    try:
-        plain = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError):
-        return value
-    return plain if plain is None or isinstance(plain, (bool, int, float)) else value
-
-
-def _update(config: Values, changes: Mapping[str, Any]) -> None:
-    """Change `config` in place, mapping by mapping, as Snakemake's --config does."""
-    for key, value in changes.items():
-        if isinstance(value, Mapping) and isinstance(config.get(key), dict):
-            _update(config[key], value)
-        else:
-            config[key] = value
-
-
-# -- expanding -----------------------------------------------------------------------------------------------------
+        key_path = str(error).partition(": ")[0]
+        raise ConfigError(f"{where_stated(key_path, files, overrides or {})}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{files[0]}: is nested too deeply") from None
 
 
 def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:
@@ -225,78 +152,136 @@ def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:
         if key not in TOP_KEYS:
             raise ConfigError(f"{key}: unknown key; allowed: {', '.join(TOP_KEYS)}.{nearest(key, TOP_KEYS)}")
     name = config.get("name", default_name)
-    if name and (not isinstance(name, str) or not SAFE_NAME.fullmatch(name) or name in ("running", "data", "plan")):
-        raise ConfigError(f"name: {name!r} is not allowed; allowed: up to 100 of A-Z a-z 0-9 _ . -")
-    defaults = _checked(_a_mapping(config.get("defaults") or {}, "defaults"), "defaults")
-    experiments = _a_mapping(config.get("experiments"), "experiments")
+    if name and (not isinstance(name, str) or not SAFE_NAME.fullmatch(name) or name in RESERVED_NAMES):
+        allowed = (
+            f"up to 100 of A-Z a-z 0-9 _ . -, beginning with a letter or digit, but not {', '.join(RESERVED_NAMES)}"
+        )
+        raise ConfigError(f"name: {shown(name)} is not allowed for a sweep; allowed: {allowed}")
+    experiments = a_mapping(config.get("experiments", {}), "experiments")
     if not experiments:
         raise ConfigError("experiments: must name at least one experiment")
-    expanded = {exp: _experiment(exp, experiments, defaults) for exp in experiments}
+    _check_names(experiments)
+    defaults = read_base(a_mapping(config.get("defaults") or {}, "defaults"), "defaults")
+    return Sweep(name or "", {exp_name: _expand(exp_name, experiments, defaults) for exp_name in experiments})
+
+
+def _check_names(experiments: Mapping[str, Any]) -> None:
     folded: dict[str, str] = {}
-    for exp in experiments:  # two names that one file system takes for one
-        other = folded.setdefault(exp.lower(), exp)
-        if other != exp:
-            raise ConfigError(f"experiments.{exp}: differs from {other} only in upper and lower case")
-    return Sweep(name or "", expanded)
+    for exp_name in experiments:
+        if not SAFE_NAME.fullmatch(exp_name):
+            allowed = "up to 100 of A-Z a-z 0-9 _ . -, beginning with a letter or digit"
+            raise ConfigError(f"experiments.{exp_name}: is no safe file name; allowed: {allowed}")
+        other = folded.setdefault(exp_name.lower(), exp_name)
+        if other != exp_name:  # some file systems take the two for one
+            raise ConfigError(f"experiments.{exp_name}: differs from {other} only in upper and lower case")
 
 
-def _experiment(exp: str, experiments: Mapping[str, Any], defaults: Values) -> Experiment:
-    where = f"experiments.{exp}"
-    if not SAFE_NAME.fullmatch(exp):
-        raise ConfigError(f"{where}: not a safe file name; allowed: up to 100 of A-Z a-z 0-9 _ . -, no leading . or -")
-    spec = _extended(exp, experiments, ())
-    for key in spec:
-        if key not in SPECIAL_KEYS and key not in HYPERPARAMETERS:
-            names = (*SPECIAL_KEYS, *HYPERPARAMETERS)
-            raise ConfigError(f"{where}.{key}: unknown key.{nearest(key, names)}")
-    base = {**defaults, **_checked({k: v for k, v in spec.items() if k not in SPECIAL_KEYS}, where)}
-    axes = [
-        _grid(spec.get("grid"), f"{where}.grid"),
-        _zip(spec.get("zip"), f"{where}.zip"),
-        _list(spec.get("settings"), f"{where}.settings"),
-        _sample(spec.get("sample"), f"{where}.sample"),
-        _seeds(spec.get("seeds"), f"{where}.seeds"),
-    ]
-    _refuse_overlap(axes, where)
-    when = _when(spec.get("when"), f"{where}.when")
-    exclude = _matchers(spec.get("exclude"), f"{where}.exclude")
-    if math.prod(len(axis) for axis in axes) > MOST_SETTINGS:
-        raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
-
+def _expand(exp_name: str, experiments: Mapping[str, Any], defaults: Values) -> Experiment:
+    where = f"experiments.{exp_name}"
+    spec = merged_spec(exp_name, experiments)
     settings: dict[str, Setting] = {}
-    for parts in itertools.product(*axes):
-        values = dict(base)
-        for part in parts:
-            values.update(part)
-        for setting in _conditional(values, when):
-            if not any(_matches(setting, matcher) for matcher in exclude):
-                settings.setdefault(setting_hash(setting), setting)
+    for setting, _, _ in read_space(spec, defaults, where).settings():
+        settings.setdefault(setting_hash(setting), setting)
+        if len(settings) > MOST_SETTINGS:
+            raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
     if not settings:
-        raise ConfigError(f"{where}: no setting is left; every one is excluded")
-    experiment = Experiment(exp, settings, [])
-    given = spec.get("figures")
+        raise ConfigError(f"{where}.exclude: no setting is left; every one is excluded")
+    experiment = Experiment(exp_name, settings, [])
     try:
-        figures = figures_for(experiment.varies, given)
+        return Experiment(exp_name, settings, figures_for(experiment.varies, spec.get("figures")))
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
-    return Experiment(exp, settings, figures)
 
 
-def _extended(exp: str, experiments: Mapping[str, Any], seen: tuple[str, ...]) -> Values:
-    """The experiment's mapping, over that of the experiment it extends."""
-    where = f"experiments.{exp}"
-    spec = _a_mapping(experiments[exp] if experiments[exp] is not None else {}, where)
+# -- one experiment ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Space:
+    """What an experiment asks for, read and checked: the settings are the cross product of its axes over its base."""
+
+    base: Values
+    axes: dict[str, list[Values]]
+    when: list[Rule]
+    exclude: list[Condition]
+
+    def settings(self) -> Iterator[tuple[Setting, tuple[Values, ...], tuple[int, ...]]]:
+        """Yield each setting with what made it: a part of each axis, and the numbers of the rules that set values.
+
+        One setting may come more than once.
+        """
+        for parts in itertools.product(*self.axes.values()):
+            values = dict(self.base)
+            for part in parts:
+                values.update(part)
+            for setting, rules in self._with_rules(values, 0):
+                if not any(matches(setting, condition) for condition in self.exclude):
+                    yield setting, parts, rules
+
+    def _with_rules(self, values: Values, i: int) -> Iterator[tuple[Setting, tuple[int, ...]]]:
+        """Apply the rules of `when` from the i-th on; each sees what the earlier ones have set."""
+        setting = resolve(values)
+        if i == len(self.when):
+            yield setting, ()
+        elif not matches(setting, self.when[i].condition):
+            yield from self._with_rules(values, i + 1)
+        else:
+            for choice in self.when[i].choices:
+                for complete, later in self._with_rules({**values, **choice}, i + 1):
+                    yield complete, (i, *later)
+
+
+def read_space(spec: Mapping[str, Any], defaults: Values, where: str) -> Space:
+    """Read the mapping of one experiment; `where` is its path."""
+    for key in spec:
+        if key not in SPECIAL_KEYS and key not in HYPERPARAMETERS:
+            allowed = f"{', '.join(SPECIAL_KEYS)} and the hyper-parameters (docs/hyperparameters.md)"
+            names = (*SPECIAL_KEYS, *HYPERPARAMETERS)
+            raise ConfigError(f"{where}.{key}: unknown key; allowed: {allowed}.{nearest(key, names)}")
+    base = read_base({key: value for key, value in spec.items() if key in HYPERPARAMETERS}, where)
+    axes = {name: read(spec[name], f"{where}.{name}") for name, read in AXES.items() if spec.get(name) is not None}
+    if math.prod(len(axis) for axis in axes.values()) > MOST_SETTINGS:
+        raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
+    _refuse_overlap(base, axes, where)
+    return Space(
+        base={**defaults, **base},
+        axes=axes,
+        when=read_when(spec["when"], f"{where}.when") if spec.get("when") is not None else [],
+        exclude=read_exclude(spec["exclude"], f"{where}.exclude") if spec.get("exclude") is not None else [],
+    )
+
+
+def _refuse_overlap(base: Values, axes: Mapping[str, list[Values]], where: str) -> None:
+    """Two places that set one key would silently undo each other."""
+    stated = {key: f"{where}.{key}" for key in base}
+    for name, axis in axes.items():
+        for key in {key: None for part in axis for key in part}:
+            if key in stated:
+                raise ConfigError(f"{where}.{name}: sets {key}, which {stated[key]} sets as well")
+            stated[key] = f"{where}.{name}"
+
+
+def merged_spec(exp_name: str, experiments: Mapping[str, Any], below: tuple[str, ...] = ()) -> Values:
+    """Return the mapping of an experiment over that of the experiment it extends.
+
+    What it says of a hyper-parameter replaces all that the other says of it, in whichever construct. Axes of one
+    construct (grid, zip, sample) are joined key by key; null takes a construct away.
+    """
+    where = f"experiments.{exp_name}"
+    spec = a_mapping(experiments[exp_name] if experiments[exp_name] is not None else {}, where)
     parent = spec.get("extends")
     if parent is None:
         return dict(spec)
     if not isinstance(parent, str) or parent not in experiments:
-        raise ConfigError(f"{where}.extends: {parent!r} is not an experiment.{nearest(parent, experiments)}")
-    if parent in (exp, *seen):
+        allowed = ", ".join(other for other in experiments if other != exp_name) or "the name of another experiment"
+        raise ConfigError(
+            f"{where}.extends: {shown(parent)} is not an experiment; allowed: {allowed}.{nearest(parent, experiments)}"
+        )
+    if parent in (exp_name, *below):
         raise ConfigError(f"{where}.extends: {parent} extends itself")
-    merged = _extended(parent, experiments, (*seen, exp))
-    merged.pop("extends", None)
+    merged = _without(merged_spec(parent, experiments, (*below, exp_name)), spec)
     for key, value in spec.items():
-        if key in ("grid", "zip", "sample") and isinstance(value, dict) and isinstance(merged.get(key), dict):
+        if key in _BY_KEY and isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
             merged[key] = {**merged[key], **value}
         elif value is None and key in SPECIAL_KEYS:
             merged.pop(key, None)
@@ -305,284 +290,42 @@ def _extended(exp: str, experiments: Mapping[str, Any], seen: tuple[str, ...]) -
     return merged
 
 
-def _conditional(values: Values, when: list[tuple[Values, list[Values]]]) -> Iterator[Setting]:
-    """The settings of these values, with what `when` adds to those that match; later rules see earlier ones'."""
-    if not when:
-        yield resolve(values)
-        return
-    (condition, choices), *rest = when
-    if _matches(resolve(values), condition):
-        for choice in choices:
-            yield from _conditional({**values, **choice}, rest)
-    else:
-        yield from _conditional(values, rest)
+def _without(spec: Mapping[str, Any], child: Mapping[str, Any]) -> Values:
+    """The mapping of an experiment without the hyper-parameters that the one which extends it sets elsewhere."""
+    stated = _stated(child)
+    kept: Values = {}
+    for place, value in spec.items():
+        elsewhere = {key for other, keys in stated.items() if other != place for key in keys}
+        if place in _BY_KEY and isinstance(value, Mapping):
+            options = ("n", "seed") if place == "sample" else ()
+            left = {key: item for key, item in value.items() if key in options or key not in elsewhere}
+            if left.keys() - options:
+                kept[place] = left
+        elif place == "settings" and isinstance(value, list):
+            kept[place] = [
+                {key: said for key, said in item.items() if key not in elsewhere} if isinstance(item, Mapping) else item
+                for item in value
+            ]
+        elif place not in elsewhere and not (place == "seeds" and "seed" in elsewhere):
+            kept[place] = value
+    return kept
 
 
-def _checked(values: Mapping[str, Any], where: str) -> Values:
-    checked: Values = {}
-    for key, value in values.items():
-        if isinstance(value, list) and key in HYPERPARAMETERS and HYPERPARAMETERS[key].type is not list:
-            raise ConfigError(f"{where}.{key}: is a list; several values belong under grid")
-        checked[key] = _value(key, value, where)
-    return checked
+def _stated(spec: Mapping[str, Any]) -> dict[str, set[str]]:
+    """The hyper-parameters that each construct of an experiment sets; its base values stand under their own name."""
+    stated: dict[str, set[str]] = {key: {key} for key in spec if key in HYPERPARAMETERS}
+    for place in _BY_KEY:
+        if isinstance(spec.get(place), Mapping):
+            stated[place] = set(spec[place]) - ({"n", "seed"} if place == "sample" else set())
+    if isinstance(spec.get("settings"), list):
+        stated["settings"] = {key for item in spec["settings"] if isinstance(item, Mapping) for key in item}
+    if spec.get("seeds") is not None:
+        stated["seeds"] = {"seed"}
+    return stated
 
 
-def _value(key: str, value: Any, where: str) -> Any:
-    try:
-        return check_value(key, value)
-    except ConfigError as error:
-        raise ConfigError(f"{where}.{error}") from None
-
-
-def _a_mapping(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{where}: must be a mapping of names to values, not {json.dumps(value, default=str)}")
-    return value
-
-
-def _values(key: str, values: Any, where: str) -> list[Any]:
-    """The values of one axis: a list whose items may be ranges, or one range."""
-    items = values if isinstance(values, list) else [values]
-    if isinstance(values, (str, int, float, bool)) or values is None:
-        raise ConfigError(f"{where}.{key}: must be a list of values, not {json.dumps(values)}")
-    found: list[Any] = []
-    for item in items:
-        is_range = isinstance(item, dict) and len(item) == 1 and next(iter(item)) in RANGES
-        found += _range(item, f"{where}.{key}") if is_range else [item]
-    if not found:
-        raise ConfigError(f"{where}.{key}: is empty")
-    return [_value(key, item, where) for item in found]
-
-
-def _range(item: Mapping[str, Any], where: str) -> list[float]:
-    """The numbers of {range: [start, stop, step]}, {linspace: [low, high, n]} or {logspace: [low, high, n]}.
-
-    `range` includes its stop; the ends of `logspace` are the values themselves, not exponents.
-    """
-    kind, arguments = next(iter(item.items()))
-    where = f"{where}.{kind}"
-    if not isinstance(arguments, list) or len(arguments) not in ((2, 3) if kind == "range" else (3,)):
-        form = "[start, stop] or [start, stop, step]" if kind == "range" else "[low, high, n]"
-        raise ConfigError(f"{where}: must be {form}")
-    numbers = [_plain_number(argument, where) for argument in arguments]
-    if kind == "range":
-        start, stop, step = (*numbers, 1.0)[:3]
-        if step == 0 or (stop - start) / step < 0 or (stop - start) / step >= MOST_SETTINGS:
-            raise ConfigError(f"{where}: the step does not lead from start to stop")
-        return [_round(start + i * step) for i in range(int((stop - start) / step + 1e-9) + 1)]
-    low, high, n = numbers
-    if n != int(n) or not 1 <= n <= MOST_SETTINGS:
-        raise ConfigError(f"{where}: n must be a positive integer")
-    if kind == "logspace" and (low <= 0 or high <= 0):
-        raise ConfigError(f"{where}: both ends must be above 0")
-    if kind == "logspace":
-        return [_round(math.exp(x)) for x in _linspace(math.log(low), math.log(high), int(n))]
-    return [_round(x) for x in _linspace(low, high, int(n))]
-
-
-def _linspace(low: float, high: float, n: int) -> list[float]:
-    return [low] if n == 1 else [low + (high - low) * i / (n - 1) for i in range(n)]
-
-
-def _round(number: float) -> float:
-    """12 significant digits, so that 0.1 + 0.2 is 0.3 and a hash does not hang on the last bit."""
-    return float(f"{number:.12g}")
-
-
-def _plain_number(value: Any, where: str) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(value, bool) or not math.isfinite(number):
-        raise ConfigError(f"{where}: {json.dumps(value, default=str)} is not a number")
-    return number
-
-
-def _grid(spec: Any, where: str) -> list[Values]:
-    if spec is None:
-        return [{}]
-    axes = {key: _values(key, values, where) for key, values in _a_mapping(spec, where).items()}
-    if not axes:
-        raise ConfigError(f"{where}: is empty")
-    if math.prod(len(values) for values in axes.values()) > MOST_SETTINGS:
-        raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
-    return [dict(zip(axes, combination, strict=True)) for combination in itertools.product(*axes.values())]
-
-
-def _zip(spec: Any, where: str) -> list[Values]:
-    if spec is None:
-        return [{}]
-    axes = {key: _values(key, values, where) for key, values in _a_mapping(spec, where).items()}
-    lengths = {key: len(values) for key, values in axes.items()}
-    if not axes or len(set(lengths.values())) != 1:
-        raise ConfigError(f"{where}: the lists must be equally long; they have {lengths} values")
-    return [dict(zip(axes, combination, strict=True)) for combination in zip(*axes.values(), strict=True)]
-
-
-def _list(spec: Any, where: str) -> list[Values]:
-    if spec is None:
-        return [{}]
-    if not isinstance(spec, list) or not spec:
-        raise ConfigError(f"{where}: must be a list of mappings with at least one item")
-    return [_checked(_a_mapping(item, f"{where}[{i}]"), f"{where}[{i}]") for i, item in enumerate(spec)]
-
-
-def _seeds(spec: Any, where: str) -> list[Values]:
-    if spec is None:
-        return [{}]
-    if isinstance(spec, int) and not isinstance(spec, bool):
-        if not 1 <= spec <= MOST_SETTINGS:
-            raise ConfigError(f"{where}: {spec} is not allowed; allowed: a positive number of seeds, or a list of them")
-        spec = list(range(spec))
-    if not isinstance(spec, (list, dict)):
-        raise ConfigError(f"{where}: {spec!r} is not allowed; allowed: a positive number of seeds, or a list of them")
-    return [{"seed": seed} for seed in _values("seed", spec, where)]
-
-
-def _sample(spec: Any, where: str) -> list[Values]:
-    """Random search. Each sample and key has its own random stream, so a larger `n` changes no earlier sample."""
-    if spec is None:
-        return [{}]
-    spec = _a_mapping(spec, where)
-    n, seed = spec.get("n"), spec.get("seed", 0)
-    if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= MOST_SETTINGS:
-        raise ConfigError(f"{where}.n: {n!r} is not allowed; allowed: a positive integer")
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise ConfigError(f"{where}.seed: {seed!r} is not allowed; allowed: an integer")
-    spaces = {key: _space(space, f"{where}.{key}") for key, space in spec.items() if key not in ("n", "seed")}
-    if not spaces:
-        raise ConfigError(f"{where}: names no hyper-parameter to sample")
-    return [
-        {key: _value(key, _draw(*space, random.Random(f"{seed}/{k}/{key}")), where) for key, space in spaces.items()}
-        for k in range(n)
-    ]
-
-
-def _space(space: Any, where: str) -> tuple[str, list[Any]]:
-    space = _a_mapping(space, where)
-    kind = next(iter(space), None)
-    if len(space) != 1 or kind not in SAMPLERS:
-        raise ConfigError(f"{where}: must be one of {', '.join(SAMPLERS)}.{nearest(kind, SAMPLERS)}")
-    arguments = space[kind]
-    if not isinstance(arguments, list) or not arguments:
-        raise ConfigError(f"{where}.{kind}: must be a list")
-    if kind == "choice":
-        return kind, arguments
-    if len(arguments) != 2:
-        raise ConfigError(f"{where}.{kind}: must be [low, high]")
-    low, high = (_plain_number(argument, f"{where}.{kind}") for argument in arguments)
-    if low > high or ("log" in kind and low <= 0) or ("int" in kind and (low != int(low) or high != int(high))):
-        raise ConfigError(
-            f"{where}.{kind}: {arguments} is not allowed; allowed: low <= high, above 0 where log, whole where int"
-        )
-    return kind, [low, high]
-
-
-def _draw(kind: str, arguments: list[Any], generator: random.Random) -> Any:
-    if kind == "choice":
-        return arguments[int(generator.random() * len(arguments))]
-    low, high = arguments
-    u = generator.random()
-    if kind == "uniform":
-        return _round(low + u * (high - low))
-    if kind == "log_uniform":
-        return _round(math.exp(math.log(low) + u * (math.log(high) - math.log(low))))
-    if kind == "int_uniform":
-        return int(low + math.floor(u * (high - low + 1)))
-    return min(int(high), math.floor(math.exp(math.log(low) + u * (math.log(high + 1) - math.log(low)))))
-
-
-def _refuse_overlap(axes: list[list[Values]], where: str) -> None:
-    """Two constructs that set one key would silently undo each other."""
-    seen: dict[str, str] = {}
-    for name, axis in zip(("grid", "zip", "settings", "sample", "seeds"), axes, strict=True):
-        for key in {key for values in axis for key in values}:
-            if key in seen:
-                raise ConfigError(f"{where}.{name}.{key}: is set by {seen[key]} as well")
-            seen[key] = name
-
-
-# -- conditions ----------------------------------------------------------------------------------------------------
-
-_COMPARISON = re.compile(r"\s*(<=|>=|<|>|!=|==)\s*(.+?)\s*")
-
-
-def _matchers(spec: Any, where: str) -> list[Values]:
-    if spec is None:
-        return []
-    items = [spec] if isinstance(spec, dict) else spec
-    if not isinstance(items, list) or not items:
-        raise ConfigError(f"{where}: must be a mapping or a list of mappings")
-    return [_matcher(item, f"{where}[{i}]") for i, item in enumerate(items)]
-
-
-def _matcher(spec: Any, where: str) -> Values:
-    """{key: [(operator, value), ...]}: a key matches when one of its pairs does."""
-    spec = _a_mapping(spec, where)
-    if not spec:
-        raise ConfigError(f"{where}: is empty and would match every setting")
-    matcher: Values = {}
-    for key, wanted in spec.items():
-        if key not in HYPERPARAMETERS:
-            raise ConfigError(f"{where}.{key}: unknown hyper-parameter.{nearest(key, HYPERPARAMETERS)}")
-        is_list = isinstance(wanted, list) and HYPERPARAMETERS[key].type is not list
-        matcher[key] = [_comparison(key, item, where) for item in (wanted if is_list else [wanted])]
-    return matcher
-
-
-def _comparison(key: str, wanted: Any, where: str) -> tuple[str, Any]:
-    found = _COMPARISON.fullmatch(wanted) if isinstance(wanted, str) else None
-    if not found:
-        return "==", _value(key, wanted, where)
-    operator, text = found.groups()
-    if operator in ("==", "!="):
-        return operator, _value(key, yaml.safe_load(text), where)
-    if HYPERPARAMETERS[key].type not in (int, float):
-        raise ConfigError(f"{where}.{key}: {wanted!r} compares a value that is not a number")
-    return operator, _plain_number(text, f"{where}.{key}")
-
-
-def _matches(setting: Mapping[str, Any], matcher: Values) -> bool:
-    return all(
-        key in setting and any(_holds(setting[key], operator, value) for operator, value in wanted)
-        for key, wanted in matcher.items()
-    )
-
-
-def _holds(have: Any, operator: str, value: Any) -> bool:
-    if operator == "==":
-        return bool(have == value)
-    if operator == "!=":
-        return bool(have != value)
-    if not isinstance(have, (int, float)) or isinstance(have, bool):
-        return False
-    return bool({"<": have < value, "<=": have <= value, ">": have > value, ">=": have >= value}[operator])
-
-
-def _when(spec: Any, where: str) -> list[tuple[Values, list[Values]]]:
-    """Rules {if: condition, set: {key: value, or a list of values to sweep}}."""
-    if spec is None:
-        return []
-    items = [spec] if isinstance(spec, dict) else spec
-    if not isinstance(items, list) or not items:
-        raise ConfigError(f"{where}: must be a list of rules with if and set")
-    rules = []
-    for i, item in enumerate(items):
-        rule = _a_mapping(item, f"{where}[{i}]")
-        if set(rule) != {"if", "set"}:
-            raise ConfigError(f"{where}[{i}]: must have the keys if and set, and no other")
-        lists = {
-            key: value
-            if isinstance(value, (list, dict)) and HYPERPARAMETERS.get(key, _ANY).type is not list
-            else [value]
-            for key, value in _a_mapping(rule["set"], f"{where}[{i}].set").items()
-        }
-        rules.append((_matcher(rule["if"], f"{where}[{i}].if"), _grid(lists, f"{where}[{i}].set")))
-    return rules
-
-
-_ANY = HYPERPARAMETERS["lr"]
+_BY_KEY = ("grid", "zip", "sample")
+"""The constructs that are a mapping of hyper-parameters."""
 
 
 # -- files and commands --------------------------------------------------------------------------------------------
@@ -627,6 +370,3 @@ def twins(sweep: Sweep, existing: Iterable[tuple[str, str]]) -> dict[tuple[str, 
         if digest not in on_disk and owners.setdefault(digest, exp_name) != exp_name:
             waiting[exp_name, digest] = record_name(owners[digest], digest)
     return waiting
-
-
-__all__ = ["ConfigError", "Experiment", "Sweep", "defaults_for", "expand_config", "load_sweep", "plan_digest", "twins"]

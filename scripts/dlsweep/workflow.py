@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .config_file import plain_value
 from .hyperparameters import ConfigError
 from .records import list_records, record_name
-from .sweep import Sweep, data_name, load_sweep, plain_value, plan_digest, prepare_arguments, train_arguments, twins
+from .sweep import Sweep, data_name, load_sweep, plan_digest, prepare_arguments, train_arguments, twins
 
 RESULTS = "results"
 TABLES = ("summary.csv", "epochs.csv", "leaderboard.csv", "leaderboard.md")
