@@ -86,7 +86,8 @@ rule train:
         data=SWEEP.data_file,
         results=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "python scripts/train.py {params.options} --data={params.data}"
+        # exec: a signal to all of a job's processes must not end the shell before the run has written its checkpoint
+        "exec python scripts/train.py {params.options} --data={params.data}"
         " --results={params.results} --threads={threads} >>{log} 2>&1"
 
 

@@ -304,7 +304,7 @@ class Trainer:
         """Write all that the run needs to go on from this very step."""
         state = {
             "hash": setting_hash(self.setting),
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),  # a plain string, or weights_only refuses it
             "device": self.device.type,
             "progress": vars(self.progress),
             "model": self.model.state_dict(),
