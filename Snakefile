@@ -50,7 +50,7 @@ rule all:
 rule prepare:
     """Download or read one data set and write it to one file that all runs share."""
     output:
-        f"{SWEEP.results}/data/{{data}}.pt",
+        SWEEP.kept(f"{SWEEP.results}/data/{{data}}.pt"),
     log:
         f"{SWEEP.results}/logs/prepare-{{data}}.log",
     conda:
@@ -71,7 +71,7 @@ rule train:
         data=ancient(SWEEP.data_input),
         twin=ancient(SWEEP.twin_file),
     output:
-        f"{SWEEP.results}/{{exp}}-{{hash}}.json",
+        SWEEP.kept(f"{SWEEP.results}/{{exp}}-{{hash}}.json"),
     log:
         f"{SWEEP.results}/logs/{{exp}}-{{hash}}.log",
     conda:
@@ -88,7 +88,7 @@ rule train:
     shell:
         # exec: a signal to all of a job's processes must not end the shell before the run has written its checkpoint
         "exec python scripts/train.py {params.options} --data={params.data}"
-        " --results={params.results} --threads={threads} >>{log} 2>&1"
+        " --results={params.results} --threads={threads} --time-limit={resources.runtime} >>{log} 2>&1"
 
 
 # ---- Tables and figures --------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ rule partial:
 
 
 onstart:
-    SWEEP.say_start()
+    SWEEP.start(workflow)
 
 
 onsuccess:

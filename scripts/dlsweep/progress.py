@@ -56,7 +56,7 @@ def run_state(results: Path, exp_name: str, digest: str) -> Run:
         record = read_json(path)
         state, why = record["status"], record.get("error", "")
         if state == "running" and not _lives(results, digest, path, record):
-            state = "interrupted"
+            state, why = "interrupted", "ended without a word: killed, maybe for lack of memory, or power was lost"
     except (RecordError, KeyError, TypeError, AttributeError):  # none yet, or torn: nothing that counts is lost
         return Run(exp_name, digest, "new", {})
     return Run(exp_name, digest, state, record, why)

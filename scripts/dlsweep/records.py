@@ -5,18 +5,23 @@ A record is only trusted after `read_record`. Nothing here deletes a record.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from .hyperparameters import ConfigError, check_setting, setting_hash
 
 SCHEMA_VERSION = 1
 FINISHED = ("finished", "diverged", "stopped_early")
+_HASH = re.compile("[0-9a-f]{40}")
 
 Record = dict[str, Any]
 
@@ -108,8 +113,8 @@ def running_folder(results: Path) -> Path:
 def split_name(path: Path) -> tuple[str, str] | None:
     """Return (exp_name, hash) of a record's file name, or None where it is no record's name."""
     exp_name, dash, digest = path.name.removesuffix(".json").rpartition("-")
-    is_record = path.suffix == ".json" and dash and exp_name and len(digest) == 40
-    return (exp_name, digest) if is_record and set(digest) <= set("0123456789abcdef") else None
+    is_record = path.suffix == ".json" and dash and exp_name and _HASH.fullmatch(digest)
+    return (exp_name, digest) if is_record else None
 
 
 def list_records(results: Path) -> Iterator[tuple[str, str]]:
@@ -119,6 +124,20 @@ def list_records(results: Path) -> Iterator[tuple[str, str]]:
             parts = split_name(Path(name))
             if parts:
                 yield parts
+
+
+def clear_run(results: Path, digest: str) -> None:
+    """Remove checkpoint, running records and lock of a finished setting, whose lock the caller holds."""
+    for leftover in running_folder(results).glob(f"*{digest}.*"):
+        leftover.unlink(missing_ok=True)
+
+
+def clear_finished(results: Path) -> None:
+    """Do for runs what they could not, where they were killed between writing their record and clearing up."""
+    left = {found[0] for path in running_folder(results).glob("*") if (found := _HASH.search(path.name))}
+    for digest in left & {digest for _, digest in list_records(results)}:
+        with contextlib.suppress(Timeout), FileLock(running_folder(results) / f"{digest}.lock", blocking=False):
+            clear_run(results, digest)
 
 
 def strict(value: Any) -> Any:
@@ -140,8 +159,8 @@ def to_json(value: Any) -> str:
 def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
     """Write a file whole or not at all: temporary file in the same folder, fsync, rename.
 
-    `sync=False` leaves out the fsync, for a file whose loss costs nothing. Raises OSError and leaves no
-    temporary file behind where the disk is full or the folder is read-only.
+    `sync=False` leaves out the fsync, for a file whose loss costs nothing. Raises OSError naming the file, and
+    leaves no temporary file behind, where the disk is full or the folder is read-only.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -151,9 +170,21 @@ def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+        if sync:
+            _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, f"cannot be written: {error.strerror}", str(path)) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power loss."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Any, sync: bool = True) -> None:
@@ -178,6 +209,14 @@ def read_json(path: Path) -> Any:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not strict JSON")
+
+
+def is_torn(path: Path) -> bool:
+    """Say whether a record is not even a whole JSON object: two reads, cheap enough for every record at every start."""
+    with path.open("rb") as file:
+        first = file.read(1)
+        file.seek(-min(path.stat().st_size, 16), os.SEEK_END)
+        return first != b"{" or not file.read().rstrip().endswith(b"}")
 
 
 def read_record(path: Path) -> Record:

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import functools
 import os
 import platform
-import signal
 import socket
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from .hyperparameters import ConfigError, Setting, setting_hash
 from .records import (
     SCHEMA_VERSION,
     Record,
     RecordError,
+    clear_run,
     read_record,
     record_name,
     running_folder,
     write_json,
 )
+from .stopping import Stop, snakemake_is_gone
 
 
 def run_setting(options: argparse.Namespace, setting: Setting, command: str) -> int:
@@ -42,24 +45,25 @@ def run_setting(options: argparse.Namespace, setting: Setting, command: str) -> 
     path = options.results / record_name(options.exp_name, digest)
     running = running_folder(options.results)
     running.mkdir(parents=True, exist_ok=True)
-    with FileLock(running / f"{digest}.lock"):
-        if path.exists():  # Snakemake removes it before it makes it again, so somebody else just made it
-            read_record(path)
-            print(f"{path}: is finished; delete it to make it again")
+    try:
+        with FileLock(running / f"{digest}.lock").acquire(cancel_check=snakemake_is_gone):
+            if path.exists():  # another process made it, maybe while this one waited
+                read_record(path)
+                print(f"{path}: is finished; delete it to make it again")
+                return 0
+            twin = find_twin(options.results, digest)
+            if twin:
+                print(f"{path}: the same setting as {record_name(twin['exp_name'], digest)}, which is finished")
+                write_json(path, {**twin, "exp_name": options.exp_name})
+            else:
+                status = train(options, setting, digest, path, command)
+                if status:
+                    return status
+            clear_run(options.results, digest)
             return 0
-        twin = find_twin(options.results, digest)
-        if twin:
-            print(f"{path}: the same setting as {record_name(twin['exp_name'], digest)}, which is finished")
-            write_json(path, {**twin, "exp_name": options.exp_name})
-        else:
-            status = train(options, setting, digest, path, command)
-            if status:
-                return status
-        for leftover in running.glob(f"*{digest}.*"):
-            if leftover.suffix != ".lock":
-                leftover.unlink()
-    (running / f"{digest}.lock").unlink(missing_ok=True)
-    return 0
+    except Timeout:
+        print(f"{path}: another process trains it, and the Snakemake that asked for it has died", file=sys.stderr)
+        return 1
 
 
 def find_twin(results: Path, digest: str) -> Record | None:
@@ -73,7 +77,7 @@ def find_twin(results: Path, digest: str) -> Record | None:
 
 
 def train(options: argparse.Namespace, setting: Setting, digest: str, path: Path, command: str) -> int:
-    """Train, and write the record; return 0, or 128 + the signal that interrupted the run."""
+    """Train, and write the record; return 0, or the exit status of a run that stopped or failed."""
     start, started = time.perf_counter(), _now()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
     import torch
@@ -83,44 +87,48 @@ def train(options: argparse.Namespace, setting: Setting, digest: str, path: Path
 
     torch.set_num_threads(options.threads)
     device = select_device(options.device)
-    stopped: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, lambda received, frame: stopped.append(received))
-
-    running_record = running_folder(options.results) / path.name
+    running = running_folder(options.results)
     record = {"schema_version": SCHEMA_VERSION, "exp_name": options.exp_name, "hash": digest, "setting": setting}
     provenance = {**describe_machine(command, device), "started": started}
+    epochs: list[dict[str, Any]] = []
 
-    def write_running(status: str, epochs: list[dict[str, Any]], **more: Any) -> None:
-        content = {**record, "status": status, "epochs": epochs, "provenance": provenance, **more}
-        write_json(running_record, content, sync=False)
+    def write_running(status: str, error: str = "") -> None:
+        content = {**record, "status": status, "epochs": epochs, "provenance": provenance, "error": error}
+        with contextlib.suppress(OSError):  # it is only for show; a full disk is told by what must be written
+            write_json(running / path.name, content, sync=False)
 
-    def on_epoch(epochs: list[dict[str, Any]]) -> None:
-        last = epochs[-1]
+    def on_epoch(done: list[dict[str, Any]]) -> None:
+        nonlocal epochs
+        epochs, last = done, done[-1]
         print(
             f"epoch {last['epoch']}/{setting['epochs']}  train loss {last['train_loss']:.4f} acc"
             f" {last['train_acc']:.4f}  val loss {last['val_loss']:.4f} acc {last['val_acc']:.4f}"
             f"  {last['seconds']:.2f} s",
             flush=True,
         )
-        write_running("running", epochs)
+        write_running("running")
 
-    epochs: list[dict[str, Any]] = []
+    stop = Stop(options.time_limit * 60 if options.time_limit else None)
+    stop.listen()
     try:
-        write_running("running", epochs)
-        data = load_splits(options.data, setting)
-        checkpoint = running_record.with_suffix(".pt")
-        trainer = Trainer(setting, data, device, checkpoint, lambda: bool(stopped), on_epoch)
-        trainer.load_checkpoint()
-        epochs = trainer.progress.epochs
-        outcome = trainer.run()
+        with stop.watchdog(lambda reason: write_running("failed", reason)):
+            data, checkpoint = load_splits(options.data, setting), running / f"{digest}.pt"
+            trainer = Trainer(setting, data, device, checkpoint, stop, on_epoch)
+            trainer.load_checkpoint()
+            epochs = trainer.progress.epochs
+            write_running("running")
+            outcome = trainer.run()
     except Interrupted:
-        write_running("interrupted", epochs)
-        print(f"stopped by signal {stopped[0]}; the checkpoint is written", file=sys.stderr)
-        return 128 + stopped[0]
+        write_running("interrupted", stop.reason)
+        print(f"{stop.reason}; the checkpoint is written", file=sys.stderr)
+        return stop.status
     except Exception as error:
-        write_running("failed", epochs, error=f"{type(error).__name__}: {error}")
-        raise
+        message = explain(error, setting)
+        write_running("failed", message)
+        if not isinstance(error, (ConfigError, OSError)):
+            traceback.print_exc()
+        print(f"error: {message}", file=sys.stderr)
+        return 1
     seconds = trainer.progress.train_seconds
     timing = {
         "total_seconds": time.perf_counter() - start,
@@ -131,6 +139,22 @@ def train(options: argparse.Namespace, setting: Setting, digest: str, path: Path
     write_json(path, {**record, **outcome, "timing": timing, "provenance": {**provenance, "finished": _now()}})
     print(f"{outcome['status']}: test accuracy {outcome['final']['test_acc']}  {path}")
     return 0
+
+
+MEMORY_KEYS = ("batch_size", "hid_dim", "n_layer", "channels", "n_block", "image_size")
+
+
+def explain(error: Exception, setting: Setting) -> str:
+    """Return an error in one line; where memory is short, with what to lower."""
+    import torch
+
+    text = " ".join(str(error).split())
+    on_device = isinstance(error, torch.OutOfMemoryError)
+    if on_device or isinstance(error, MemoryError) or "can't allocate memory" in text:
+        where = "GPU memory" if on_device else "memory"
+        values = ", ".join(f"{key} (now {setting[key]})" for key in MEMORY_KEYS if key in setting)
+        return f"out of {where}: lower {values}, or let fewer runs share the machine ({text})"
+    return text if isinstance(error, ConfigError) else f"{type(error).__name__}: {text}"
 
 
 def _now() -> str:

@@ -300,9 +300,9 @@ class Trainer:
             self._last_checkpoint = time.perf_counter()
             self._checkpoint_cost = self._last_checkpoint - now
 
-    def save_checkpoint(self) -> None:
-        """Write all that the run needs to go on from this very step."""
-        state = {
+    def _state(self) -> dict[str, Any]:
+        """All that the run needs to go on from this very step."""
+        return {
             "hash": setting_hash(self.setting),
             "torch": str(torch.__version__),  # a plain string, or weights_only refuses it
             "device": self.device.type,
@@ -315,8 +315,11 @@ class Trainer:
             "cuda_rng": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
             "augmentation": self.augmentation.get_state(),
         }
+
+    def save_checkpoint(self) -> None:
+        """Write the checkpoint, whole or not at all. Raises OSError where the disk is full."""
         buffer = io.BytesIO()
-        torch.save(state, buffer)
+        torch.save(self._state(), buffer)
         write_atomic(self.checkpoint, buffer.getvalue())
 
     def load_checkpoint(self) -> None:
@@ -348,11 +351,19 @@ class Trainer:
         self.augmentation.set_state(state["augmentation"])
         print(f"continuing at epoch {self.progress.epoch}, step {self.progress.step}", flush=True)
 
-    def _checkpoint_fault(self, state: dict[str, Any]) -> str:
-        if state["hash"] != setting_hash(self.setting):
+    def _checkpoint_fault(self, state: Any) -> str:
+        own = self._state()
+        if not isinstance(state, dict) or state.keys() != own.keys():
+            return "has another form than this version writes"
+        if state["hash"] != own["hash"]:
             return f"is of another setting, {state['hash'][:12]}"
-        if state["torch"] != torch.__version__:
-            return f"is of torch {state['torch']}, not {torch.__version__}"
-        if state["device"] != self.device.type:
-            return f"is of a {state['device']} device, not {self.device.type}"
+        if state["torch"] != own["torch"]:
+            return f"is of torch {state['torch']}, not {own['torch']}"
+        if state["device"] != own["device"]:
+            return f"is of a {state['device']} device, not {own['device']}"
+        if state["progress"].keys() != own["progress"].keys():
+            return "has another form than this version writes"
+        shapes, own_shapes = ({k: v.shape for k, v in s["model"].items()} for s in (state, own))
+        if shapes != own_shapes:
+            return "does not fit the model, whose code has changed"
         return ""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .config_file import plain_value
-from .hyperparameters import ConfigError
-from .records import list_records, record_name
+from .failures import MOST_NAMED, unfinished
+from .hyperparameters import ConfigError, identity
+from .instance import claim, quieten_snakemake, stop_jobs_on_signals
+from .records import clear_finished, is_torn, list_records, record_name
+from .stopping import PROCESS_VARIABLE
 from .sweep import Sweep, data_name, load_sweep, plan_digest, prepare_arguments, train_arguments, twins
 
 RESULTS = "results"
@@ -39,11 +44,15 @@ class Flow:
         files = [str(path) for path in settings.configfiles] or [CONFIG_FILE]
         overrides = {key: plain_value(value) for key, value in settings.config.items()}
         try:
-            return cls(load_sweep(files, overrides), files, overrides)
+            flow = cls(load_sweep(files, overrides), files, overrides)
         except ConfigError as error:
             from snakemake.exceptions import WorkflowError
 
             raise WorkflowError(str(error)) from None
+        if workflow.is_main_process:
+            quieten_snakemake()
+            flow.warn_of_damage()
+        return flow
 
     # -- files ---------------------------------------------------------------------------------------------------
 
@@ -51,6 +60,12 @@ class Flow:
     def tables_folder(self) -> str:
         """The folder of this sweep's tables and figures."""
         return self.sweep.tables(self.results)
+
+    def kept(self, path: str) -> Any:
+        """An output that Snakemake does not delete before its job: another process may just have made it."""
+        from snakemake.ioflags import update
+
+        return update(path)
 
     @property
     def tables(self) -> list[str]:
@@ -149,13 +164,31 @@ class Flow:
 
     # -- what the user hears ---------------------------------------------------------------------------------------
 
-    def say_start(self) -> None:
-        """One line at the start."""
+    def start(self, workflow: Any) -> None:
+        """Claim the sweep, make its local runs end with this process, and say what there is to do."""
+        self._claim = self._claimed(workflow.dag_settings.targets)
+        for job in workflow.dag.needrun_jobs():
+            if workflow.dag.reason(job).forced:  # --forcerun means it: see `kept`
+                for path in job.output:
+                    Path(path).unlink(missing_ok=True)
+        if workflow.local_exec:
+            os.environ[PROCESS_VARIABLE] = str(os.getpid())
+            stop_jobs_on_signals()
         done = sum(Path(record).exists() for record in self.records)
         print(f"{len(self.records)} runs in {len(self.sweep.experiments)} experiments; {done} are finished", flush=True)
 
+    def _claimed(self, targets: Collection[str]) -> Any:
+        """The lock of the sweep. Tables of what is finished can be made while the sweep runs."""
+        from snakemake.exceptions import WorkflowError
+
+        try:
+            return claim(f"{self.tables_folder}/partial" if set(targets) == {"partial"} else self.tables_folder)
+        except ConfigError as error:
+            raise WorkflowError(str(error)) from None
+
     def say_success(self) -> None:
         """Make Snakemake's HTML report and say where to look."""
+        clear_finished(Path(self.results))
         html = Path(self.tables_folder) / "report.html"
         command = [sys.executable, "-m", "snakemake", "--nolock", "--report", str(html), "--cores", "1"]
         command += ["--configfile", *self.config_files] if self.config_files != [CONFIG_FILE] else []
@@ -167,9 +200,23 @@ class Flow:
         print(f"Done. Tables: {self.tables_folder}/summary.csv  figures: {self.tables_folder}/figures/  report: {html}")
 
     def say_error(self) -> None:
-        """Say what is left to do."""
-        missing = sum(not Path(record).exists() for record in self.records)
-        print(f"{missing} of {len(self.records)} runs are not finished; start again to go on", file=sys.stderr)
+        """Say which runs are not finished and why."""
+        clear_finished(Path(self.results))
+        print(unfinished(self.sweep, Path(self.results), self.train_command), file=sys.stderr)
+
+    def train_command(self, exp_name: str, digest: str) -> str:
+        """The command that repeats a run by hand."""
+        setting = self._setting(exp_name, digest)
+        data = f"{self.results}/data/{data_name(setting)}.pt"
+        return f"python scripts/train.py {train_arguments(exp_name, digest, identity(setting))} --data={data}"
+
+    def warn_of_damage(self) -> None:
+        """Name the records that are there, so that Snakemake makes them no more, but are damaged."""
+        torn = [record for record in self.records if Path(record).exists() and is_torn(Path(record))]
+        for record in torn[:MOST_NAMED]:
+            print(f"warning: {record}: is damaged and left out of the tables", file=sys.stderr)
+        if torn:
+            print(f"{len(torn)} damaged records; python scripts/sweep.py verify says what to do", file=sys.stderr)
 
 
 def _has_gpu() -> bool:

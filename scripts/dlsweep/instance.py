@@ -1,0 +1,81 @@
+"""One Snakemake process: it alone works on its sweep, and its runs stop with it."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+from filelock import FileLock, Timeout
+
+from .hyperparameters import ConfigError
+
+GRACE_SECONDS = 60.0  # what a job has for its checkpoint before it is killed
+
+
+def claim(name: str) -> FileLock:
+    """Hold the sweep called `name` in this folder until this process ends, however it ends.
+
+    Snakemake's own lock outlives a killed process, so the profile turns it off in favour of this one.
+    Raises ConfigError naming the process that holds the sweep already.
+    """
+    path = Path(".snakemake") / f"{name.replace('/', '-')}.lock"
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ConfigError(
+            f"{name}: another Snakemake is at work on this sweep ({path.read_text().strip()}); "
+            "wait until it is done, or stop it: the next start goes on from where it stood"
+        ) from None
+    now = datetime.datetime.now().isoformat(" ", timespec="seconds")
+    path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
+    return lock
+
+
+def stop_jobs_on_signals() -> None:
+    """On Ctrl-C, SIGTERM and SIGHUP let every local job write its checkpoint and end, and Snakemake after them.
+
+    Left alone, Snakemake lets its jobs train to their end on SIGTERM, and dies of SIGHUP while they go on.
+    """
+    finish = signal.getsignal(signal.SIGTERM)  # the scheduler's own: start no more jobs
+
+    def stop(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # who asks twice does not want to wait
+        # The scheduler's handler takes a lock that the interrupted thread may hold.
+        threading.Thread(target=_stop_jobs, args=(finish,), daemon=True).start()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP, and means it
+            signal.signal(number, stop)
+
+
+def _stop_jobs(finish: Callable[[int, Any], None]) -> None:
+    finish(signal.SIGTERM, None)
+    started = time.monotonic()
+    while True:  # until this process ends: a job may just have been on its way
+        for job in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                if job.children():
+                    continue  # a shell waits for its command
+                if time.monotonic() - started < GRACE_SECONDS:
+                    job.terminate()
+                else:
+                    job.kill()
+        time.sleep(1)
+
+
+def quieten_snakemake() -> None:
+    """Drop what Snakemake says of outputs that it keeps: ours are whole or not there, so it would only alarm."""
+    from snakemake.logging import logger
+
+    needless = ("Cannot restore ", "--keep-incomplete mode is set")
+    logger.addFilter(lambda record: not str(record.msg).startswith(needless))
