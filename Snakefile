@@ -49,6 +49,8 @@ rule all:
 
 rule prepare:
     """Download or read one data set and write it to one file that all runs share."""
+    input:
+        SWEEP.data_source,
     output:
         SWEEP.kept(f"{SWEEP.results}/data/{{data}}.pt"),
     log:
@@ -62,13 +64,13 @@ rule prepare:
     params:
         options=lambda wildcards: SWEEP.prepare_arguments(wildcards.data),
     shell:
-        "python scripts/prepare.py {params.options} --output={output} >{log} 2>&1"
+        "python scripts/prepare.py {params.options} --output={output} 2>&1 | tee {log}"
 
 
 rule train:
     """Train one setting; go on from its checkpoint where there is one."""
     input:
-        data=ancient(SWEEP.data_input),
+        data=SWEEP.data_input,
         twin=ancient(SWEEP.twin_file),
     output:
         SWEEP.kept(f"{SWEEP.results}/{{exp}}-{{hash}}.json"),

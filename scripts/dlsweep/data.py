@@ -1,12 +1,11 @@
 """Data sets: read once into one prepared file, which every run memory-maps and splits for itself.
 
-A loader (named in registry.py) is called as `loader(name, setting, raw_folder)` and returns a dict:
-`x_train` (N, C, H, W) or (N, D), uint8 in 0..255 or float32; `y_train` (N,) int64 counting from 0; `x_test`,
-`y_test` where the data has a test split of its own, `x_val`, `y_val` likewise; `classes`, a list of names.
+The readers of the single data sets are in loaders.py, which a run never imports.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import zipfile
@@ -32,7 +31,8 @@ class Splits:
     """Training, validation and test data on the CPU, as stored: normalise before use.
 
     `*_x` are (N, C, H, W) or (N, D), uint8 or float32; `*_y` are (N,) int64; `mean` and `std` are (C,) or (D,)
-    float32, of the training split only, of pixels in [0, 1] where they are stored as uint8.
+    float32, of the training split only, of pixels in [0, 1] where they are stored as uint8. `digest` is that of
+    the whole prepared file.
     """
 
     train_x: Tensor
@@ -44,6 +44,7 @@ class Splits:
     mean: Tensor
     std: Tensor
     classes: list[str]
+    digest: str = ""
 
     @property
     def n_classes(self) -> int:
@@ -54,21 +55,6 @@ class Splits:
     def in_shape(self) -> tuple[int, ...]:
         """The shape of one image, (C, H, W), or vector, (D,)."""
         return tuple(self.train_x.shape[1:])
-
-
-# -- loaders -------------------------------------------------------------------------------------------------------
-
-
-def load_digits(name: str, setting: Setting, raw_folder: Path) -> Content:
-    """Return the 1,797 handwritten digits that come with scikit-learn: 8x8 grey values in [0, 1], no test split."""
-    from sklearn.datasets import load_digits as load
-
-    digits = load()
-    return {
-        "x_train": torch.tensor(digits.images / 16, dtype=torch.float32).unsqueeze(1),
-        "y_train": torch.tensor(digits.target, dtype=torch.int64),
-        "classes": [str(digit) for digit in range(10)],
-    }
 
 
 # -- the prepared file ---------------------------------------------------------------------------------------------
@@ -82,16 +68,19 @@ def prepare(setting: Setting, output: Path, raw_folder: Path) -> None:
     name = setting["dataset"]
     content = entry("dataset", name).load()(name, setting, raw_folder)
     check(content, setting.get("data_path") or name)
+    content.setdefault("classes", [str(label) for label in range(int(content["y_train"].max()) + 1)])
     save(content, output)
+    for key in (key for key in content if key.startswith("x_")):
+        print(f"{output}: {key} {tuple(content[key].shape)} {_dtype(content[key])}, {len(content['classes'])} classes")
 
 
 def save(content: Content, output: Path) -> None:
-    """Write a prepared file: temporary file in the same folder, fsync, rename. Raises OSError."""
+    """Write a prepared file with its digest: temporary file in the same folder, fsync, rename. Raises OSError."""
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(output.name + ".tmp")
     try:
         with temporary.open("wb") as file:
-            torch.save(content, file)
+            torch.save({**content, "digest": digest(content)}, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(output)
@@ -101,6 +90,15 @@ def save(content: Content, output: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def digest(content: Content) -> str:
+    """Return 12 hex digits that change with any pixel, label or class name: records and checkpoints name them."""
+    sha1 = hashlib.sha1()
+    for key, value in sorted(content.items()):
+        sha1.update(f"{key} {value if key == 'classes' else (tuple(value.shape), _dtype(value))}".encode())
+        sha1.update(b"" if key == "classes" else value.contiguous().numpy())
+    return sha1.hexdigest()[:12]
+
+
 def check(content: Content, source: str) -> None:
     """Raise ConfigError naming `source` where shapes, dtypes, pixels or labels of loaded data are wrong."""
     shape, dtype = content["x_train"].shape[1:], content["x_train"].dtype
@@ -108,6 +106,13 @@ def check(content: Content, source: str) -> None:
         if f"x_{part}" not in content:
             continue
         x, y = content[f"x_{part}"], content[f"y_{part}"]
+        if x.ndim not in (2, 4) or x.dtype not in (torch.uint8, torch.float32):
+            raise ConfigError(
+                f"{source}: x_{part} has shape {tuple(x.shape)} and is {_dtype(x)};"
+                " allowed: (N, D) or (N, C, H, W), uint8 or float32"
+            )
+        if y.ndim != 1 or y.dtype != torch.int64:
+            raise ConfigError(f"{source}: y_{part} has shape {tuple(y.shape)} and is {_dtype(y)}; allowed: (N,), int64")
         if len(x) != len(y):
             raise ConfigError(f"{source}: x_{part} has {len(x)} images, but y_{part} has {len(y)} labels")
         if x.numel() == 0:
@@ -132,7 +137,8 @@ def _check_classes(content: Content, source: str) -> None:
         raise ConfigError(f"{source}: has label {last}, but names only {n_classes} classes")
     if len(present) < n_classes:
         missing = next(i for i in range(n_classes) if i >= len(present) or present[i] != i)
-        raise ConfigError(f"{source}: y_train has no image of class {missing}; labels are 0 to {n_classes - 1}")
+        hint = "; labels count from 0" if missing == 0 else ""
+        raise ConfigError(f"{source}: no image of class {missing} is in y_train, of classes 0 to {n_classes - 1}{hint}")
     if n_classes < 2:
         raise ConfigError(f"{source}: has a single class; there must be at least two")
 
@@ -178,17 +184,28 @@ def load_splits(path: Path, setting: Setting) -> Splits:
     missing = (torch.bincount(train_y, minlength=len(classes)) == 0).nonzero().flatten().tolist()
     if missing:
         raise ConfigError(_missing([classes[i] for i in missing], len(train), setting))
-    return Splits(train_x, train_y, val_x, val_y, test_x, test_y, *mean_std(train_x), classes)
+    return Splits(train_x, train_y, val_x, val_y, test_x, test_y, *mean_std(train_x), classes, content["digest"])
 
 
 def read(path: Path) -> Content:
     """Return the content of a prepared file, memory-mapped. Raises ConfigError where it is missing or damaged."""
     try:
         content: Content = torch.load(path, mmap=True, weights_only=True)
+        content["digest"]  # the last key that prepared files were given
         return content
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such prepared data; scripts/prepare.py makes it") from None
-    except (RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error):
+    except (
+        RuntimeError,
+        ValueError,
+        EOFError,
+        OSError,
+        LookupError,
+        TypeError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ):
         raise ConfigError(f"{path}: is damaged; delete it, and the next start prepares it again") from None
 
 

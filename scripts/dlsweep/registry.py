@@ -32,15 +32,15 @@ class Entry:
 _FILE = ("data_path", "test_size")
 
 DATASETS = {
-    "digits": Entry("data:load_digits", ("test_size",)),
-    "mnist": Entry("data:load_torchvision"),
-    "fashion_mnist": Entry("data:load_torchvision"),
-    "kmnist": Entry("data:load_torchvision"),
-    "cifar10": Entry("data:load_torchvision"),
-    "cifar100": Entry("data:load_torchvision"),
-    "svhn": Entry("data:load_torchvision"),
-    "npz": Entry("data:load_npz", _FILE),
-    "image_folder": Entry("data:load_image_folder", (*_FILE, "image_size")),
+    "digits": Entry("loaders:load_digits", ("test_size",)),
+    "mnist": Entry("loaders:load_torchvision"),
+    "fashion_mnist": Entry("loaders:load_torchvision"),
+    "kmnist": Entry("loaders:load_torchvision"),
+    "cifar10": Entry("loaders:load_torchvision"),
+    "cifar100": Entry("loaders:load_torchvision"),
+    "svhn": Entry("loaders:load_torchvision"),
+    "npz": Entry("loaders:load_npz", _FILE),
+    "image_folder": Entry("loaders:load_image_folder", (*_FILE, "image_size")),
 }
 
 ACTIVATIONS = {

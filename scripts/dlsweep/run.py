@@ -113,6 +113,7 @@ def train(options: argparse.Namespace, setting: Setting, digest: str, path: Path
     try:
         with stop.watchdog(lambda reason: write_running("failed", reason)):
             data, checkpoint = load_splits(options.data, setting), running / f"{digest}.pt"
+            provenance["data"] = data.digest
             trainer = Trainer(setting, data, device, checkpoint, stop, on_epoch)
             trainer.load_checkpoint()
             epochs = trainer.progress.epochs

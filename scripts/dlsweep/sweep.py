@@ -340,6 +340,18 @@ def data_name(setting: Mapping[str, Any]) -> str:
     return name
 
 
+def source_files(setting: Mapping[str, Any]) -> list[str]:
+    """Return the user's own file or folders that a setting's data are prepared from, as far as they are there.
+
+    Of a folder of images these are its folders, whose time stamps change when images come or go.
+    """
+    if not setting.get("data_path"):
+        return []
+    path = Path(setting["data_path"]).expanduser()
+    below = [folder for pattern in ("*/", "*/*/") for folder in path.glob(pattern)] if path.is_dir() else []
+    return [str(found) for found in (path, *sorted(below)) if found.exists()]
+
+
 def prepare_arguments(setting: Mapping[str, Any]) -> str:
     """Return the options of scripts/prepare.py for the data of a setting, quoted for the shell."""
     keys = [key for key in ("dataset", "data_path", "image_size") if setting.get(key) is not None]

@@ -92,7 +92,7 @@ class Trainer:
         self.train_x, self.train_y = images(data.train_x), data.train_y.to(device)
         self.val_x, self.val_y = images(data.val_x), data.val_y.to(device)
         self.test_x, self.test_y = images(data.test_x), data.test_y.to(device)
-        self.n_classes = data.n_classes
+        self.n_classes, self.data_digest = data.n_classes, data.digest
 
         torch.manual_seed(derive_seed(setting["seed"], "initialization"))
         self.model = build_model(setting, data.in_shape, data.n_classes).to(device).to(memory_format=memory)
@@ -306,6 +306,7 @@ class Trainer:
             "hash": setting_hash(self.setting),
             "torch": str(torch.__version__),  # a plain string, or weights_only refuses it
             "device": self.device.type,
+            "data": self.data_digest,
             "progress": vars(self.progress),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -361,6 +362,8 @@ class Trainer:
             return f"is of torch {state['torch']}, not {own['torch']}"
         if state["device"] != own["device"]:
             return f"is of a {state['device']} device, not {own['device']}"
+        if state["data"] != own["data"]:
+            return f"is of other data, {state['data']}, not {own['data']}"
         if state["progress"].keys() != own["progress"].keys():
             return "has another form than this version writes"
         shapes, own_shapes = ({k: v.shape for k, v in s["model"].items()} for s in (state, own))

@@ -20,7 +20,16 @@ from .hyperparameters import ConfigError, identity
 from .instance import claim, quieten_snakemake, stop_jobs_on_signals
 from .records import clear_finished, is_torn, list_records, record_name
 from .stopping import PROCESS_VARIABLE
-from .sweep import Sweep, data_name, load_sweep, plan_digest, prepare_arguments, train_arguments, twins
+from .sweep import (
+    Sweep,
+    data_name,
+    load_sweep,
+    plan_digest,
+    prepare_arguments,
+    source_files,
+    train_arguments,
+    twins,
+)
 
 RESULTS = "results"
 TABLES = ("summary.csv", "epochs.csv", "leaderboard.csv", "leaderboard.md")
@@ -112,11 +121,15 @@ class Flow:
     def data_input(self, wildcards: Any) -> list[str]:
         """The prepared data as the input of one run.
 
-        A finished run does not ask for lost data: Snakemake would make it again, and the run after it.
+        A finished run has none: when lost or outdated data were made again, Snakemake would make the run again
+        after them. Not even with ancient(), which moreover hides from Snakemake that other runs are missing.
         """
-        data = self.data_file(wildcards)
         finished = Path(self.results, record_name(wildcards.exp, wildcards.hash)).exists()
-        return [] if finished and not Path(data).exists() else [data]
+        return [] if finished else [self.data_file(wildcards)]
+
+    def data_source(self, wildcards: Any) -> list[str]:
+        """The user's own files as the input of the prepare rule."""
+        return source_files(self._data_settings[wildcards.data])
 
     @functools.cached_property
     def _twins(self) -> dict[tuple[str, str], str]:
