@@ -70,8 +70,7 @@ rule prepare:
 rule train:
     """Train one setting; go on from its checkpoint where there is one."""
     input:
-        data=SWEEP.data_input,
-        twin=ancient(SWEEP.twin_file),
+        SWEEP.train_input,
     output:
         SWEEP.kept(f"{SWEEP.results}/{{exp}}-{{hash}}.json"),
     log:
@@ -85,12 +84,10 @@ rule train:
         runtime=240,
     params:
         options=lambda wildcards: SWEEP.train_arguments(wildcards.exp, wildcards.hash),
-        data=SWEEP.data_file,
-        results=lambda wildcards, output: Path(output[0]).parent,
     shell:
         # exec: a signal to all of a job's processes must not end the shell before the run has written its checkpoint
-        "exec python scripts/train.py {params.options} --data={params.data}"
-        " --results={params.results} --threads={threads} --time-limit={resources.runtime} >>{log} 2>&1"
+        "exec python scripts/train.py {params.options}"
+        " --threads={threads} --time-limit={resources.runtime} >>{log} 2>&1"
 
 
 # ---- Tables and figures --------------------------------------------------------------------------------------
@@ -172,6 +169,18 @@ rule partial:
         " python scripts/report.py {input.plan} --tables={params.folder}) 2>&1 | tee {log}"
 
 
+# ---- One experiment only: snakemake <its name> ---------------------------------------------------------------
+
+
+for exp_name in SWEEP.experiments(workflow.is_rule):
+
+    rule:
+        name:
+            exp_name
+        input:
+            SWEEP.records_of(exp_name),
+
+
 # ---- What the user hears -------------------------------------------------------------------------------------
 
 
@@ -180,7 +189,7 @@ onstart:
 
 
 onsuccess:
-    SWEEP.say_success()
+    SWEEP.say_success(workflow)
 
 
 onerror:

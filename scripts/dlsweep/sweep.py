@@ -352,16 +352,21 @@ def source_files(setting: Mapping[str, Any]) -> list[str]:
     return [str(found) for found in (path, *sorted(below)) if found.exists()]
 
 
+def data_file(results: str, setting: Mapping[str, Any]) -> str:
+    """Return the prepared data set that a setting reads."""
+    return f"{results}/data/{data_name(setting)}.pt"
+
+
 def prepare_arguments(setting: Mapping[str, Any]) -> str:
     """Return the options of scripts/prepare.py for the data of a setting, quoted for the shell."""
     keys = [key for key in ("dataset", "data_path", "image_size") if setting.get(key) is not None]
     return shlex.join(_option(key, setting[key]) for key in keys)
 
 
-def train_arguments(exp_name: str, digest: str, setting: Mapping[str, Any]) -> str:
-    """Return the options of scripts/train.py for one setting, complete, quoted for the shell."""
-    options = {"exp_name": exp_name, "hash": digest, **setting}
-    return shlex.join(_option(key, value) for key, value in options.items())
+def train_arguments(exp_name: str, digest: str, setting: Mapping[str, Any], data: str, results: str) -> str:
+    """Return the options of scripts/train.py for one setting, quoted for the shell; `data` is the prepared data set."""
+    options = {"exp_name": exp_name, "hash": digest, "data": data, "results": results}
+    return shlex.join(_option(key, value) for key, value in {**options, **setting}.items())
 
 
 def _option(key: str, value: Any) -> str:

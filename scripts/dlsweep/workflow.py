@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from .records import clear_finished, is_torn, list_records, record_name
 from .stopping import PROCESS_VARIABLE
 from .sweep import (
     Sweep,
+    data_file,
     data_name,
     load_sweep,
     plan_digest,
@@ -55,9 +56,7 @@ class Flow:
         try:
             flow = cls(load_sweep(files, overrides), files, overrides)
         except ConfigError as error:
-            from snakemake.exceptions import WorkflowError
-
-            raise WorkflowError(str(error)) from None
+            sys.exit(f"error: {error}")  # to an exception Snakemake adds the lines of code that raised it
         if workflow.is_main_process:
             quieten_snakemake()
             flow.warn_of_damage()
@@ -107,6 +106,22 @@ class Flow:
         """Every record that the sweep asks for."""
         return [f"{self.results}/{record_name(exp_name, digest)}" for exp_name, digest, _ in self.sweep.records()]
 
+    def experiments(self, is_rule: Callable[[str], bool]) -> list[str]:
+        """The experiments, each of which becomes a rule of its own beside those of the Snakefile."""
+        for exp_name in self.sweep.experiments:
+            if is_rule(exp_name):
+                files = ", ".join(self.config_files)
+                sys.exit(
+                    f"error: {files}: experiments.{exp_name}: is the name of a rule of the Snakefile; choose another"
+                )
+        return list(self.sweep.experiments)
+
+    def records_of(self, exp_name: str) -> list[str]:
+        """Every record of one experiment."""
+        return [
+            f"{self.results}/{record_name(exp_name, digest)}" for digest in self.sweep.experiments[exp_name].settings
+        ]
+
     @functools.cached_property
     def plan_file(self) -> str:
         """The plan, named after its content: a changed config has a new one, so its tables are made again."""
@@ -114,18 +129,17 @@ class Flow:
 
     # -- jobs ----------------------------------------------------------------------------------------------------
 
-    def data_file(self, wildcards: Any) -> str:
-        """The prepared data of one run."""
-        return f"{self.results}/data/{data_name(self._setting(wildcards.exp, wildcards.hash))}.pt"
-
-    def data_input(self, wildcards: Any) -> list[str]:
-        """The prepared data as the input of one run.
+    def train_input(self, wildcards: Any) -> list[str]:
+        """What one run waits for: its prepared data, and the record that it is a copy of, if any.
 
         A finished run has none: when lost or outdated data were made again, Snakemake would make the run again
         after them. Not even with ancient(), which moreover hides from Snakemake that other runs are missing.
         """
-        finished = Path(self.results, record_name(wildcards.exp, wildcards.hash)).exists()
-        return [] if finished else [self.data_file(wildcards)]
+        setting = self._setting(wildcards.exp, wildcards.hash)
+        if Path(self.results, record_name(wildcards.exp, wildcards.hash)).exists():
+            return []
+        twin = self._twins.get((wildcards.exp, wildcards.hash))
+        return [data_file(self.results, setting), *([f"{self.results}/{twin}"] if twin else [])]
 
     def data_source(self, wildcards: Any) -> list[str]:
         """The user's own files as the input of the prepare rule."""
@@ -134,11 +148,6 @@ class Flow:
     @functools.cached_property
     def _twins(self) -> dict[tuple[str, str], str]:
         return twins(self.sweep, list_records(Path(self.results)))
-
-    def twin_file(self, wildcards: Any) -> list[str]:
-        """The record of this sweep that this one is a copy of, if any; it must be there first."""
-        twin = self._twins.get((wildcards.exp, wildcards.hash))
-        return [f"{self.results}/{twin}"] if twin else []
 
     def _setting(self, exp_name: str, digest: str) -> dict[str, Any]:
         experiment = self.sweep.experiments.get(exp_name)
@@ -150,7 +159,8 @@ class Flow:
 
     def train_arguments(self, exp_name: str, digest: str) -> str:
         """The options of scripts/train.py."""
-        return train_arguments(exp_name, digest, self._setting(exp_name, digest))
+        setting = self._setting(exp_name, digest)
+        return train_arguments(exp_name, digest, setting, data_file(self.results, setting), self.results)
 
     @functools.cached_property
     def _data_settings(self) -> dict[str, dict[str, Any]]:
@@ -199,9 +209,14 @@ class Flow:
         except ConfigError as error:
             raise WorkflowError(str(error)) from None
 
-    def say_success(self) -> None:
-        """Make Snakemake's HTML report and say where to look."""
+    def say_success(self, workflow: Any) -> None:
+        """Make Snakemake's HTML report of the whole sweep and say where to look."""
         clear_finished(Path(self.results))
+        targets = set(workflow.dag_settings.targets) - {"all"}
+        if targets:
+            partial = f"snakemake partial: tables and figures of what is finished, in {self.tables_folder}/partial/"
+            print(f"Done: {', '.join(sorted(targets))}. {partial}")
+            return
         html = Path(self.tables_folder) / "report.html"
         command = [sys.executable, "-m", "snakemake", "--nolock", "--report", str(html), "--cores", "1"]
         command += ["--configfile", *self.config_files] if self.config_files != [CONFIG_FILE] else []
@@ -220,8 +235,8 @@ class Flow:
     def train_command(self, exp_name: str, digest: str) -> str:
         """The command that repeats a run by hand."""
         setting = self._setting(exp_name, digest)
-        data = f"{self.results}/data/{data_name(setting)}.pt"
-        return f"python scripts/train.py {train_arguments(exp_name, digest, identity(setting))} --data={data}"
+        data = data_file(self.results, setting)
+        return f"python scripts/train.py {train_arguments(exp_name, digest, identity(setting), data, self.results)}"
 
     def warn_of_damage(self) -> None:
         """Name the records that are there, so that Snakemake makes them no more, but are damaged."""
