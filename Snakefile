@@ -84,10 +84,11 @@ rule train:
         runtime=240,
     params:
         options=lambda wildcards: SWEEP.train_arguments(wildcards.exp, wildcards.hash),
+        jobs_per_gpu=SWEEP.sweep.jobs_per_gpu,
     shell:
         # exec: a signal to all of a job's processes must not end the shell before the run has written its checkpoint
-        "exec python scripts/train.py {params.options}"
-        " --threads={threads} --time-limit={resources.runtime} >>{log} 2>&1"
+        "exec python scripts/train.py {params.options} --threads={threads}"
+        " --jobs-per-gpu={params.jobs_per_gpu} --time-limit={resources.runtime} >>{log} 2>&1"
 
 
 # ---- Tables and figures --------------------------------------------------------------------------------------

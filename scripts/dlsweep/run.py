@@ -18,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from .devices import take_slot
 from .hyperparameters import ConfigError, Setting, setting_hash
 from .records import (
     SCHEMA_VERSION,
@@ -56,13 +57,15 @@ def run_setting(options: argparse.Namespace, setting: Setting, command: str) -> 
                 print(f"{path}: the same setting as {record_name(twin['exp_name'], digest)}, which is finished")
                 write_json(path, {**twin, "exp_name": options.exp_name})
             else:
-                status = train(options, setting, digest, path, command)
+                per_device = options.jobs_per_gpu if options.device == "auto" else 0
+                with take_slot(per_device, cancelled=snakemake_is_gone) as slot:
+                    status = train(options, setting, digest, path, command, slot)
                 if status:
                     return status
             clear_run(options.results, digest)
             return 0
     except Timeout:
-        print(f"{path}: another process trains it, and the Snakemake that asked for it has died", file=sys.stderr)
+        print(f"{path}: waited for another process, and the Snakemake that asked for it has died", file=sys.stderr)
         return 1
 
 
@@ -76,7 +79,9 @@ def find_twin(results: Path, digest: str) -> Record | None:
     return None
 
 
-def train(options: argparse.Namespace, setting: Setting, digest: str, path: Path, command: str) -> int:
+def train(
+    options: argparse.Namespace, setting: Setting, digest: str, path: Path, command: str, slot: str | None
+) -> int:
     """Train, and write the record; return 0, or the exit status of a run that stopped or failed."""
     start, started = time.perf_counter(), _now()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
@@ -89,7 +94,7 @@ def train(options: argparse.Namespace, setting: Setting, digest: str, path: Path
     device = select_device(options.device)
     running = running_folder(options.results)
     record = {"schema_version": SCHEMA_VERSION, "exp_name": options.exp_name, "hash": digest, "setting": setting}
-    provenance = {**describe_machine(command, device), "started": started}
+    provenance = {**describe_machine(command, device), "device_slot": slot, "started": started}
     epochs: list[dict[str, Any]] = []
 
     def write_running(status: str, error: str = "") -> None:

@@ -127,6 +127,11 @@ def config_schema() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "name": {"type": "string", "pattern": f"^{SAFE_NAME.pattern}$"},
+            "jobs_per_gpu": {
+                "type": "integer",
+                "minimum": 1,
+                "description": "Runs that share one GPU.",
+            },
             "defaults": {"type": ["object", "null"], "additionalProperties": False, "properties": values},
             "experiments": {
                 "type": "object",

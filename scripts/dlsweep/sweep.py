@@ -44,7 +44,7 @@ from .values import (
 )
 
 PLAN_VERSION = 1
-TOP_KEYS = ("name", "defaults", "experiments")
+TOP_KEYS = ("name", "jobs_per_gpu", "defaults", "experiments")
 AXES: Mapping[str, Callable[[Any, str], list[Values]]] = {
     "grid": read_grid,
     "zip": read_zip,
@@ -90,6 +90,7 @@ class Sweep:
 
     name: str
     experiments: dict[str, Experiment]
+    jobs_per_gpu: int = 1
 
     def records(self) -> Iterator[tuple[str, str, Setting]]:
         """Yield (exp_name, hash, complete setting) of every record that the sweep asks for."""
@@ -157,12 +158,16 @@ def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:
             f"up to 100 of A-Z a-z 0-9 _ . -, beginning with a letter or digit, but not {', '.join(RESERVED_NAMES)}"
         )
         raise ConfigError(f"name: {shown(name)} is not allowed for a sweep; allowed: {allowed}")
+    jobs_per_gpu = config.get("jobs_per_gpu", 1)
+    if type(jobs_per_gpu) is not int or jobs_per_gpu < 1:
+        raise ConfigError(f"jobs_per_gpu: {shown(jobs_per_gpu)} is not allowed; allowed: a whole number from 1")
     experiments = a_mapping(config.get("experiments", {}), "experiments")
     if not experiments:
         raise ConfigError("experiments: must name at least one experiment")
     _check_names(experiments)
     defaults = read_base(a_mapping(config.get("defaults") or {}, "defaults"), "defaults")
-    return Sweep(name or "", {exp_name: _expand(exp_name, experiments, defaults) for exp_name in experiments})
+    expanded = {exp_name: _expand(exp_name, experiments, defaults) for exp_name in experiments}
+    return Sweep(name or "", expanded, jobs_per_gpu)
 
 
 def _check_names(experiments: Mapping[str, Any]) -> None:

@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Collection
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .config_file import plain_value
+from .devices import visible_devices
 from .failures import MOST_NAMED, unfinished
 from .hyperparameters import ConfigError, identity
 from .instance import claim, quieten_snakemake, stop_jobs_on_signals
@@ -57,6 +57,7 @@ class Flow:
             flow = cls(load_sweep(files, overrides), files, overrides)
         except ConfigError as error:
             sys.exit(f"error: {error}")  # to an exception Snakemake adds the lines of code that raised it
+        flow.limit_gpus(workflow)
         if workflow.is_main_process:
             quieten_snakemake()
             flow.warn_of_damage()
@@ -181,9 +182,20 @@ class Flow:
         return ["--config", *pairs] if pairs else []
 
     @functools.cached_property
+    def gpu_slots(self) -> int:
+        """How many runs this machine's GPUs take at once."""
+        return len(visible_devices()) * self.sweep.jobs_per_gpu
+
+    @property
     def gpus_per_run(self) -> int:
-        """1 where this machine shows a GPU, else 0."""
-        return 1 if shutil.which("nvidia-smi") and _has_gpu() else 0
+        """1 where this machine shows a GPU, else 0. A cluster's profile sets its own."""
+        return min(self.gpu_slots, 1)
+
+    def limit_gpus(self, workflow: Any) -> None:
+        """Have no more runs at once than GPU slots, where they run on this machine and the user has not said."""
+        elsewhere = workflow.is_main_process and workflow.resource_settings.nodes is not None
+        if self.gpu_slots and not elsewhere and "gpu" not in workflow.global_resources:
+            workflow.global_resources["gpu"] = self.gpu_slots
 
     # -- what the user hears ---------------------------------------------------------------------------------------
 
@@ -245,8 +257,3 @@ class Flow:
             print(f"warning: {record}: is damaged and left out of the tables", file=sys.stderr)
         if torn:
             print(f"{len(torn)} damaged records; python scripts/sweep.py verify says what to do", file=sys.stderr)
-
-
-def _has_gpu() -> bool:
-    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
-    return listed.returncode == 0 and "GPU" in listed.stdout
