@@ -61,6 +61,21 @@ def build_parser() -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true", help="as JSON")
     add_config_options(show)
 
+    explain = command(
+        "explain", inspection.explain, "one run: its setting, where it comes from, its command, its files"
+    )
+    explain.add_argument("hash", help="the beginning of its hash, or its record's name")
+    add_config_options(explain)
+
+    diff = command("diff", inspection.diff, "in what two runs differ: setting and results")
+    diff.add_argument("hash", help="the beginning of a hash, or a record's name")
+    diff.add_argument("other", metavar="hash", help="that of the other run")
+    add_config_options(diff)
+
+    orphans = command("orphans", inspection.orphans, "the records that no setting of the config names")
+    orphans.add_argument("--delete", action="store_true", help="delete them")
+    add_config_options(orphans)
+
     plan = command("plan", write_plan, "write what the tables and figures need to know of the config")
     plan.add_argument("--output", type=Path, required=True, help="the plan file")
     add_config_options(plan)

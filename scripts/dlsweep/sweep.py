@@ -203,8 +203,12 @@ def _expand(exp_name: str, experiments: Mapping[str, Any], defaults: Values) -> 
 
 @dataclass(frozen=True)
 class Space:
-    """What an experiment asks for, read and checked: the settings are the cross product of its axes over its base."""
+    """What an experiment asks for, read and checked: the settings are the cross product of its axes over its base.
 
+    The base are the defaults of the config and the experiment's own values.
+    """
+
+    own: Values
     base: Values
     axes: dict[str, list[Values]]
     when: list[Rule]
@@ -243,22 +247,23 @@ def read_space(spec: Mapping[str, Any], defaults: Values, where: str) -> Space:
             allowed = f"{', '.join(SPECIAL_KEYS)} and the hyper-parameters (docs/hyperparameters.md)"
             names = (*SPECIAL_KEYS, *HYPERPARAMETERS)
             raise ConfigError(f"{where}.{key}: unknown key; allowed: {allowed}.{nearest(key, names)}")
-    base = read_base({key: value for key, value in spec.items() if key in HYPERPARAMETERS}, where)
+    own = read_base({key: value for key, value in spec.items() if key in HYPERPARAMETERS}, where)
     axes = {name: read(spec[name], f"{where}.{name}") for name, read in AXES.items() if spec.get(name) is not None}
     if math.prod(len(axis) for axis in axes.values()) > MOST_SETTINGS:
         raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
-    _refuse_overlap(base, axes, where)
+    _refuse_overlap(own, axes, where)
     return Space(
-        base={**defaults, **base},
+        own=own,
+        base={**defaults, **own},
         axes=axes,
         when=read_when(spec["when"], f"{where}.when") if spec.get("when") is not None else [],
         exclude=read_exclude(spec["exclude"], f"{where}.exclude") if spec.get("exclude") is not None else [],
     )
 
 
-def _refuse_overlap(base: Values, axes: Mapping[str, list[Values]], where: str) -> None:
+def _refuse_overlap(own: Values, axes: Mapping[str, list[Values]], where: str) -> None:
     """Two places that set one key would silently undo each other."""
-    stated = {key: f"{where}.{key}" for key in base}
+    stated = {key: f"{where}.{key}" for key in own}
     for name, axis in axes.items():
         for key in {key: None for part in axis for key in part}:
             if key in stated:
@@ -286,7 +291,7 @@ def merged_spec(exp_name: str, experiments: Mapping[str, Any], below: tuple[str,
         raise ConfigError(f"{where}.extends: {parent} extends itself")
     merged = _without(merged_spec(parent, experiments, (*below, exp_name)), spec)
     for key, value in spec.items():
-        if key in _BY_KEY and isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+        if key in KEYED and isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
             merged[key] = {**merged[key], **value}
         elif value is None and key in SPECIAL_KEYS:
             merged.pop(key, None)
@@ -301,7 +306,7 @@ def _without(spec: Mapping[str, Any], child: Mapping[str, Any]) -> Values:
     kept: Values = {}
     for place, value in spec.items():
         elsewhere = {key for other, keys in stated.items() if other != place for key in keys}
-        if place in _BY_KEY and isinstance(value, Mapping):
+        if place in KEYED and isinstance(value, Mapping):
             options = ("n", "seed") if place == "sample" else ()
             left = {key: item for key, item in value.items() if key in options or key not in elsewhere}
             if left.keys() - options:
@@ -319,7 +324,7 @@ def _without(spec: Mapping[str, Any], child: Mapping[str, Any]) -> Values:
 def _stated(spec: Mapping[str, Any]) -> dict[str, set[str]]:
     """The hyper-parameters that each construct of an experiment sets; its base values stand under their own name."""
     stated: dict[str, set[str]] = {key: {key} for key in spec if key in HYPERPARAMETERS}
-    for place in _BY_KEY:
+    for place in KEYED:
         if isinstance(spec.get(place), Mapping):
             stated[place] = set(spec[place]) - ({"n", "seed"} if place == "sample" else set())
     if isinstance(spec.get("settings"), list):
@@ -329,7 +334,7 @@ def _stated(spec: Mapping[str, Any]) -> dict[str, set[str]]:
     return stated
 
 
-_BY_KEY = ("grid", "zip", "sample")
+KEYED = ("grid", "zip", "sample")
 """The constructs that are a mapping of hyper-parameters."""
 
 
