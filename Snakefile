@@ -79,6 +79,7 @@ rule train:
         "envs/train.yaml"
     threads: SWEEP.threads
     resources:
+        **SWEEP.cluster_resources(workflow),
         gpu=SWEEP.gpus_per_run,
         mem_mb=4000,
         runtime=240,

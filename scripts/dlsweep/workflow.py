@@ -19,6 +19,7 @@ from .failures import MOST_NAMED, unfinished
 from .hyperparameters import ConfigError, identity
 from .instance import claim, quieten_snakemake, stop_jobs_on_signals
 from .records import clear_finished, is_torn, list_records, record_name
+from .slurm import jobs_left
 from .stopping import PROCESS_VARIABLE
 from .sweep import (
     Sweep,
@@ -193,9 +194,25 @@ class Flow:
 
     def limit_gpus(self, workflow: Any) -> None:
         """Have no more runs at once than GPU slots, where they run on this machine and the user has not said."""
-        elsewhere = workflow.is_main_process and workflow.resource_settings.nodes is not None
-        if self.gpu_slots and not elsewhere and "gpu" not in workflow.global_resources:
+        if self.gpu_slots and not _submits(workflow) and "gpu" not in workflow.global_resources:
             workflow.global_resources["gpu"] = self.gpu_slots
+
+    def cluster_resources(self, workflow: Any) -> dict[str, Any]:
+        """The resources of a run that only a cluster's scheduler needs, beside those of the profile.
+
+        SLURM jobs outlive a Snakemake that was killed. A new job for what one of them still makes waits for its
+        end, in the queue: it would wait for the setting's lock otherwise, with a GPU that it does not use.
+        """
+        self._jobs_left = jobs_left(Path.cwd()) if _submits(workflow) else {}
+        if not self._jobs_left or workflow.group_settings.overwrite_groups:  # a group has one such option for all
+            return {}
+        options = str(getattr((workflow.resource_settings.default_resources or {}).get("slurm_extra"), "raw", ""))
+
+        def slurm_extra(wildcards: Any) -> str:
+            job = self._jobs_left.get((wildcards.exp, wildcards.hash))
+            return options.strip("'\"") + (f" --dependency=afterany:{job}" if job else "")
+
+        return {"slurm_extra": slurm_extra}
 
     # -- what the user hears ---------------------------------------------------------------------------------------
 
@@ -209,6 +226,16 @@ class Flow:
         if workflow.local_exec:
             os.environ[PROCESS_VARIABLE] = str(os.getpid())
             stop_jobs_on_signals()
+        left = [
+            job
+            for (exp, digest), job in self._jobs_left.items()
+            if f"{self.results}/{record_name(exp, digest)}" in self.records
+        ]
+        if left:
+            print(
+                f"{len(left)} runs are in SLURM jobs of an earlier start: {', '.join(left)}. No run is trained twice:"
+            )
+            print("new jobs for them wait. To go on from their checkpoints at once: scancel these, and start again")
         done = sum(Path(record).exists() for record in self.records)
         print(f"{len(self.records)} runs in {len(self.sweep.experiments)} experiments; {done} are finished", flush=True)
 
@@ -257,3 +284,8 @@ class Flow:
             print(f"warning: {record}: is damaged and left out of the tables", file=sys.stderr)
         if torn:
             print(f"{len(torn)} damaged records; python scripts/sweep.py verify says what to do", file=sys.stderr)
+
+
+def _submits(workflow: Any) -> bool:
+    """Say whether this process has its runs done by a cluster."""
+    return workflow.is_main_process and workflow.resource_settings.nodes is not None
