@@ -10,6 +10,7 @@ from pathlib import Path
 from dlsweep import inspection
 from dlsweep.config_file import parse_override
 from dlsweep.hyperparameters import ConfigError
+from dlsweep.importing import import_results
 from dlsweep.records import RECORD_SCHEMA, RecordError, write_json
 from dlsweep.schema import config_schema, hyperparameter_table
 from dlsweep.sweep import load_sweep, plan_digest
@@ -76,6 +77,11 @@ def build_parser() -> argparse.ArgumentParser:
     orphans.add_argument("--delete", action="store_true", help="delete them")
     add_config_options(orphans)
 
+    importing = command("import", import_results, "results that follow the lecture's convention, as records")
+    importing.add_argument("folder", type=Path, help="folder of <exp>-<hex>.json files; it is only read")
+    add_key_values(importing, "--setting", "hyper-parameters that the files do not say, such as dataset=cifar10")
+    add_results_option(importing)
+
     plan = command("plan", write_plan, "write what the tables and figures need to know of the config")
     plan.add_argument("--output", type=Path, required=True, help="the plan file")
     add_config_options(plan)
@@ -87,16 +93,18 @@ def build_parser() -> argparse.ArgumentParser:
 def add_config_options(command: argparse.ArgumentParser) -> None:
     """Add what says which sweep a command looks at; it finds it in `options.sweep` and `options.results`."""
     command.add_argument("configs", nargs="*", default=[CONFIG_FILE], help=f"config files (default: {CONFIG_FILE})")
-    command.add_argument(
-        "--config",
-        nargs="+",
-        action="extend",
-        type=parse_override,
-        default=[],
-        metavar="KEY=VALUE",
-        help="changes of the config, as Snakemake's --config takes them",
-    )
+    add_key_values(command, "--config", "changes of the config, as Snakemake's --config takes them")
+    add_results_option(command)
+
+
+def add_results_option(command: argparse.ArgumentParser) -> None:
     command.add_argument("--results", type=Path, default=RESULTS, help=f"folder of the records (default: {RESULTS})")
+
+
+def add_key_values(command: argparse.ArgumentParser, option: str, text: str) -> None:
+    command.add_argument(
+        option, nargs="+", action="extend", type=parse_override, default=[], metavar="KEY=VALUE", help=text
+    )
 
 
 def main() -> int:

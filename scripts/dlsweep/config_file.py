@@ -67,14 +67,14 @@ def _update(config: Values, changes: Mapping[str, Any]) -> None:
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """Return (key, value) of one `key=value` of --config. The value is YAML and means what it means in a config."""
+    """Return (key, value) of one `key=value` of the command line; the value is YAML, as in a config file."""
     key, equals, value = text.partition("=")
     if not equals:
-        raise ConfigError(f"--config: {text!r} is not of the form key=value")
+        raise ConfigError(f"{text!r} is not of the form key=value")
     try:
         return key, yaml.load(value, _Loader)
     except (yaml.YAMLError, ValueError, ConfigError) as error:
-        raise ConfigError(f"--config: the value of {key} is not YAML: {_one_line(error)}") from None
+        raise ConfigError(f"the value of {key} is not YAML: {_one_line(error)}") from None
 
 
 def plain_value(value: Any) -> Any:

@@ -122,7 +122,7 @@ def _state(run: Run) -> str:
         return run.state
     accuracy, seconds = run.record["final"]["test_acc"], run.record["timing"]["total_seconds"]
     shown = "unknown" if accuracy is None else f"{accuracy:.4f}"
-    return f"{run.state}, test accuracy {shown}, {seconds:.1f} s"
+    return f"{run.state}, test accuracy {shown}, {'imported' if seconds is None else f'{seconds:.1f} s'}"
 
 
 # -- diff ----------------------------------------------------------------------------------------------------------

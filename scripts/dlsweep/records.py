@@ -37,7 +37,7 @@ def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) ->
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
 _LOSS = {"type": ["number", "null"]}
-_SECONDS = {"type": "number", "minimum": 0}
+_SECONDS = {"type": ["number", "null"], "minimum": 0}
 _ACCURACY = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
 
 EPOCH_SCHEMA = _object(
