@@ -4,6 +4,11 @@ Every hyper-parameter is an option; those left out have their default. The hash 
 The run continues from its checkpoint in <output folder>/running/ where there is one.
 """
 
+if __name__ == "__main__":  # before anything else is loaded
+    from dlsweep.handover import hand_over
+
+    hand_over()
+
 import argparse
 import json
 import shlex

@@ -93,7 +93,8 @@ RECORD_SCHEMA: dict[str, Any] = {
 
 
 @functools.cache
-def _validator() -> Callable[[Any], Any]:
+def validator() -> Callable[[Any], Any]:
+    """Return the function that checks a record against the schema; compiling it takes milliseconds."""
     import fastjsonschema
 
     validate: Callable[[Any], Any] = fastjsonschema.compile(RECORD_SCHEMA)
@@ -237,7 +238,7 @@ def record_fault(record: Any, path: Path) -> str:
     import fastjsonschema
 
     try:
-        _validator()(record)
+        validator()(record)
     except fastjsonschema.JsonSchemaValueException as error:
         return f"does not fit the record's schema: {error.message}"
     if split_name(path) != (record["exp_name"], record["hash"]):

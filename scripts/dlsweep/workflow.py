@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import warm
 from .config_file import plain_value
 from .devices import visible_devices
 from .failures import MOST_NAMED, unfinished
@@ -62,6 +63,8 @@ class Flow:
         if workflow.is_main_process:
             quieten_snakemake()
             flow.warn_of_damage()
+        elif _does_a_group(workflow):
+            warm.start()
         return flow
 
     # -- files ---------------------------------------------------------------------------------------------------
@@ -226,6 +229,9 @@ class Flow:
         if workflow.local_exec:
             os.environ[PROCESS_VARIABLE] = str(os.getpid())
             stop_jobs_on_signals()
+            n_runs = sum(job.rule.name == "train" for job in workflow.dag.needrun_jobs())
+            if n_runs > 1 and not workflow.deployment_settings.deployment_method:  # the runs are in this Python
+                warm.start()
         left = [
             job
             for (exp, digest), job in self._jobs_left.items()
@@ -289,3 +295,12 @@ class Flow:
 def _submits(workflow: Any) -> bool:
     """Say whether this process has its runs done by a cluster."""
     return workflow.is_main_process and workflow.resource_settings.nodes is not None
+
+
+def _does_a_group(workflow: Any) -> bool:
+    """Say whether another Snakemake started this one for several runs (a group, in a job of a cluster).
+
+    Such a Snakemake calls no onstart, and knows its jobs only after the Snakefile is read, but for its command line.
+    """
+    n_runs = sum(argument.startswith("train:") for argument in sys.argv)
+    return bool(workflow.remote_exec and n_runs > 1 and "--executor" not in sys.argv)
