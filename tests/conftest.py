@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as the runs themselves; more threads than cores wait for each other
+
 ROOT = Path(__file__).parent.parent
 PARTS = ("Snakefile", "scripts", "profiles", "envs", "report")
 

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from . import augment, optim
 from .data import Splits, normalise
-from .hyperparameters import Setting, setting_hash
+from .hyperparameters import ConfigError, Setting, setting_hash
 from .models import build_model, source_sha1
 from .records import write_atomic
 
-EVALUATION_BATCH = 2048  # images; large enough to keep a device busy, small enough for any memory
+EVALUATION_VALUES = 2**21  # pixel values evaluated at once: 683 images of CIFAR, whose activations need about 200 MB
 
 
 class Interrupted(Exception):
@@ -41,7 +41,7 @@ class Progress:
     epoch: int = 1  # the epoch being trained, from 1
     step: int = 0  # steps of it that are done
     sums: Tensor = field(default_factory=lambda: torch.zeros(2))  # its summed loss and correct answers so far
-    gradients: Tensor | None = None  # its summed gradient norm and mean absolute gradients so far
+    gradients: Tensor | None = None  # steps, and sums of their gradient norms and mean absolute gradients, so far
     seconds: float = 0.0  # its training time so far
     epochs: list[dict[str, Any]] = field(default_factory=list)
     resumed: int = 0
@@ -104,6 +104,10 @@ class Trainer:
 
         n_train = len(self.train_y)
         self.batch_size = n_train if setting["batch_size"] == "full" else min(setting["batch_size"], n_train)
+        if self.batch_size == 1 and any(
+            isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in self.model.modules()
+        ):
+            raise ConfigError("batch_size: 1 is not allowed with batch normalization; allowed: at least 2")
         # A last batch of a single image is left out: batch normalization cannot train on it.
         single = n_train % self.batch_size == 1 and self.batch_size > 1
         self.steps_per_epoch = n_train // self.batch_size if single else math.ceil(n_train / self.batch_size)
@@ -112,6 +116,11 @@ class Trainer:
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
         tf32 = self.setting["precision"] == "tf32"
+        if tf32 and not (self.device.type == "cuda" and torch.cuda.get_device_capability(self.device) >= (8, 0)):
+            raise ConfigError(
+                "precision: tf32 needs an NVIDIA GPU of compute capability 8.0 or later, and this run is on"
+                f" {self.device}; allowed here: fp32, bf16, fp16"
+            )
         torch.backends.cuda.matmul.allow_tf32 = tf32
         torch.backends.cudnn.allow_tf32 = tf32
 
@@ -198,13 +207,14 @@ class Trainer:
         gradients = [weight.grad for weight in self.model.parameters() if weight.grad is not None]
         means = [gradient.abs().mean() for gradient in gradients if gradient.ndim > 1]
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]))
-        values = torch.stack([norm, *means]).float()
+        # Left out of the mean: steps that overflow, which the scaling of fp16 skips.
+        values = torch.where(norm.isfinite(), torch.stack([torch.ones_like(norm), norm, *means]), 0.0)
         self.progress.gradients = values if self.progress.gradients is None else self.progress.gradients + values
 
     def _gradients_entry(self) -> dict[str, Any]:
         if self.progress.gradients is None:
             return {}
-        norm, *means = (self.progress.gradients / self.steps_per_epoch).tolist()
+        _, norm, *means = (self.progress.gradients / self.progress.gradients[0]).tolist()
         layers = [name for name, weight in self.model.named_parameters() if weight.grad is not None and weight.ndim > 1]
         return {"grad_norm": norm, "layer_gradients": dict(zip(layers, means, strict=True))}
 
@@ -212,11 +222,12 @@ class Trainer:
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[float, float, Tensor]:
         """Return mean cross-entropy (nats), accuracy in [0, 1] and the predicted classes of a split."""
         self.model.eval()
+        parts = x.split(max(EVALUATION_VALUES // x[0].numel(), 1))
         with self.autocast():
-            logits = torch.cat([self.model(part) for part in torch.split(x, EVALUATION_BATCH)]).float()
+            logits = torch.cat([self.model(part) for part in parts]).float()
         predicted = logits.argmax(1)
-        loss, accuracy = torch.stack([F.cross_entropy(logits, y), (predicted == y).float().mean()]).tolist()
-        return loss, accuracy, predicted
+        loss, correct = torch.stack([F.cross_entropy(logits, y), (predicted == y).sum()]).tolist()
+        return loss, correct / len(y), predicted
 
     # -- the run -----------------------------------------------------------------------------------------------
 
@@ -283,7 +294,7 @@ class Trainer:
         final["test_loss"], final["test_acc"], predicted = self.evaluate(self.test_x, self.test_y)
         counts = torch.bincount(self.test_y.cpu() * self.n_classes + predicted.cpu(), minlength=self.n_classes**2)
         confusion = counts.reshape(self.n_classes, self.n_classes)  # row: true class, column: predicted class
-        final["per_class_acc"] = (confusion.diag() / confusion.sum(1)).tolist()
+        final["per_class_acc"] = (confusion.diag().double() / confusion.sum(1)).tolist()
         final["confusion"] = confusion.tolist()
         return final
 
