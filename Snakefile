@@ -144,12 +144,12 @@ rule report:
         f"{SWEEP.tables_folder}/logs/report.log",
     conda:
         "envs/report.yaml"
-    threads: 1
+    threads: 4
     resources:
         mem_mb=4000,
         runtime=60,
     shell:
-        "python scripts/report.py {input.plan} >{log} 2>&1"
+        "python scripts/report.py {input.plan} --threads={threads} >{log} 2>&1"
 
 
 rule partial:

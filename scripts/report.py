@@ -12,11 +12,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("plan", type=Path, help="the plan file")
     parser.add_argument("--tables", type=Path, help="folder of the tables (default: the plan's)")
-    parser.add_argument("--partial", action="store_true", help="records may be missing")
+    parser.add_argument("--threads", type=int, default=1, help="figures drawn at a time (default: %(default)s)")
     options = parser.parse_args()
     try:
         plan = read_json(options.plan)
-        draw(plan, options.tables or Path(plan["tables"]))
+        draw(plan, options.tables or Path(plan["tables"]), options.threads)
     except (RecordError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

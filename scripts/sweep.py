@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dlsweep import inspection
+from dlsweep.columns import tables_page
 from dlsweep.config_file import parse_override
 from dlsweep.hyperparameters import ConfigError
 from dlsweep.importing import import_results
@@ -45,6 +46,7 @@ def derived_files() -> dict[Path, str]:
         Path("schemas/config.schema.json"): json.dumps(config_schema(), indent=2) + "\n",
         Path("schemas/record.schema.json"): json.dumps(RECORD_SCHEMA, indent=2) + "\n",
         Path("docs/hyperparameters.md"): hyperparameter_table(),
+        Path("docs/tables.md"): tables_page(),
     }
 
 
@@ -86,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     plan.add_argument("--output", type=Path, required=True, help="the plan file")
     add_config_options(plan)
 
-    command("schema", write_schemas, "write schemas/ and docs/hyperparameters.md anew from the code")
+    command("schema", write_schemas, "write schemas/ and the derived pages of docs/ anew from the code")
     return parser
 
 

@@ -1,75 +1,1014 @@
-"""Figures of the tables."""
+"""Figures of the tables, drawn with seaborn from the CSV files alone: PNG (200 dpi) and SVG.
+
+`KINDS` at the end names one function for each kind. Each takes the tables of one experiment and the figure as
+`figure_plan.py` completed it, and returns a matplotlib figure and a note: what a reader must know of it (how
+many runs a mark stands for, what its interval is, what was left out). To add a kind, write such a function, and
+add one line to `KINDS` here and one to that of figure_plan.py.
+"""
 
 from __future__ import annotations
 
+import math
+import multiprocessing
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+from scipy.special import stdtrit
 
-mpl.rcParams["svg.hashsalt"] = "dlsweep"
+from .columns import FAMILIES, SPLITS, axis_title
+from .figure_plan import MOST_BARS, MOST_COLOURS
+from .hyperparameters import HYPERPARAMETERS
+from .labels import format_value
+from .tables import CONFIDENCE, best_run, group_settings, read_tables
+
+DPI = 200
+MOST_POINTS = 3000  # of a scatter plot
+MOST_LINES = 300  # of learning curves or parallel coordinates
+MOST_CELLS = 400  # of a heat map with its numbers written in
+BEST_LINES = 5
+GREY, BAD = "0.75", "black"
+COLOURS = "viridis"
+
+mpl.rcParams["svg.hashsalt"] = "dlsweep"  # the same figure is the same file
 
 
-def draw(plan: dict[str, Any], folder: Path) -> None:
-    """Draw all figures of a plan from the tables in `folder`."""
-    summary, epochs = pd.read_csv(folder / "summary.csv"), pd.read_csv(folder / "epochs.csv")
-    sns.set_theme(style="whitegrid", palette="colorblind")
+@dataclass
+class Tables:
+    """The tables of one experiment."""
+
+    summary: pd.DataFrame
+    epochs: pd.DataFrame
+    gradients: pd.DataFrame
+    confusion: pd.DataFrame
+
+
+Spec = dict[str, Any]
+Drawing = tuple[Figure, str]
+
+
+# -- drawing a plan ------------------------------------------------------------------------------------------------
+
+_tables: dict[str, Tables] = {}  # by experiment; in each drawing process
+
+
+def draw(plan: dict[str, Any], folder: Path, threads: int = 1) -> None:
+    """Draw all figures of a plan from the tables in `folder`, into its folder `figures`."""
+    _receive(load(folder))
     (folder / "figures").mkdir(exist_ok=True)
-    for exp_name, experiment in plan["experiments"].items():
-        part = summary[summary["exp_name"] == exp_name]
-        for figure in experiment["figures"]:
-            grid = KINDS[figure["kind"]](part, epochs, figure)
-            grid.figure.suptitle(f"{exp_name}: {figure['name'].replace('_', ' ')}", y=1.03)
-            stem = folder / "figures" / f"{exp_name}-{figure['name']}"
-            grid.savefig(f"{stem}.png", dpi=200)
-            grid.savefig(f"{stem}.svg", metadata={"Date": None})
-            plt.close(grid.figure)
+    jobs = [
+        (exp_name, figure, folder / "figures" / f"{exp_name}-{figure['name']}")
+        for exp_name, experiment in plan["experiments"].items()
+        for figure in experiment["figures"]
+    ]
+    if threads == 1 or len(jobs) < 4:
+        for job in jobs:
+            _draw_and_save(*job)
+        return
+    with multiprocessing.Pool(threads, _receive, (_tables,)) as pool:
+        pool.starmap(_draw_and_save, jobs, chunksize=1)
 
 
-def bars(summary: pd.DataFrame, epochs: pd.DataFrame, spec: dict[str, Any]) -> Any:
-    """Train, validation and test accuracy."""
-    x = spec.get("x", "exp_name")
-    long = summary.melt(
-        [c for c in {x, spec.get("hue")} if c], ["train_acc", "val_acc", "test_acc"], "split", "accuracy"
+def load(folder: Path) -> dict[str, Tables]:
+    """Return the tables in `folder`, by experiment."""
+    tables = read_tables(folder, "summary", "epochs", "gradients", "confusion")
+    names = tables["summary"]["exp_name"].unique()
+    parts = {name: dict(list(table.groupby("exp_name", sort=False))) for name, table in tables.items()}
+    return {
+        exp_name: Tables(**{name: parts[name].get(exp_name, table.head(0)) for name, table in tables.items()})
+        for exp_name in names
+    }
+
+
+def _receive(tables: dict[str, Tables]) -> None:
+    _tables.update(tables)
+    sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
+
+
+def _draw_and_save(exp_name: str, spec: Spec, stem: Path) -> None:
+    figure = draw_one(exp_name, spec, _tables.get(exp_name))
+    box = figure.get_tightbbox().padded(0.08)
+    figure.savefig(stem.with_name(stem.name + ".png"), dpi=DPI, bbox_inches=box)
+    figure.savefig(stem.with_name(stem.name + ".svg"), bbox_inches=box, metadata={"Date": None})
+    plt.close(figure)
+
+
+def draw_one(exp_name: str, spec: Spec, tables: Tables | None) -> Figure:
+    """Draw one figure, with its title, and its note below it."""
+    if tables is None or tables.summary.empty:
+        figure, note = _empty("no run is finished")
+    else:
+        figure, note = KINDS[spec["kind"]](tables, spec)
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        _untangle(ax)
+    box, height = figure.get_tightbbox(), figure.get_size_inches()[1]
+    middle = (box.x0 + box.x1) / 2 / figure.get_size_inches()[0]
+    title = f"{exp_name}: {spec['name'].replace('_', ' ')}"
+    figure.text(middle, (box.y1 + 0.08) / height, title, va="bottom", ha="center", fontsize="large")
+    text = textwrap.fill(note, max(45, int(14 * box.width)))
+    left = box.x0 / figure.get_size_inches()[0]
+    figure.text(left, (box.y0 - 0.08) / height, text, va="top", ha="left", fontsize="small", color="0.35")
+    return figure
+
+
+def _empty(text: str) -> Drawing:
+    figure, ax = plt.subplots(figsize=(4, 2))
+    ax.text(0.5, 0.5, text, ha="center", va="center")
+    ax.set_axis_off()
+    return figure, ""
+
+
+# -- what the kinds share ------------------------------------------------------------------------------------------
+
+
+def interval(values: Any) -> tuple[float, float]:
+    """Return the 95 % confidence interval of the mean (Student's t); of two values their range."""
+    values = np.asarray(values, float)
+    values = values[~np.isnan(values)]
+    if len(values) < 3:
+        return (values.min(), values.max()) if len(values) else (np.nan, np.nan)
+    half = stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2) * values.std(ddof=1) / math.sqrt(len(values))
+    return values.mean() - half, values.mean() + half
+
+
+def _means(data: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
+    """The mean of `value` in each group, and its `interval` as low and high: for many groups at once."""
+    found = data.groupby(list(groups), observed=True, dropna=False)["value"].agg(["mean", "std", "count", "min", "max"])
+    n = found["count"]
+    half = stdtrit((n - 1).where(n > 1), (1 + CONFIDENCE) / 2) * found["std"] / np.sqrt(n)
+    low, high = (found["mean"] - half).where(n > 2, found["min"]), (found["mean"] + half).where(n > 2, found["max"])
+    return found.assign(value=found["mean"], low=low, high=high)[["value", "low", "high", "count"]].reset_index()
+
+
+def _runs_note(summary: pd.DataFrame, groups: Sequence[str], kind: str = "") -> str:
+    """How many runs and seeds a mark stands for, what its interval is, and what it pools."""
+    n = summary.groupby(list(groups), dropna=False, observed=True).size() if groups else pd.Series([len(summary)])
+    few, most = n.min(), n.max()
+    runs = f"{few}" if few == most else f"{few} to {most}"
+    runs += " run" if most == 1 else " runs"
+    text = f"A point a run: {runs} each" if kind == "strip" else f"{runs} each" if most == 1 else f"Mean of {runs}"
+    if kind in ("box", "violin"):
+        text = f"{runs} each"
+    text += f" ({_seeds(summary)})"
+    if most > 1 and kind not in ("box", "violin", "strip", "heatmap"):
+        text += "; bars or bands: " + ("their range" if most == 2 else f"{CONFIDENCE:.0%} confidence interval (t)")
+    if "label" in groups:
+        return text
+    pooled = [key for key in _varying(summary) if key not in groups and _is_pooled(summary, groups, key)]
+    return f"{text}; pooled over {', '.join(pooled)}" if pooled else text
+
+
+def _seeds(summary: pd.DataFrame) -> str:
+    n = summary["seed"].nunique()
+    return f"{n} seed{'s' if n > 1 else ''}"
+
+
+def _sentence(*parts: str) -> str:
+    return "".join(f"{part}. " for part in parts if part).strip()
+
+
+def _diverged_note(summary: pd.DataFrame) -> str:
+    n = int((summary["status"] == "diverged").sum())
+    return f"×: {n} of {len(summary)} runs diverged" if n else ""
+
+
+def _varying(summary: pd.DataFrame) -> list[str]:
+    return [key for key in HYPERPARAMETERS if key != "seed" and summary[key].nunique(dropna=False) > 1]
+
+
+def _is_pooled(summary: pd.DataFrame, by: Sequence[str], key: str) -> bool:
+    """Whether a mark of one combination of `by` holds several values of `key`."""
+    if not by:
+        return True
+    return bool((summary.groupby(list(by), dropna=False, observed=True)[key].nunique(dropna=False) > 1).any())
+
+
+def _number_or_none(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def text_levels(values: pd.Series) -> pd.Series:
+    """Return the values as ordered categories of short text: numbers ascending, words in the order they come in."""
+    plain = values.astype(object).where(values.notna(), None)
+    levels = list(dict.fromkeys(plain))
+    numbers = {level: _number_or_none(str(level)) for level in levels if not isinstance(level, bool)}
+    if any(number is not None for number in numbers.values()):
+        levels.sort(key=lambda level: math.inf if numbers[level] is None else float(str(level)))
+    elif set(levels) <= {False, True, None}:
+        levels.sort(key=lambda level: (level is None, level or False))
+
+    def text(level: Any) -> str:
+        number = numbers.get(level)
+        return format_value(level) if number is None else f"{number:.6g}"
+
+    names = list(dict.fromkeys(text(level) for level in levels))
+    return pd.Series(pd.Categorical([text(value) for value in plain], names, ordered=True), values.index)
+
+
+def _is_numeric(levels: pd.Series) -> bool:
+    return all(_number_or_none(level) is not None for level in levels.cat.categories)
+
+
+def palette(levels: pd.Series) -> list[Any]:
+    """Return a colour for each level, safe for the colour-blind: an ordered scale for numbers and for many words."""
+    n = len(levels.cat.categories)
+    if n > MOST_COLOURS or (_is_numeric(levels) and n > 2):
+        return sns.color_palette(COLOURS, n + 1)[:n]
+    return sns.color_palette("colorblind", n)
+
+
+def is_log_spaced(values: pd.Series) -> bool:
+    """Say whether numbers are spread over decades: more evenly in their logarithms than as they are."""
+    levels = np.unique(values.dropna().to_numpy(float))
+    if len(levels) < 2 or levels[0] <= 0 or levels[-1] < 10 * levels[0]:
+        return False
+    if len(levels) == 2:
+        return True
+    linear, log = np.diff(levels), np.diff(np.log(levels))
+    return bool(log.std() / log.mean() < linear.std() / linear.mean())
+
+
+@dataclass
+class NumberAxis:
+    """Where the values of a column stand on an axis: as numbers, linear or log, or evenly where some are words or 0."""
+
+    positions: pd.Series
+    log: bool = False
+    ticks: tuple[Sequence[float], Sequence[str]] | None = None
+
+    @classmethod
+    def of(cls, values: pd.Series) -> NumberAxis:
+        if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values) and values.notna().all():
+            levels = np.unique(values.to_numpy(float))
+            ticks = (list(levels), [f"{level:.6g}" for level in levels]) if len(levels) <= 8 else None
+            log = is_log_spaced(values)
+            if log or levels[0] > 0 or not is_log_spaced(values[values > 0]):
+                return cls(values.astype(float), log, ticks)
+        levels = text_levels(values)
+        names = list(levels.cat.categories)
+        return cls(levels.cat.codes.astype(float), False, (range(len(names)), names))
+
+    @property
+    def n_ticks(self) -> int:
+        """How many values have a tick of their own; many where they are not counted."""
+        return len(self.ticks[0]) if self.ticks else 99
+
+    def apply(self, ax: Axes) -> None:
+        if self.log:
+            ax.set_xscale("log")
+        if self.ticks:
+            ax.xaxis.set_major_locator(FixedLocator(list(self.ticks[0])))
+            ax.xaxis.set_major_formatter(FixedFormatter(list(self.ticks[1])))
+            ax.xaxis.set_minor_locator(NullLocator())
+
+
+def _untangle(ax: Axes) -> None:
+    """Turn the tick labels of an axis that overlap, and leave some out where that is not enough."""
+    for axis, along, across in ((ax.xaxis, 0, 1), (ax.yaxis, 1, 0)):
+        labels = [label for label in axis.get_ticklabels() if label.get_visible() and label.get_text()]
+        boxes = [label.get_window_extent() for label in labels]
+        if len(labels) < 2:
+            continue
+        centres = sorted((box.get_points()[0][along] + box.get_points()[1][along]) / 2 for box in boxes)
+        room = min(np.diff(centres))
+        length = max(box.get_points()[1][along] - box.get_points()[0][along] for box in boxes)
+        thickness = max(box.get_points()[1][across] - box.get_points()[0][across] for box in boxes)
+        pad = 3 if along == 0 else 0
+        if room >= length + pad:
+            continue
+        needed = length
+        if along == 0 and length > thickness:  # labels that are wider than high: upright they need less room
+            needed = 1.1 * thickness
+            for label in labels:
+                label.set(rotation=90)
+        step = max(1, math.ceil(needed / max(room, 0.01)))
+        for i, label in enumerate(labels):
+            label.set_visible(i % step == 0)
+
+
+def _facets(
+    data: pd.DataFrame, spec: Spec, width: float, height: float, sharey: bool = True
+) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """A figure with a panel of `width` x `height` inches for each value of col and row, and each panel's data.
+
+    A long row of columns is wrapped.
+    """
+    col, row = spec.get("col"), spec.get("row")
+    cols, rows = (list(data[name].cat.categories) if name else [None] for name in (col, row))
+    wrapped = len(rows) == 1 and len(cols) > 6
+    n_col = math.ceil(math.sqrt(1.6 * len(cols))) if wrapped else len(cols)
+    n_row = math.ceil(len(cols) / n_col) if wrapped else len(rows)
+    space = {"wspace": (0.2 if sharey else 0.75) / width, "hspace": (0.32 if wrapped else 0.12) / height}
+    figure, grid = plt.subplots(
+        n_row,
+        n_col,
+        figsize=(width * n_col, height * n_row),
+        sharex=True,
+        sharey=sharey,
+        squeeze=False,
+        gridspec_kw={**space, "left": 0, "right": 1, "bottom": 0, "top": 1},
     )
-    return sns.catplot(
+    panels = []
+    for i, ax in enumerate(grid.flat):
+        at_row, at_col = (0, i) if wrapped else divmod(i, n_col)
+        if at_col >= len(cols):
+            ax.remove()
+            grid.flat[i - n_col].tick_params(labelbottom=True)
+            continue
+        chosen = {name: value for name, value in ((col, cols[at_col]), (row, rows[at_row])) if name}
+        mask = np.logical_and.reduce([(data[name] == value).to_numpy() for name, value in chosen.items()] or [True])
+        panels.append((ax, data[np.broadcast_to(mask, len(data))]))
+        if col and (wrapped or at_row == 0):
+            ax.set_title(_panel_title(col, cols[at_col]), fontsize="medium")
+        if row and at_col == len(cols) - 1:
+            ax.annotate(
+                _panel_title(row, rows[at_row]), (1.03, 0.5), xycoords="axes fraction", rotation=270, va="center"
+            )
+    return figure, panels
+
+
+def _panel_title(name: str, value: Any) -> str:
+    text = value if name in ("split", "label", "measure") else f"{name} = {value}"
+    return textwrap.fill(text, 28)
+
+
+def _label_axes(panels: list[tuple[Axes, pd.DataFrame]], x: str, y: str) -> None:
+    """Name the axes at the foot and at the left of a grid."""
+    for ax, _ in panels:
+        position = ax.get_subplotspec()
+        ax.set(xlabel="", ylabel="")
+        if ax.xaxis.get_tick_params()["labelbottom"]:
+            ax.set_xlabel(x)
+        if position.is_first_col():
+            ax.set_ylabel(y)
+
+
+def _legend(figure: Figure, title: str, entries: dict[str, dict[str, Any]]) -> None:
+    """A legend to the right of the figure; `entries` are names with the properties of their lines."""
+    handles = [mpl.lines.Line2D([], [], **properties) for properties in entries.values()]
+    names = [textwrap.fill(name, 45) for name in entries]
+    beside = 1 + 0.25 / figure.get_size_inches()[0]
+    figure.legend(
+        handles,
+        names,
+        title=title,
+        loc="center left",
+        bbox_to_anchor=(beside, 0.5),
+        frameon=False,
+        ncols=math.ceil(len(names) / 24),
+    )
+
+
+def _crosses(ax: Axes, at: Any, foot: float = 0.025, upright: bool = False) -> None:
+    """Mark diverged runs with crosses at the foot of the axis (or, `upright`, at the foot of the other)."""
+    at = np.unique(np.asarray(at, float))
+    feet = np.full(len(at), foot)
+    transform = ax.get_yaxis_transform() if upright else ax.get_xaxis_transform()
+    marks = (feet, at) if upright else (at, feet)
+    ax.plot(*marks, "x", color=BAD, markersize=4, transform=transform, gid="diverged", zorder=5)
+
+
+def _with_text(summary: pd.DataFrame, names: Sequence[str | None]) -> pd.DataFrame:
+    """The summary with the columns that tell runs apart as ordered text."""
+    return summary.assign(**{name: text_levels(summary[name]) for name in names if name and name in summary})
+
+
+def _long(data: pd.DataFrame, y: str, splits: Sequence[str]) -> pd.DataFrame:
+    """The data with the column `value`: that of `y`, or of each split of a family such as acc, named in `split`."""
+    if y not in FAMILIES:
+        return data.assign(value=data[y])
+    parts = [data.assign(value=data[f"{split}_{y}"], split=split) for split in splits]
+    long = pd.concat(parts, ignore_index=True)
+    return long.assign(split=pd.Categorical(long["split"], splits, ordered=True))
+
+
+def _best_labels(summary: pd.DataFrame, most: int) -> tuple[list[str], str]:
+    """The labels of the best settings by validation accuracy, and a note where some are left out."""
+    labels = list(group_settings(summary)["label"])
+    note = f"The best {most} of {len(labels)} settings by validation accuracy" if len(labels) > most else ""
+    return labels[:most], note
+
+
+def _numeric_scale(ax_set: Callable[..., Any], values: pd.Series) -> None:
+    if is_log_spaced(values):
+        ax_set("log")
+
+
+# -- categorical ---------------------------------------------------------------------------------------------------
+
+_ERRORS = {"errorbar": interval, "err_kws": {"linewidth": 1}}
+_CATEGORICAL: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "bars": (sns.barplot, {**_ERRORS, "capsize": 0.3, "err_kws": {"linewidth": 1, "color": "0.25"}}),
+    "points": (sns.pointplot, {**_ERRORS, "capsize": 0.1, "linestyle": "none", "markersize": 4}),
+    "box": (sns.boxplot, {"linewidth": 0.8, "fliersize": 2}),
+    "strip": (sns.stripplot, {"size": 4, "alpha": 0.7, "jitter": 0.15}),
+    "violin": (sns.violinplot, {"inner": "point", "cut": 0, "linewidth": 0.8, "density_norm": "width"}),
+}
+_DODGED: dict[str, dict[str, Any]] = {"points": {"dodge": 0.4}, "strip": {"dodge": True}}
+
+
+def categorical(tables: Tables, spec: Spec) -> Drawing:
+    """Bars, points, boxes, single runs or violins of a metric, or of its three splits side by side."""
+    spec = dict(spec)
+    summary, left_out = tables.summary, ""
+    x, hue, y = spec["x"], spec.get("hue"), spec["y"]
+    groups = [spec[axis] for axis in ("x", "hue", "col", "row") if axis in spec]
+    if x == "label":
+        labels, left_out = _best_labels(summary, MOST_BARS)
+        summary = summary[summary["label"].isin(labels)]
+    data = _with_text(summary, groups)
+    if x == "label":  # best first
+        data = data.assign(label=data["label"].cat.reorder_categories(labels))
+    n_x, n_hue = (data[name].cat.categories.size if name else 1 for name in (x, hue))
+    flat = x == "label"
+    along = max(0.13 * n_x * n_hue, 0.3 * n_x) + 0.8  # inches
+    if y in FAMILIES:
+        free = [axis for axis in (("row", "col") if along > 5 and not flat else ("col", "row")) if axis not in spec]
+        spec |= {free[0]: "split"} if free else {}
+        data = _long(data, y, SPLITS if free else ("test",))
+    else:
+        data = _long(data, y, ())
+    size = (2.3, max(1.2, 0.6 * n_hue * 0.22 * n_x, 0.22 * n_x)) if flat else (min(14, max(2.2, along)), 2.3)
+    figure, panels = _facets(data, spec, *size)
+    plot, options = _CATEGORICAL[spec["kind"]]
+    if hue:
+        colours = dict(zip(data[hue].cat.categories, palette(data[hue]), strict=True))
+        options = {**options, "hue": hue, "palette": colours, "legend": False, **_DODGED.get(spec["kind"], {})}
+        _legend(figure, axis_title(hue), {k: {"color": c, "marker": "s", "linestyle": ""} for k, c in colours.items()})
+    else:
+        options = {**options, "color": sns.color_palette("colorblind")[0]}
+    axes = {"y": x, "x": "value", "orient": "h"} if flat else {"x": x, "y": "value"}
+    for ax, part in panels:
+        plot(part, ax=ax, **axes, **options)
+        _crosses(ax, _category_positions(part[part["status"] == "diverged"], spec), upright=flat)
+        if flat:
+            ax.set_yticks(range(n_x), [textwrap.fill(name, 60) for name in data[x].cat.categories])
+    _label_axes(panels, *((axis_title(y), "") if flat else (axis_title(x), axis_title(y))))
+    counted = summary[summary["test_acc"].notna()] if summary["test_acc"].notna().any() else summary
+    return figure, _sentence(left_out, _runs_note(counted, groups, spec["kind"]), _diverged_note(summary))
+
+
+def _category_positions(data: pd.DataFrame, spec: Spec) -> pd.Series:
+    """Where seaborn draws the rows along the categorical axis."""
+    at = data[spec["x"]].cat.codes.astype(float)
+    if "hue" not in spec:
+        return at
+    n = data[spec["hue"]].cat.categories.size
+    step = 0.4 / max(n - 1, 1) if spec["kind"] == "points" else 0.8 / n
+    return at + (data[spec["hue"]].cat.codes - (n - 1) / 2) * step
+
+
+# -- over numbers --------------------------------------------------------------------------------------------------
+
+
+def line(tables: Tables, spec: Spec) -> Drawing:
+    """The mean of a metric, or of its three splits, over a numeric hyper-parameter."""
+    spec = dict(spec)
+    groups = [spec[axis] for axis in ("x", "hue", "col", "row") if axis in spec]
+    data = _with_text(tables.summary, groups[1:])
+    axis = NumberAxis.of(data[spec["x"]])
+    data = _long(data.assign(position=axis.positions), spec["y"], SPLITS)
+    if spec["y"] in FAMILIES:
+        spec[next(name for name in ("hue", "col", "row", "style") if name not in spec)] = "split"
+    figure, panels = _lines(data, spec, "position", axis.n_ticks)
+    for ax, part in panels:
+        axis.apply(ax)
+        _crosses(ax, part.loc[part["status"] == "diverged", "position"])
+        if _spans_decades(spec["y"], data["value"]):
+            ax.set_yscale("log")
+    _label_axes(panels, axis_title(spec["x"]), axis_title(spec["y"]))
+    return figure, _sentence(_runs_note(tables.summary, groups), _diverged_note(tables.summary))
+
+
+def _lines(
+    data: pd.DataFrame, spec: Spec, x: str, n_x: int, sharey: bool = True
+) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """Lines of the mean of `value` over x, with intervals: bars where x has few values, else bands."""
+    hue, style = spec.get("hue"), spec.get("style")
+    few = n_x <= 15
+    n_col, n_row = (data[spec[axis]].cat.categories.size if axis in spec else 1 for axis in ("col", "row"))
+    single = n_col * n_row == 1
+    width = 3.4 if single else max(1.3, min(2.3, 14 / (n_col if n_row > 1 or n_col < 7 else 7)))
+    figure, panels = _facets(data, spec, width, 0.75 * width if single else 0.85 * width, sharey)
+    colours: dict[Any, Any] = {None: sns.color_palette("colorblind")[0]}
+    dashes: dict[Any, Any] = {None: "-"}
+    if hue:
+        colours = dict(zip(data[hue].cat.categories, palette(data[hue]), strict=True))
+    if style:
+        dashes = dict(zip(data[style].cat.categories, ("-", "--", ":"), strict=False))
+    markers = dict(zip(colours, "osD^vP" if few and len(colours) <= 6 else "." * len(colours), strict=False))
+    by = [name for name in (hue, style) if name]
+    for ax, part in panels:
+        means = _means(part, [*by, x])
+        for keys, line in means.groupby(by, observed=True) if by else [((), means)]:
+            names = dict(zip(by, keys, strict=True))
+            colour = colours[names.get(hue)]
+            look = {"color": colour, "linestyle": dashes[names.get(style)], "linewidth": 1.3}
+            ax.plot(line[x], line["value"], marker=markers[names.get(hue)] if few else None, markersize=4, **look)
+            if (line["count"] < 2).all():
+                continue
+            if few:
+                errors = (line["value"] - line["low"], line["high"] - line["value"])
+                ax.errorbar(line[x], line["value"], errors, fmt="none", ecolor=colour, elinewidth=1, capsize=2)
+            else:
+                ax.fill_between(line[x], line["low"], line["high"], color=colour, alpha=0.2, linewidth=0)
+    entries: dict[str, dict[str, Any]] = {}
+    if hue:
+        entries |= {k: {"color": c, "marker": markers[k] if few else None} for k, c in colours.items()}
+    if style:
+        entries |= {k: {"color": "0.3", "linestyle": dash} for k, dash in dashes.items()}
+    if entries:
+        _legend(figure, axis_title(hue) if hue and hue != "split" else "", entries)
+    return figure, panels
+
+
+def speed(tables: Tables, spec: Spec) -> Drawing:
+    """Throughput, time per epoch and test accuracy side by side, over the batch size or another hyper-parameter."""
+    groups = [spec[axis] for axis in ("x", "hue") if axis in spec]
+    data = _with_text(tables.summary, groups[1:])
+    axis = NumberAxis.of(data[spec["x"]])
+    data = data.assign(position=axis.positions)
+    measures = {axis_title(name): name for name in ("samples_per_second", "seconds_per_epoch", "test_acc")}
+    long = pd.concat([data.assign(value=data[name], measure=title) for title, name in measures.items()])
+    long = long.assign(measure=pd.Categorical(long["measure"], list(measures), ordered=True))
+    figure, panels = _lines(long, {**spec, "col": "measure"}, "position", axis.n_ticks, sharey=False)
+    for (ax, part), name in zip(panels, measures.values(), strict=True):
+        axis.apply(ax)
+        _crosses(ax, part.loc[part["status"] == "diverged", "position"])
+        if _spans_decades(name, part["value"]):
+            ax.set_yscale("log")
+    _label_axes(panels, axis_title(spec["x"]), "")
+    return figure, _sentence(_runs_note(tables.summary, groups), _diverged_note(tables.summary))
+
+
+def _spans_decades(name: str, values: pd.Series) -> bool:
+    """Whether a loss, gradient, time or throughput needs a log axis, so that one run does not flatten the others."""
+    values = values[np.isfinite(values)]
+    if name.endswith("acc") or name in ("best_epoch", "generalization_gap") or values.empty:
+        return False
+    return bool(values.min() > 0 and values.max() > 50 * values.min())
+
+
+def _drawn_runs(summary: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """At most MOST_POINTS of the runs, and a note where some are left out."""
+    if len(summary) <= MOST_POINTS:
+        return summary, ""
+    shown = summary.sample(MOST_POINTS, random_state=0).sort_index()
+    return shown, f"{MOST_POINTS} of {len(summary)} runs, drawn at random"
+
+
+def _scatter(ax: Axes, data: pd.DataFrame, x: str, y: str, hue: str | None, levels: pd.Series, colours: Any) -> None:
+    """A point a row, coloured by level, with a legend beside the axes."""
+    options: dict[str, Any] = {"s": 24 if len(data) < 300 else 10, "alpha": 0.8, "linewidth": 0.2}
+    if hue:
+        options |= {"hue": levels, "palette": colours, "legend": False}
+        markers = ["o"] * len(colours)
+        if len(colours) <= 6:
+            markers = ["o", "X", "s", "P", "D", "^"][: len(colours)]
+            options |= {"style": levels, "markers": markers}
+        looks = zip(levels.cat.categories, colours, markers, strict=True)
+        _legend(
+            ax.figure,
+            "" if hue == "label" else axis_title(hue),
+            {
+                name: {"color": colour, "marker": marker, "linestyle": "", "markersize": 5}
+                for name, colour, marker in looks
+            },
+        )
+    sns.scatterplot(data, x=x, y=y, ax=ax, rasterized=len(data) > 1000, **options)
+
+
+def scatter(tables: Tables, spec: Spec) -> Drawing:
+    """One quantity against another, a point a run; colour by a third."""
+    x, y, hue = spec["x"], spec["y"], spec.get("hue")
+    summary, left_out = _drawn_runs(tables.summary)
+    axis = NumberAxis.of(summary[x])
+    data = summary.assign(position=axis.positions)
+    figure, ax = plt.subplots(figsize=(4.2, 3.2))
+    if hue and pd.api.types.is_float_dtype(data[hue]) and data[hue].nunique() > MOST_COLOURS:
+        scale = mpl.colors.LogNorm if is_log_spaced(data[hue]) else mpl.colors.Normalize
+        norm = scale(data[hue].min(), data[hue].max())
+        sns.scatterplot(
+            data,
+            x="position",
+            y=y,
+            ax=ax,
+            hue=hue,
+            hue_norm=norm,
+            palette=COLOURS,
+            legend=False,
+            s=14,
+            linewidth=0.2,
+            rasterized=len(data) > 1000,
+        )
+        figure.colorbar(mpl.cm.ScalarMappable(norm, COLOURS), ax=ax, label=axis_title(hue)).outline.set_visible(False)
+    else:
+        levels = text_levels(data[hue]) if hue else pd.Series()
+        _scatter(ax, data, "position", y, hue, levels, palette(levels) if hue else [])
+    axis.apply(ax)
+    if _spans_decades(y, data[y]):
+        ax.set_yscale("log")
+    _crosses(ax, data.loc[data[y].isna(), "position"])
+    ax.set(xlabel=axis_title(x), ylabel=axis_title(y))
+    return figure, _sentence(left_out, f"A point a run; {_seeds(tables.summary)}", _diverged_note(tables.summary))
+
+
+def gap(tables: Tables, spec: Spec) -> Drawing:
+    """Training against validation accuracy of the last epoch, a point a run; the diagonal is no gap."""
+    hue = spec.get("hue")
+    data, left_out = _drawn_runs(tables.summary)
+    levels = text_levels(data[hue]) if hue else pd.Series()
+    colours = palette(levels) if hue else []
+    if hue == "label" and len(colours) > MOST_COLOURS:
+        labels, _ = _best_labels(tables.summary, BEST_LINES)
+        names = data["label"].where(data["label"].isin(labels), "other settings")
+        levels = pd.Series(pd.Categorical(names, [*labels, "other settings"], ordered=True), data.index)
+        colours = [*sns.color_palette("colorblind", len(labels)), GREY]
+        left_out = _sentence(left_out, f"In colour: the best {len(labels)} settings by validation accuracy")[:-1]
+    figure, ax = plt.subplots(figsize=(3.4, 3.4))
+    _scatter(ax, data, "train_acc", "val_acc", hue, levels, colours)
+    diverged = data[data["status"] == "diverged"]
+    ax.plot(diverged["train_acc"], diverged["val_acc"], "x", color=BAD, markersize=5, gid="diverged")
+    ax.axline((1, 1), slope=1, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
+    low = np.nanmin([data["train_acc"].min(), data["val_acc"].min(), 0.95]) - 0.03
+    ax.set(xlim=(low, 1.02), ylim=(low, 1.02), xlabel=axis_title("train_acc"), ylabel=axis_title("val_acc"))
+    ax.set_aspect("equal")
+    note = f"A point a run, last epoch; {_seeds(tables.summary)}; dashed: no gap"
+    return figure, _sentence(left_out, note, _diverged_note(tables.summary))
+
+
+# -- over epochs ---------------------------------------------------------------------------------------------------
+
+
+def curves(tables: Tables, spec: Spec) -> Drawing:
+    """A metric over epochs, or its training and validation curves; with the test accuracy in each panel of accuracy."""
+    hue = spec.get("hue")
+    if hue == "label" and tables.summary["label"].nunique() > MOST_COLOURS:
+        return _many_curves(tables, spec)
+    spec = dict(spec)
+    groups = [spec[axis] for axis in ("hue", "col", "row") if axis in spec]
+    summary = _with_text(tables.summary, groups)
+    y = spec["y"]
+    names = [f"{split}_{y}" for split in SPLITS[:2]] if y in FAMILIES else [y]
+    values = _long(tables.epochs[["hash", "epoch", *names]], y, SPLITS[:2])
+    data = values.drop(columns=names).merge(summary[["hash", "status", *groups]], on="hash")
+    if y in FAMILIES:
+        spec["style" if hue else "hue"] = "split"
+    figure, panels = _lines(data, spec, "epoch", 99)
+    last, log, by_hash = (
+        data.groupby("hash")["epoch"].max(),
+        _spans_decades(y, data["value"]),
+        summary.set_index("hash"),
+    )
+    for ax, part in panels:
+        runs = by_hash.loc[part["hash"].unique()]
+        _crosses(ax, last[runs.index[runs["status"] == "diverged"]], 0.95)
+        if log:
+            ax.set_yscale("log")
+        if y == "acc" and not hue:
+            ax.text(
+                0.97,
+                0.05,
+                _test_text(runs["test_acc"]),
+                transform=ax.transAxes,
+                ha="right",
+                va="bottom",
+                fontsize="small",
+                gid="test",
+                bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1},
+            )
+    _label_axes(panels, "epoch", axis_title(y))
+    written = "Written in: mean test accuracy ± half its interval" if y == "acc" and not hue else ""
+    return figure, _sentence(_runs_note(tables.summary, groups), written, _diverged_note(tables.summary))
+
+
+def _test_text(values: pd.Series) -> str:
+    values = values.dropna()
+    if values.empty:
+        return "diverged"
+    low, high = interval(values)
+    return f"test {values.mean():.3f}" + (f" ± {(high - low) / 2:.3f}" if len(values) > 1 else "")
+
+
+def _many_curves(tables: Tables, spec: Spec) -> Drawing:
+    """All settings in grey, the best in colour, each the mean over its seeds; a panel a split."""
+    y = spec["y"]
+    names = [f"{split}_{y}" for split in SPLITS[:2]] if y in FAMILIES else [y]
+    board = list(group_settings(tables.summary)["label"])
+    best = board[:BEST_LINES]
+    step = math.ceil(len(board) / MOST_LINES)
+    shown = [*best, *board[BEST_LINES::step]]
+    labels = tables.summary.loc[tables.summary["label"].isin(shown), ["hash", "label"]]
+    means = tables.epochs.merge(labels, on="hash").groupby(["label", "epoch"])[names].mean()
+    figure, panels = plt.subplots(1, len(names), figsize=(3 * len(names), 2.6), sharey=True, squeeze=False)
+    diverged = set(tables.summary.loc[tables.summary["status"] == "diverged", "label"])
+    colours = dict(zip(best, sns.color_palette("colorblind"), strict=False))
+    for name, ax in zip(names, panels.flat, strict=True):
+        wide = means[name].unstack("label").reindex(columns=shown)
+        for label in reversed(shown):
+            colour = colours.get(label)
+            ax.plot(
+                wide.index,
+                wide[label],
+                color=colour or GREY,
+                linewidth=1.6 if colour else 0.5,
+                zorder=3 if colour else 1,
+                rasterized=not colour and len(shown) > 100,
+            )
+            end = wide[label].last_valid_index()
+            if label in diverged and end is not None:
+                ax.plot(end, wide[label][end], "x", color=BAD, markersize=4, gid="diverged")
+        ax.set(xlabel="epoch", title=name.split("_")[0] if y in FAMILIES else "")
+    if _spans_decades(y, means.stack()):
+        panels.flat[0].set_yscale("log")
+    panels.flat[0].set_ylabel(axis_title(y))
+    _legend(figure, f"best {len(best)} by validation", {label: {"color": colours[label]} for label in best})
+    every = f"; every {step}th of them by rank" if step > 1 else ""
+    note = f"Grey: the other settings of {len(board)}{every}. Mean over {_seeds(tables.summary)}"
+    return figure, _sentence(note, _diverged_note(tables.summary))
+
+
+def gradients(tables: Tables, spec: Spec) -> Drawing:
+    """The mean absolute gradient of each layer's weights, in the first and in the last epoch."""
+    groups = [spec[axis] for axis in ("hue", "col", "row") if axis in spec]
+    summary = _with_text(tables.summary, groups)
+    data = tables.gradients.merge(summary[["hash", *groups]], on="hash")
+    if data.empty:
+        return _empty("no gradients were recorded")
+    last = data.groupby("hash")["epoch"].transform("max")
+    data = data[(data["epoch"] == 1) | (data["epoch"] == last)]
+    when = pd.Categorical(np.where(data["epoch"] == 1, "first", "last"), ["first", "last"], ordered=True)
+    data = data.assign(value=data["gradient"].where(data["gradient"] > 0), when=when).rename(
+        columns={"when": "in epoch"}
+    )
+    figure, panels = _lines(data, {**spec, "style": "in epoch"}, "layer", data["layer"].nunique())
+    layers = sorted(data["layer"].unique())
+    for ax, _ in panels:
+        ax.set_yscale("log")
+        if len(layers) <= 12:
+            ax.set_xticks(layers)
+    _label_axes(panels, "layer, from the input", axis_title("gradient"))
+    recorded = tables.summary[tables.summary["hash"].isin(data["hash"])]
+    return figure, _sentence(_runs_note(recorded, groups), _diverged_note(recorded))
+
+
+# -- tables as pictures --------------------------------------------------------------------------------------------
+
+
+def heatmap(tables: Tables, spec: Spec) -> Drawing:
+    """The mean of a metric for each pair of two hyper-parameters."""
+    x, y, value = spec["x"], spec["y"], spec["hue"]
+    data = _with_text(tables.summary, [x, y])
+    groups = data.assign(diverged=data["status"] == "diverged").groupby([y, x], observed=False)
+    means = groups[value].mean().unstack(x).iloc[::-1]
+    diverged = groups["diverged"].sum().unstack(x).reindex_like(means).fillna(0).astype(int)
+    n_y, n_x = means.shape
+    figure, ax = plt.subplots(figsize=(min(14, 1.8 + 0.5 * n_x), min(12, 1.2 + 0.36 * n_y)))
+    few = means.size <= MOST_CELLS
+    sns.heatmap(
+        means,
+        ax=ax,
+        cmap=COLOURS,
+        annot=few,
+        fmt=".3g",
+        annot_kws={"fontsize": "x-small"},
+        linewidths=0.5 if few else 0,
+        cbar_kws={"label": axis_title(value)},
+        xticklabels=1,
+        yticklabels=1,
+    )
+    rows, columns = np.nonzero(diverged.to_numpy())
+    for row, column in zip(rows, columns, strict=True):
+        alone = pd.isna(means.iat[row, column])
+        at = (column + 0.5, row + 0.5) if alone else (column + 0.86, row + 0.2)
+        ax.plot(*at, "x", color=BAD, markersize=6 if alone else 3, gid="diverged")
+    ax.set(xlabel=axis_title(x), ylabel=axis_title(y))
+    ax.tick_params(axis="y", rotation=0)
+    ax.grid(False)
+    return figure, _sentence(_runs_note(tables.summary, [x, y], "heatmap"), _diverged_note(tables.summary))
+
+
+def confusion(tables: Tables, spec: Spec) -> Drawing:
+    """The confusion matrix of the best run: rows are true classes, colours shares of the row."""
+    best = best_run(tables.summary)
+    if tables.confusion.empty or best is None:
+        return _empty("no run has a confusion matrix")
+    counts = tables.confusion.pivot_table("count", "true", "predicted", aggfunc="sum")
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    n = len(counts)
+    size = min(9, 2.2 + 0.3 * n)
+    figure, ax = plt.subplots(figsize=(size + 0.6, size))
+    sns.heatmap(
+        shares,
+        ax=ax,
+        annot=counts if n <= 20 else False,
+        fmt="d",
+        annot_kws={"fontsize": "x-small"},
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        square=True,
+        cbar_kws={"label": "share of the true class", "shrink": 0.8},
+        xticklabels=1,
+        yticklabels=1,
+    )
+    ax.set(xlabel=axis_title("predicted"), ylabel=axis_title("true"))
+    ax.tick_params(axis="y", rotation=0)
+    numbers = "Numbers: test images" if n <= 20 else ""
+    run = f"{best['label']}, seed {best['seed']}: test accuracy {best['test_acc']:.3f}"
+    return figure, _sentence(f"The best run by validation accuracy: {run}", numbers)
+
+
+# -- many hyper-parameters -----------------------------------------------------------------------------------------
+
+
+def parallel(tables: Tables, spec: Spec) -> Drawing:
+    """Parallel coordinates: a line a setting through its hyper-parameters to the mean of a metric."""
+    summary, y = tables.summary, spec["y"]
+    keys = _varying(summary)
+    order = {label: i for i, label in enumerate(group_settings(summary)["label"])}
+    table = summary.groupby("label", sort=False).agg(
+        {**dict.fromkeys(keys, "first"), y: "mean", "status": lambda s: (s == "diverged").any()}
+    )
+    table = table.rename(columns={"status": "diverged"}).assign(rank=[order[label] for label in table.index])
+    table = table.sort_values("rank", kind="stable")
+    step = math.ceil(len(table) / MOST_LINES)
+    shown = pd.concat([table.head(BEST_LINES), table.iloc[BEST_LINES::step]])
+    low, high = table[y].min(), table[y].max()
+    norm = mpl.colors.Normalize(low, high)
+    scaled, ticks = {}, {}
+    for key in keys:
+        axis = NumberAxis.of(table[key])
+        at = np.log10(axis.positions) if axis.log else axis.positions
+        span = (at.max() - at.min()) or 1
+        scaled[key] = ((at - at.min()) / span).reindex(shown.index)
+        ticks[key] = _parallel_ticks(axis, at.min(), span)
+    scaled[y] = ((shown[y] - low) / ((high - low) or 1)).fillna(-0.08)
+    heights = [v for v in mpl.ticker.MaxNLocator(5).tick_values(low, high) if low <= v <= high]
+    ticks[y] = [((v - low) / ((high - low) or 1), f"{v:.3g}") for v in heights]
+    lines = pd.DataFrame(scaled)
+
+    figure, ax = plt.subplots(figsize=(max(4, 1.35 * len(lines.columns)), 3))
+    colours = mpl.colormaps[COLOURS]
+    n = len(shown)
+    for i, label in reversed(list(enumerate(shown.index))):
+        bad = pd.isna(shown[y].iat[i])
+        ax.plot(
+            range(len(lines.columns)),
+            lines.loc[label],
+            color=BAD if bad else colours(norm(shown[y].iat[i])),
+            linewidth=2 if i == 0 else 0.9 if n <= 60 else 0.6,
+            alpha=1 if i < BEST_LINES else 0.75 if n <= 60 else 0.5,
+            linestyle=":" if bad else "-",
+            marker="x" if bad else None,
+            markersize=3,
+            markevery=[-1],
+            zorder=4 if i == 0 else 2,
+            gid="diverged" if bad else None,
+        )
+    for at, name in enumerate(lines.columns):
+        ax.axvline(at, color="0.3", linewidth=0.8, zorder=1)
+        for height, text in ticks[name]:
+            ax.text(
+                at - 0.03,
+                height,
+                text,
+                ha="right",
+                va="center",
+                fontsize="x-small",
+                zorder=5,
+                bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5},
+            )
+    ax.set_xticks(range(len(lines.columns)), [axis_title(name) for name in lines.columns])
+    ax.set(yticks=[], xlim=(-0.35, len(lines.columns) - 0.95), ylim=(-0.12, 1.05))
+    ax.grid(False)
+    sns.despine(ax=ax, left=True, bottom=True)
+    bar = figure.colorbar(mpl.cm.ScalarMappable(norm, COLOURS), ax=ax, label=f"mean {axis_title(y)}", pad=0.02)
+    bar.outline.set_visible(False)
+    every = (
+        f"{len(shown)} of {len(table)} settings, evenly by rank, the best among them" if step > 1 else f"{n} settings"
+    )
+    seeds = summary["seed"].nunique()
+    note = f"A line a setting: {every}; mean over {seeds} seed{'s' if seeds > 1 else ''}. Thick: the best by validation"
+    n_bad = int(shown[y].isna().sum())
+    return figure, _sentence(note, f"Dotted to ×: {n_bad} settings whose runs all diverged" if n_bad else "")
+
+
+def _parallel_ticks(axis: NumberAxis, low: float, span: float) -> list[tuple[float, str]]:
+    """The (height in [0, 1], text) of an axis of parallel coordinates."""
+    if axis.ticks:
+        at = np.log10(axis.ticks[0]) if axis.log else np.asarray(axis.ticks[0], float)
+        ticks = list(zip((at - low) / span, axis.ticks[1], strict=True))
+        return ticks[:: math.ceil(len(ticks) / 12)]
+    locator = mpl.ticker.MaxNLocator(4)
+    values = [v for v in locator.tick_values(low, low + span) if low - 1e-9 <= v <= low + span + 1e-9]
+    if axis.log:
+        values = [v for v in values if abs(v - round(v)) < 1e-9] or [low, low + span]
+    return [((v - low) / span, f"{10**v if axis.log else v:.3g}") for v in values]
+
+
+def importance(tables: Tables, spec: Spec) -> Drawing:
+    """Permutation importance (Breiman 2001) of each hyper-parameter that varies, for a random forest's prediction.
+
+    The forest is fitted to four fifths of the runs and asked about the others, in turn; the importance is by how
+    much the explained share of their variance (R²) falls when the hyper-parameter's values are shuffled among
+    them. A diverged run counts as the worst result of the experiment.
+    """
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.inspection import permutation_importance
+    from sklearn.model_selection import KFold
+
+    summary, y = tables.summary, spec["y"]
+    keys = _varying(summary)
+    data = summary if len(summary) <= 2000 else summary.sample(2000, random_state=0)
+    worst = data[y].max() if "loss" in y or "seconds" in y else data[y].min()
+    target = data[y].fillna(worst).to_numpy(float)
+    if len(data) < 4 or np.ptp(target) == 0:
+        return _empty(f"{len(data)} runs with {len(np.unique(target))} results are too few")
+    inputs = pd.DataFrame({key: _forest_input(data[key]) for key in keys})
+    rows, scores = [], []
+    for train, held_out in KFold(min(5, len(data) // 2), shuffle=True, random_state=0).split(inputs):
+        forest = RandomForestRegressor(100, min_samples_leaf=1 if len(data) < 50 else 2, random_state=0)
+        forest.fit(inputs.iloc[train], target[train])
+        variance = target.var()
+        error = ((forest.predict(inputs.iloc[held_out]) - target[held_out]) ** 2).mean()
+        scores.append(1 - error / variance)
+        found = permutation_importance(
+            forest,
+            inputs.iloc[held_out],
+            target[held_out],
+            n_repeats=10,
+            random_state=0,
+            scoring="neg_mean_squared_error",
+        )
+        rows += [
+            {"key": key, "importance": drop / variance}
+            for key, drops in zip(keys, found.importances, strict=True)
+            for drop in drops
+        ]
+    long = pd.DataFrame(rows)
+    order = long.groupby("key")["importance"].mean().sort_values(ascending=False).index[:MOST_BARS]
+    figure, ax = plt.subplots(figsize=(4, 0.8 + 0.28 * len(order)))
+    colour = sns.color_palette("colorblind")[0]
+    sns.barplot(
         long,
-        kind="bar",
-        x=x,
-        y="accuracy",
-        hue=spec.get("hue"),
-        col="split",
-        palette=None if not spec.get("hue") else "colorblind",
+        x="importance",
+        y="key",
+        order=order,
+        errorbar="sd",
+        color=colour,
+        ax=ax,
+        capsize=0.25,
+        err_kws={"linewidth": 1, "color": "0.25"},
     )
+    ax.set(xlabel=f"importance for {axis_title(y)}: fall of R²", ylabel="")
+    n_bad = int(summary[y].isna().sum())
+    fit = f"The forest explains R² = {np.mean(scores):.2f} of the held-out variance"
+    if np.mean(scores) < 0.3:
+        fit += ": too little to trust the order"
+    note = (
+        f"Permutation importance of a random forest, {len(data)} runs; bars: standard deviation over folds and shuffles"
+    )
+    return figure, _sentence(note, fit, f"{n_bad} diverged runs count as the worst" if n_bad else "")
 
 
-def _curves(summary: pd.DataFrame, epochs: pd.DataFrame, spec: dict[str, Any], metric: str) -> Any:
-    axes = {k: spec[k] for k in ("col", "row") if k in spec}
-    joined = epochs.drop(columns=["lr"]).merge(summary[["exp_name", "hash", *axes.values()]], on=["exp_name", "hash"])
-    long = joined.melt(["epoch", *axes.values()], [f"train_{metric}", f"val_{metric}"], "split", metric)
-    return sns.relplot(long, kind="line", x="epoch", y=metric, hue="split", height=2.5, **axes)
+def _forest_input(values: pd.Series) -> pd.Series:
+    """A column as numbers for a forest, which asks only for their order; words are numbered as they come."""
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        return values.astype(float).fillna(-1)
+    return text_levels(values).cat.codes.astype(float)
 
 
-def curves_loss(summary: pd.DataFrame, epochs: pd.DataFrame, spec: dict[str, Any]) -> Any:
-    """Loss over epochs."""
-    return _curves(summary, epochs, spec, "loss")
-
-
-def curves_acc(summary: pd.DataFrame, epochs: pd.DataFrame, spec: dict[str, Any]) -> Any:
-    """Accuracy over epochs."""
-    return _curves(summary, epochs, spec, "acc")
-
-
-def speed(summary: pd.DataFrame, epochs: pd.DataFrame, spec: dict[str, Any]) -> Any:
-    """Accuracy and seconds per epoch."""
-    table = summary.assign(seconds_per_epoch=summary["train_seconds"] / summary["epochs_run"])
-    long = table.melt([spec["x"]], ["test_acc", "seconds_per_epoch"], "measure", "value")
-    return sns.catplot(long, kind="bar", x=spec["x"], y="value", col="measure", sharey=False)
-
-
-KINDS = {"bars": bars, "curves_loss": curves_loss, "curves_acc": curves_acc, "speed": speed}
+KINDS: dict[str, Callable[[Tables, Spec], Drawing]] = {
+    "bars": categorical,
+    "points": categorical,
+    "box": categorical,
+    "strip": categorical,
+    "violin": categorical,
+    "line": line,
+    "heatmap": heatmap,
+    "curves": curves,
+    "scatter": scatter,
+    "parallel": parallel,
+    "importance": importance,
+    "gap": gap,
+    "speed": speed,
+    "gradients": gradients,
+    "confusion": confusion,
+}

@@ -77,11 +77,17 @@ def config_schema() -> dict[str, Any]:
     shared = _shared_definitions(values)
     axis, axes, condition, space = ({"$ref": f"#/definitions/_{name}"} for name in shared)
     partial = {"type": "object", "additionalProperties": False, "properties": values}
-    figure = {
-        "type": "object",
-        "required": ["kind"],
-        "properties": {"kind": {"enum": list(KINDS)}, "name": {"type": "string"}},
-    }
+    safe_name = {"type": "string", "pattern": f"^{SAFE_NAME.pattern}$"}
+    column = {"type": "string"}
+    figures = [
+        {
+            "type": "object",
+            "required": ["kind"],
+            **_closed({"kind": {"const": name}, "name": safe_name, **dict.fromkeys(kind.axes, column)}),
+        }
+        for name, kind in KINDS.items()
+    ]
+    figure = {"anyOf": [{"enum": list(KINDS)}, *figures]}
     experiment = {
         "type": ["object", "null"],
         "additionalProperties": False,
@@ -126,7 +132,8 @@ def config_schema() -> dict[str, Any]:
         "required": ["experiments"],
         "additionalProperties": False,
         "properties": {
-            "name": {"type": "string", "pattern": f"^{SAFE_NAME.pattern}$"},
+            "name": safe_name,
+            "parquet": {"type": "boolean", "default": False, "description": "Write the tables as Parquet too."},
             "jobs_per_gpu": {
                 "type": "integer",
                 "minimum": 1,

@@ -44,7 +44,7 @@ from .values import (
 )
 
 PLAN_VERSION = 1
-TOP_KEYS = ("name", "jobs_per_gpu", "defaults", "experiments")
+TOP_KEYS = ("name", "parquet", "jobs_per_gpu", "defaults", "experiments")
 AXES: Mapping[str, Callable[[Any, str], list[Values]]] = {
     "grid": read_grid,
     "zip": read_zip,
@@ -66,10 +66,11 @@ class Experiment:
     name: str
     settings: dict[str, Setting]
     figures: list[dict[str, Any]]
+    swept: tuple[str, ...] = ()  # the keys that grid, zip, settings, ... set, in the config's order
 
     @functools.cached_property
     def varies(self) -> dict[str, list[Any]]:
-        """The hyper-parameters with more than one value, each with its values in the config's order.
+        """The hyper-parameters with more than one value, each with its values, all in the config's order.
 
         One that is at its default throughout only follows another (momentum, say, the optimizer): it is left out.
         """
@@ -81,7 +82,11 @@ class Experiment:
                 seen.setdefault(key, {}).setdefault(repr(value), value)
                 if value != defaults[key]:
                     chosen.add(key)
-        return {key: list(values.values()) for key, values in seen.items() if len(values) > 1 and key in chosen}
+        return {
+            key: list(seen[key].values())
+            for key in dict.fromkeys((*self.swept, *seen))
+            if key in chosen and len(seen[key]) > 1
+        }
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ class Sweep:
     name: str
     experiments: dict[str, Experiment]
     jobs_per_gpu: int = 1
+    parquet: bool = False  # the tables as Parquet too
 
     def records(self) -> Iterator[tuple[str, str, Setting]]:
         """Yield (exp_name, hash, complete setting) of every record that the sweep asks for."""
@@ -105,6 +111,7 @@ class Sweep:
             "name": self.name,
             "results": results,
             "tables": self.tables(results),
+            "parquet": self.parquet,
             "experiments": {
                 experiment.name: {
                     "hashes": list(experiment.settings),
@@ -161,13 +168,16 @@ def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:
     jobs_per_gpu = config.get("jobs_per_gpu", 1)
     if type(jobs_per_gpu) is not int or jobs_per_gpu < 1:
         raise ConfigError(f"jobs_per_gpu: {shown(jobs_per_gpu)} is not allowed; allowed: a whole number from 1")
+    parquet = config.get("parquet", False)
+    if not isinstance(parquet, bool):
+        raise ConfigError(f"parquet: {shown(parquet)} is not allowed; allowed: true, false")
     experiments = a_mapping(config.get("experiments", {}), "experiments")
     if not experiments:
         raise ConfigError("experiments: must name at least one experiment")
     _check_names(experiments)
     defaults = read_base(a_mapping(config.get("defaults") or {}, "defaults"), "defaults")
     expanded = {exp_name: _expand(exp_name, experiments, defaults) for exp_name in experiments}
-    return Sweep(name or "", expanded, jobs_per_gpu)
+    return Sweep(name or "", expanded, jobs_per_gpu, parquet)
 
 
 def _check_names(experiments: Mapping[str, Any]) -> None:
@@ -185,15 +195,19 @@ def _expand(exp_name: str, experiments: Mapping[str, Any], defaults: Values) -> 
     where = f"experiments.{exp_name}"
     spec = merged_spec(exp_name, experiments)
     settings: dict[str, Setting] = {}
-    for setting, _, _ in read_space(spec, defaults, where).settings():
+    space = read_space(spec, defaults, where)
+    for setting, _, _ in space.settings():
         settings.setdefault(setting_hash(setting), setting)
         if len(settings) > MOST_SETTINGS:
             raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
     if not settings:
         raise ConfigError(f"{where}.exclude: no setting is left; every one is excluded")
-    experiment = Experiment(exp_name, settings, [])
+    parts = [*space.axes.values(), *(rule.choices for rule in space.when)]
+    swept = tuple(dict.fromkeys(key for axis in parts for values in axis for key in values))
+    experiment = Experiment(exp_name, settings, [], swept)
     try:
-        return Experiment(exp_name, settings, figures_for(experiment.varies, spec.get("figures")))
+        figures = figures_for(settings, experiment.varies, spec.get("figures"))
+        return Experiment(exp_name, settings, figures, swept)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
 

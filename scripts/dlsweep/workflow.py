@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import warm
+from .columns import TABLES
 from .config_file import plain_value
 from .devices import visible_devices
 from .failures import MOST_NAMED, unfinished
@@ -35,7 +36,6 @@ from .sweep import (
 )
 
 RESULTS = "results"
-TABLES = ("summary.csv", "epochs.csv", "leaderboard.csv", "leaderboard.md")
 CONFIG_FILE = "config.yaml"
 
 
@@ -83,7 +83,9 @@ class Flow:
     @property
     def tables(self) -> list[str]:
         """The tables."""
-        return [f"{self.tables_folder}/{name}" for name in TABLES]
+        formats = ("csv", "parquet") if self.sweep.parquet else ("csv",)
+        names = [f"{table}.{suffix}" for table in TABLES for suffix in formats]
+        return [f"{self.tables_folder}/{name}" for name in (*names, "leaderboard.md")]
 
     @property
     def figures(self) -> list[str]:

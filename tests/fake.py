@@ -1,0 +1,71 @@
+"""Records with invented but plausible results, for tests of tables and figures that need no training."""
+
+import math
+import random
+from pathlib import Path
+
+from dlsweep.records import Record, record_name, write_json
+from dlsweep.sweep import expand_config
+
+
+def fake_record(exp_name: str, digest: str, setting: dict, n_epochs: int | None = None) -> Record:
+    """Return a record that fits the schema. Runs with lr >= 1 diverge; others are better near lr = 0.03."""
+    generator = random.Random(f"{exp_name}{digest}")
+    n_epochs = n_epochs or setting["epochs"]
+    diverged = setting["lr"] >= 1
+    n_run = min(2, n_epochs) if diverged else n_epochs
+    best = 0.97 - 0.05 * abs(math.log10(setting["lr"] / 0.03)) - 0.03 * (setting["optimizer"] == "sgd")
+    epochs = []
+    for epoch in range(1, n_run + 1):
+        acc = min(1.0, best * (1 - math.exp(-epoch / 3)) + generator.uniform(-0.02, 0.02))
+        bad = diverged and epoch == n_run
+        entry = {
+            "epoch": epoch,
+            "train_loss": None if bad else 2.3 * math.exp(-epoch / 4) + 0.02,
+            "train_acc": min(1.0, acc + 0.02),
+            "val_loss": None if bad else 2.3 * math.exp(-epoch / 5) + generator.uniform(0.05, 0.1),
+            "val_acc": acc,
+            "lr": setting["lr"],
+            "seconds": 0.1,
+        }
+        if setting["log_gradients"]:
+            entry["grad_norm"] = 1.0 / epoch
+            entry["layer_gradients"] = {
+                f"layers.{i}.weight": 0.1 ** (4 - i) / epoch * generator.uniform(0.8, 1.2) for i in range(4)
+            }
+        epochs.append(entry)
+    test_acc = None if diverged else min(1.0, epochs[-1]["val_acc"] - 0.01)
+    confusion = [[30 if i == j else generator.randrange(3) for j in range(10)] for i in range(10)]
+    return {
+        "schema_version": 1,
+        "exp_name": exp_name,
+        "hash": digest,
+        "setting": setting,
+        "status": "diverged" if diverged else "finished",
+        "epochs": epochs,
+        "final": {
+            "test_loss": None if diverged else epochs[-1]["val_loss"],
+            "test_acc": test_acc,
+            "best_epoch": 1 if diverged else n_run,
+            "best_val_loss": epochs[0 if diverged else -1]["val_loss"],
+            "best_val_acc": epochs[0 if diverged else -1]["val_acc"],
+            "confusion": None if diverged else confusion,
+        },
+        "model": {"n_parameters": 1000},
+        "timing": {
+            "total_seconds": 0.1 * n_run + 1,
+            "train_seconds": 0.1 * n_run,
+            "samples_per_second": 14370.0 * generator.uniform(0.8, 1.2),
+            "resumed": 0,
+        },
+        "provenance": {"command": "python scripts/train.py", "device": "cpu x86_64", "host": "here"},
+    }
+
+
+def fake_sweep(config: dict, results: Path) -> dict:
+    """Write a record for each setting of a config, and return the plan."""
+    sweep = expand_config(config)
+    results.mkdir(parents=True, exist_ok=True)
+    for exp_name, digest, setting in sweep.records():
+        write_json(results / record_name(exp_name, digest), fake_record(exp_name, digest, setting), sync=False)
+    return sweep.plan(str(results))
