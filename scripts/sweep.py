@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dlsweep import inspection
+from dlsweep import inspection, live
 from dlsweep.columns import tables_page
 from dlsweep.config_file import parse_override
 from dlsweep.hyperparameters import ConfigError
@@ -63,6 +63,20 @@ def build_parser() -> argparse.ArgumentParser:
     show = command("show", inspection.show, "a table of the experiments: runs, their states, what varies, time left")
     show.add_argument("--json", action="store_true", help="as JSON")
     add_config_options(show)
+
+    status = command("status", live.status, "where the runs stand, the time left, the best settings so far")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    add_config_options(status)
+
+    watch = command("watch", live.watch, "a live view of the running settings, until the sweep ends")
+    watch.add_argument(
+        "--wait",
+        type=float,
+        default=live.WAIT,
+        metavar="SECONDS",
+        help="how long to wait for the sweep to start (default: %(default)g)",
+    )
+    add_config_options(watch)
 
     explain = command(
         "explain", inspection.explain, "one run: its setting, where it comes from, its command, its files"

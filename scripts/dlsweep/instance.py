@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import fcntl
 import os
 import signal
 import socket
@@ -27,10 +28,10 @@ def claim(name: str) -> FileLock:
     Snakemake's own lock outlives a killed process, so the profile turns it off in favour of this one.
     Raises ConfigError naming the process that holds the sweep already.
     """
-    path = Path(".snakemake") / f"{name.replace('/', '-')}.lock"
+    path = _lock_path(name)
     lock = FileLock(path)
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=0.5)  # long enough for who only asks whether it is held
     except Timeout:
         raise ConfigError(
             f"{name}: another Snakemake is at work on this sweep ({path.read_text().strip()}); "
@@ -39,6 +40,22 @@ def claim(name: str) -> FileLock:
     now = datetime.datetime.now().isoformat(" ", timespec="seconds")
     path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
     return lock
+
+
+def is_claimed(name: str) -> bool:
+    """Say whether a Snakemake process is at work on the sweep called `name` in this folder."""
+    try:
+        with _lock_path(name).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _lock_path(name: str) -> Path:
+    return Path(".snakemake") / f"{name.replace('/', '-')}.lock"
 
 
 def stop_jobs_on_signals() -> None:

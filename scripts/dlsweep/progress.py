@@ -6,15 +6,18 @@ record (running, interrupted, failed), or else `new`. A running record whose pro
 
 from __future__ import annotations
 
+import datetime
 import fcntl
+import os
 import socket
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .records import FINISHED, Record, RecordError, read_json, read_record, record_name, running_folder
+from .hyperparameters import Setting
+from .records import FINISHED, Record, RecordError, read_json, read_record, record_name, running_folder, split_name
 from .sweep import Sweep
 
 STATES = (*FINISHED, "running", "interrupted", "failed", "damaged", "new")
@@ -42,12 +45,12 @@ def runs(sweep: Sweep, results: Path) -> Iterator[Run]:
         yield run_state(results, exp_name, digest)
 
 
-def run_state(results: Path, exp_name: str, digest: str) -> Run:
-    """Return where one run stands."""
+def run_state(results: Path, exp_name: str, digest: str, read: Callable[[Path], Record] = read_record) -> Run:
+    """Return where one run stands; `read` reads and checks its record."""
     name = record_name(exp_name, digest)
     try:
         if (results / name).exists():
-            record = read_record(results / name)
+            record = read(results / name)
             return Run(exp_name, digest, record["status"], record)
     except RecordError as error:
         return Run(exp_name, digest, "damaged", {}, str(error))
@@ -74,3 +77,103 @@ def _lives(results: Path, digest: str, path: Path, record: dict[str, Any]) -> bo
     except OSError:
         return True
     return False
+
+
+# -- many runs, looked at again and again ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """What a live view needs to know of one run. A sweep's whole records would not fit in memory."""
+
+    exp_name: str
+    digest: str
+    setting: Setting
+    state: str
+    n_epochs: int = 0  # that are done
+    last: dict[str, Any] = field(default_factory=dict)  # the last of them, as in the record
+    epoch_seconds: float | None = None  # mean time of the latest of them
+    val_acc: float | None = None  # of the weights that are tested
+    test_acc: float | None = None
+    seconds: float = 0.0  # of its epochs and, where it was not continued, its start
+    started: float | None = None  # start of its last process (Unix time)
+    updated: float | None = None  # its end or, while it is running, its latest epoch
+    error: str = ""
+
+
+class Survey:
+    """The runs of a sweep, as often as they are asked for; a finished record is read once."""
+
+    def __init__(self, sweep: Sweep, results: Path) -> None:
+        self.sweep, self.results = sweep, results
+        self._finished: dict[str, RunProgress] = {}
+
+    def read(self) -> list[RunProgress]:
+        """Return every run of the sweep as it is now."""
+        records, running = _names(self.results), _names(running_folder(self.results))
+        found = []
+        for exp_name, digest, setting in self.sweep.records():
+            name = record_name(exp_name, digest)
+            progress = self._finished.get(name) if name in records else None
+            if progress is None and (name in records or name in running):
+                run = run_state(self.results, exp_name, digest, _glance)
+                progress = _progress(run, setting, self.results)
+                if progress.state in FINISHED:
+                    self._finished[name] = progress
+            found.append(progress or RunProgress(exp_name, digest, setting, "new"))
+        return found
+
+
+def _names(folder: Path) -> set[str]:
+    return {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+
+
+def _glance(path: Path) -> Record:
+    """A record of which no more is checked than that it is one: ten thousand are read in a second."""
+    record: Record = read_json(path)
+    try:
+        if record["status"] in FINISHED and (record["exp_name"], record["hash"]) == split_name(path):
+            return record
+    except (KeyError, TypeError):
+        pass
+    return read_record(path)  # says what is wrong with it
+
+
+def _progress(run: Run, setting: Setting, results: Path) -> RunProgress:
+    record = run.record
+    epochs = record.get("epochs", [])
+    provenance, final, timing = (record.get(key, {}) for key in ("provenance", "final", "timing"))
+    last = epochs[-1] if epochs else {}
+    latest = [epoch["seconds"] for epoch in epochs[-5:] if epoch["seconds"] is not None]
+    trained = sum(epoch["seconds"] or 0.0 for epoch in epochs)
+    if run.state in FINISHED:
+        updated = _unix_time(provenance.get("finished"))
+    else:
+        updated = _changed(running_folder(results) / record_name(run.exp_name, run.digest))
+    by_best = setting.get("test_weights") == "best"
+    return RunProgress(
+        run.exp_name,
+        run.digest,
+        setting,
+        run.state,
+        len(epochs),
+        last,
+        sum(latest) / len(latest) if latest else None,
+        final.get("best_val_acc") if by_best else last.get("val_acc"),
+        final.get("test_acc"),
+        max(timing.get("total_seconds", 0.0), trained),
+        _unix_time(provenance.get("started")),
+        updated,
+        run.error,
+    )
+
+
+def _unix_time(text: str | None) -> float | None:
+    return datetime.datetime.fromisoformat(text).timestamp() if text else None
+
+
+def _changed(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return None
