@@ -64,8 +64,8 @@ def run_seconds_left(
     now = time.time() if now is None else now
     n_left = run.setting["epochs"] - run.n_epochs
     if run.epoch_seconds is not None:
-        since = now - run.updated if run.state == "running" and run.updated else 0.0
-        return max(n_left * run.epoch_seconds - since, 0.0)
+        since = now - run.updated if run.state == "running" and run.updated else 0.0  # in the epoch under way
+        return max(n_left * run.epoch_seconds - min(since, run.epoch_seconds), 0.0)
     expected = expect(run)
     if expected is None or run.state != "running" or run.started is None:
         return expected

@@ -66,7 +66,7 @@ class View:
         """Return the state of the whole sweep in one line."""
         others = [f"{self.states[state]} {state}" for state in STATES if state != "finished" and self.states[state]]
         parts = [f"{self.n_finished} of {len(self.runs)} runs are done", *others]
-        if self.seconds_left:
+        if self.seconds_left is not None and self.n_finished < len(self.runs):
             parts.append(f"about {duration(self.seconds_left)} left")
         return ", ".join(parts)
 
