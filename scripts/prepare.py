@@ -1,6 +1,9 @@
 """Read or download one data set, check it and write it to one file that all runs share.
 
-python scripts/prepare.py --dataset=digits --output=results/data/digits.pt
+  python scripts/prepare.py --dataset=digits --output=results/data/digits.pt
+  python scripts/prepare.py --dataset=npz --data-path=mine.npz --output=results/data/mine.pt
+
+Downloads, and files put in place on a machine without internet, stand in the raw folder: see docs/data.md.
 """
 
 import argparse
@@ -14,16 +17,17 @@ from dlsweep.registry import DATASETS
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, metavar="NAME", help=f"one of {', '.join(DATASETS)}")
-    parser.add_argument("--data-path", metavar="PATH", help=HYPERPARAMETERS["data_path"].doc)
+    own = "for npz and image_folder: "
+    parser.add_argument("--data-path", metavar="PATH", help=own + HYPERPARAMETERS["data_path"].doc)
     parser.add_argument(
         "--image-size",
         metavar="N",
         default=HYPERPARAMETERS["image_size"].default,
-        help=HYPERPARAMETERS["image_size"].doc + " (pixels; default: %(default)s)",
+        help="for image_folder: " + HYPERPARAMETERS["image_size"].doc + " (pixels; default: %(default)s)",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the prepared file")
     parser.add_argument(
-        "--raw", type=Path, default=Path("data"), metavar="FOLDER", help="the downloaded files (default: %(default)s)"
+        "--raw", type=Path, default=Path("data"), metavar="FOLDER", help="the raw folder (default: %(default)s)"
     )
     return parser.parse_args()
 

@@ -4,6 +4,7 @@ import functools
 import gzip
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -496,3 +497,17 @@ def test_command_line(tmp_path: Path) -> None:
     assert wrong.stderr.startswith("error: dataset:") and "Did you mean 'digits'?" in wrong.stderr
     assert not (tmp_path / "other.pt").exists()
     assert "--image-size" in run("--help").stdout
+
+
+def test_a_data_set_is_one_function_and_one_line(tmp_path: Path) -> None:
+    """As docs/data.md has it."""
+    function, line = re.findall(r"```python\n(def .*?|    \"moons.*?)```", (ROOT / "docs/data.md").read_text(), re.S)
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    loaders, registry = (tmp_path / "scripts" / "dlsweep" / name for name in ("loaders.py", "registry.py"))
+    loaders.write_text(loaders.read_text() + function)
+    registry.write_text(registry.read_text().replace("DATASETS = {\n", "DATASETS = {\n" + line))
+    command = [sys.executable, "scripts/prepare.py", "--dataset=moons", "--output=moons.pt"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    splits = load_splits(tmp_path / "moons.pt", setting())
+    assert splits.in_shape == (2,) and splits.classes == ["upper", "lower"] and len(splits.test_y) == 200
