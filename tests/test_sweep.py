@@ -1,31 +1,20 @@
-"""The sweep language and a setting's identity."""
+"""The sweep language: the examples of docs/sweeps.md, its corners, and what a mistake is answered with."""
 
 import json
-import random
+import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
-from dlsweep.hyperparameters import HYPERPARAMETERS, ConfigError, check_setting, setting_hash
+from conftest import ROOT, Project
+from dlsweep.config_file import plain_value
+from dlsweep.hyperparameters import ConfigError, check_setting, setting_hash
 from dlsweep.sweep import expand_config, load_sweep, twins
 
-# Pinned for ever: a change here would orphan every record that anybody has.
-GOLDEN = [
-    ({}, "bf21a9e8fbc5a3846fb05b4fa0859e0917b2202f"),
-    ({"lr": 0.1}, "edf980217e9ac3ed4bf9b2ba90101f0f18c3f5ae"),
-    ({"optimizer": "adam", "lr": "1e-3", "momentum": 0.5}, "b8aa2563c8246ee687f6381072affe2f5f4164fd"),
-    (
-        {"model": "cnn", "batch_norm": True, "batch_size": "full", "train_size": 500},
-        "ae9afbc9ef2a40db2b15b88a5e52f6fc20205600",
-    ),
-    (
-        {"dataset": "cifar10", "model": "resnet20", "lr_schedule": "multistep", "lr_milestones": [1, 2], "seed": 7},
-        "2b5ae90009d7c232624531204c9134c33c28d2b2",
-    ),
-]
+EXAMPLES = re.findall(r"```yaml\n(.*?)```\n```text\n(.*?)```", (ROOT / "docs" / "sweeps.md").read_text(), re.DOTALL)
 
 
 def settings_of(experiment: dict, **config) -> list[dict]:
@@ -37,90 +26,194 @@ def values_of(experiment: dict, *keys: str) -> list[tuple]:
     return [tuple(setting.get(key) for key in keys) for setting in settings_of(experiment)]
 
 
-def test_grid_is_the_cross_product_in_order():
-    grid = {"n_layer": [1, 2], "hid_dim": [8, 16, 32]}
-    assert values_of({"grid": grid}, "n_layer", "hid_dim") == [(1, 8), (1, 16), (1, 32), (2, 8), (2, 16), (2, 32)]
+# -- the examples of docs/sweeps.md --------------------------------------------------------------------------------
 
 
-def test_zip_advances_together():
-    assert values_of({"zip": {"n_layer": [1, 2], "hid_dim": [64, 32]}}, "n_layer", "hid_dim") == [(1, 64), (2, 32)]
+def listed_record(line: str) -> str:
+    """The record's name of one line of an example's listing: `grid: lr=0.1 n_layer=1`."""
+    exp_name, _, words = line.partition(":")
+    values = {key: yaml.safe_load(value) for key, value in (word.split("=") for word in words.split())}
+    return f"{exp_name}-{setting_hash(check_setting(values))}.json"
 
 
-def test_settings_combine_with_grid_and_seeds():
-    found = values_of({"settings": [{}, {"dropout": 0.5}], "grid": {"lr": [0.1]}, "seeds": 2}, "dropout", "lr", "seed")
-    assert sorted(found) == [(0.0, 0.1, 0), (0.0, 0.1, 1), (0.5, 0.1, 0), (0.5, 0.1, 1)]
+def planned_records(project: Project, *arguments: str) -> list[str]:
+    done = project.snakemake("-n", *arguments, "--workflow-profile", "none")  # the profile's logger names no file
+    assert done.returncode == 0, done.stderr
+    return sorted(re.findall(r"output: results/(\S+-[0-9a-f]{40}\.json)", done.stdout + done.stderr))
 
 
-def test_a_value_that_does_not_apply_is_neither_swept_nor_hashed():
-    grid = {"optimizer": ["sgd", "adam"], "momentum": [0.0, 0.5, 0.9]}
-    assert values_of({"grid": grid}, "optimizer", "momentum") == [
-        ("sgd", 0.0),
-        ("sgd", 0.5),
-        ("sgd", 0.9),
-        ("adam", None),
-    ]
+def test_every_example_of_the_docs_fits_the_schema():
+    schema = json.loads((ROOT / "schemas" / "config.schema.json").read_text())
+    assert len(EXAMPLES) >= 12
+    for config, _ in EXAMPLES:
+        jsonschema.validate(yaml.safe_load(config), schema)
 
 
-def test_exclude_compares():
-    experiment = {
-        "grid": {"lr": [0.01, 0.1, 1], "optimizer": ["sgd", "adam"]},
-        "exclude": {"lr": ">0.1", "optimizer": "adam"},
-    }
-    assert (1.0, "adam") not in values_of(experiment, "lr", "optimizer")
-    assert len(settings_of(experiment)) == 5
+def test_snakemake_plans_what_the_docs_list(project: Project):
+    """All examples in one dry run, and through it every construct of the language."""
+    experiments, listing = {}, []
+    for text, lines in EXAMPLES:
+        config = yaml.safe_load(text)
+        for exp_name, spec in config["experiments"].items():
+            assert exp_name not in experiments
+            experiments[exp_name] = {**config.get("defaults", {}), "figures": [], **spec}
+        listing += lines.splitlines()
+    project.configure({"experiments": experiments})
+    assert planned_records(project) == sorted(listed_record(line) for line in listing)
 
 
-def test_when_sets_values_for_settings_that_match():
-    experiment = {
-        "grid": {"optimizer": ["sgd", "adam"]},
-        "when": [{"if": {"optimizer": "sgd"}, "set": {"momentum": [0.0, 0.9], "lr": 0.1}}],
-    }
-    assert values_of(experiment, "optimizer", "momentum", "lr") == [
-        ("sgd", 0.0, 0.1),
-        ("sgd", 0.9, 0.1),
-        ("adam", None, 0.001),
-    ]
+def test_the_command_line_changes_the_config_and_chooses_an_experiment(project: Project):
+    project.configure({"experiments": {"one": {"lr": 0.5}}})
+    project.configure(
+        {"experiments": {"one": {"lr": 0.5}, "two": {"grid": {"lr": [0.1, 0.2]}, "seeds": 3}}}, "examples/other.yaml"
+    )
+    other = ("--configfile", "examples/other.yaml")
+    assert planned_records(project, "one") == [listed_record("one: lr=0.5")]
+    overrides = (
+        "--config",
+        "defaults={epochs: 1, batch_norm: true, grad_clip: null}",
+        "experiments={two: {grid: {lr: [1e-3, 0.3]}, seeds: 1}}",
+    )
+    assert planned_records(project, "two", *other, *overrides) == sorted(
+        [
+            listed_record("two: lr=0.001 epochs=1 batch_norm=true"),
+            listed_record("two: lr=0.3 epochs=1 batch_norm=true"),
+        ]
+    )
 
 
-def test_extends_changes_some_keys():
-    config = {
-        "a": {"epochs": 3, "grid": {"lr": [0.1, 0.2], "n_layer": [1]}},
-        "b": {"extends": "a", "grid": {"n_layer": [2]}},
-    }
-    settings = expand_config({"experiments": config}).experiments["b"].settings.values()
-    assert [(s["epochs"], s["lr"], s["n_layer"]) for s in settings] == [(3, 0.1, 2), (3, 0.2, 2)]
+@pytest.mark.parametrize(
+    ("snakemakes", "meant"),
+    [
+        ({"epochs": "1", "lr": "1e-3"}, {"epochs": 1, "lr": "1e-3"}),
+        (
+            {"batch_norm": "true", "grad_clip": "null", "x": ["no"]},
+            {"batch_norm": True, "grad_clip": None, "x": [False]},
+        ),
+        ({"exclude": {"lr": ">0.1"}, "act": "relu"}, {"exclude": {"lr": ">0.1"}, "act": "relu"}),
+        (3, 3),
+    ],
+)
+def test_a_value_of_the_command_line_means_what_it_means_in_a_file(snakemakes, meant):
+    """Snakemake hands over every scalar inside a mapping as text."""
+    assert plain_value(snakemakes) == meant
+
+
+# -- corners -------------------------------------------------------------------------------------------------------
+
+
+def test_constructs_combine_to_their_cross_product():
+    found = values_of(
+        {
+            "settings": [{}, {"dropout": 0.5}],
+            "zip": {"n_layer": [1, 2], "hid_dim": [64, 32]},
+            "grid": {"lr": [0.1, 0.2]},
+            "seeds": 2,
+        },
+        *("dropout", "n_layer", "hid_dim", "lr", "seed"),
+    )
+    assert len(found) == len(set(found)) == 16
+    assert {(n_layer, hid_dim) for _, n_layer, hid_dim, _, _ in found} == {(1, 64), (2, 32)}
 
 
 @pytest.mark.parametrize(
     ("axis", "values"),
     [
         ({"range": [1, 3]}, [1, 2, 3]),
-        ({"range": [1, 7, 3]}, [1, 4, 7]),
-        ([1, {"range": [5, 6]}], [1, 5, 6]),
+        ({"range": [7, 1, -3]}, [7, 4, 1]),
+        ({"range": [1, 8, 3]}, [1, 4, 7]),
+        ([1, {"range": [5, 6]}, [8, [9]]], [1, 5, 6, 8, 9]),
         ({"linspace": [1, 9, 3]}, [1, 5, 9]),
+        ({"logspace": [8, 512, 5]}, [8, 23, 64, 181, 512]),
+        ({"logspace": [8, 512, 1]}, [8]),
     ],
 )
-def test_ranges_of_integers(axis, values):
+def test_ranges_of_whole_numbers(axis, values):
     assert [s["n_layer"] for s in settings_of({"grid": {"n_layer": axis}})] == values
 
 
-def test_logspace_runs_between_its_ends():
+def test_ranges_of_numbers_have_no_last_bit_errors():
+    assert [s["lr"] for s in settings_of({"grid": {"lr": {"range": ["0.1", 0.5, "1e-1"]}}})] == [
+        0.1,
+        0.2,
+        0.3,
+        0.4,
+        0.5,
+    ]
     assert [s["lr"] for s in settings_of({"grid": {"lr": {"logspace": ["1e-4", 1e-1, 4]}}})] == [1e-4, 1e-3, 1e-2, 1e-1]
 
 
-def test_more_samples_change_no_earlier_one():
-    def sample(n):
-        space = {
-            "lr": {"log_uniform": [1e-4, 1]},
-            "hid_dim": {"log_int_uniform": [4, 512]},
-            "act": {"choice": ["relu", "tanh"]},
-        }
-        return list(settings_of({"sample": {"n": n, "seed": 7, **space}}))
+def test_a_value_may_be_a_list_or_a_mapping():
+    assert values_of({"lr_schedule": "multistep", "grid": {"lr_milestones": [[5], [5, 8]]}}, "lr_milestones") == [
+        ([5],),
+        ([5, 8],),
+    ]
+    grid = {"model_args": [{"range": [1]}, {}]}
+    assert values_of({"model": "mine:Net", "grid": grid}, "model_args") == [({"range": [1]},), ({},)]
 
-    few, many = sample(5), sample(50)
+
+def test_samples_stay_within_their_ends_and_as_they_are():
+    space = {
+        "lr": {"log_uniform": [1e-4, 1]},
+        "dropout": {"uniform": [0, 0.5]},
+        "n_layer": {"int_uniform": [1, 3]},
+        "hid_dim": {"log_int_uniform": [8, 9]},
+        "act": {"choice": ["relu", "tanh"]},
+    }
+
+    def sample(n: int, **more) -> list[dict]:
+        return settings_of({"sample": {"n": n, "seed": 7, **space, **more}})
+
+    few, many = sample(5), sample(300)
     assert many[:5] == few
-    assert len({setting["lr"] for setting in many}) == 50
-    assert all(1e-4 <= s["lr"] <= 1 and 4 <= s["hid_dim"] <= 512 for s in many)
+    assert len({setting["lr"] for setting in many}) == 300
+    assert all(1e-4 <= s["lr"] <= 1 and 0 <= s["dropout"] <= 0.5 for s in many)
+    assert {s["n_layer"] for s in many} == {1, 2, 3}
+    assert {s["hid_dim"] for s in many} == {8, 9}
+    assert {s["act"] for s in many} == {"relu", "tanh"}
+    below = sum(setting["lr"] < 1e-2 for setting in many)
+    assert 120 < below < 180  # half of the logarithm's range
+    with_more = sample(5, batch_size={"choice": [32, 64]})
+    assert [{**setting, "batch_size": 64} for setting in with_more] == few
+    assert sample(5, seed=8) != few
+
+
+def test_a_condition_on_what_does_not_apply_matches_nothing():
+    grid = {"optimizer": ["sgd", "adam"]}
+    assert values_of({"grid": grid, "exclude": {"momentum": "!=0.9"}}, "optimizer") == [("adam",)]
+    grid = {"batch_size": [16, "full"], "train_size": [None, 100]}
+    kept = values_of({"grid": grid, "exclude": [{"batch_size": ">8"}]}, "batch_size", "train_size")
+    assert kept == [("full", None), ("full", 100.0)]
+    kept = values_of({"grid": grid, "exclude": [{"train_size": "!=null"}]}, "batch_size", "train_size")
+    assert kept == [(16, None), ("full", None)]
+
+
+def test_rules_of_when_see_what_earlier_ones_set():
+    rules = [
+        {"if": {"n_layer": ">2"}, "set": {"optimizer": "adam", "act": "tanh"}},
+        {"if": {"optimizer": "adam"}, "set": {"lr": {"range": [0.1, 0.2, 0.1]}}},
+    ]
+    found = values_of({"grid": {"n_layer": [1, 3]}, "when": rules}, "n_layer", "optimizer", "act", "lr")
+    assert found == [(1, "sgd", "relu", 0.01), (3, "adam", "tanh", 0.1), (3, "adam", "tanh", 0.2)]
+
+
+@pytest.mark.parametrize(
+    ("child", "expected"),
+    [
+        ({"lr": 0.5}, [(0.5, 1, 1), (0.5, 2, 1)]),
+        ({"grid": {"lr": [0.7]}}, [(0.7, 1, 1), (0.7, 2, 1)]),
+        ({"zip": {"lr": [0.5, 0.6], "seed": [8, 9]}}, [(0.5, 1, 8), (0.6, 2, 9)]),
+        ({"zip": None}, [(0.1, 3, 0), (0.2, 3, 0)]),
+        ({"settings": [{"lr": 0.5, "n_layer": 4}]}, [(0.5, 4, 1)]),
+        ({"n_layer": 4, "seeds": [5]}, [(0.1, 4, 5), (0.2, 4, 5)]),
+        ({"sample": {"n": 1, "lr": {"choice": [0.3]}}}, [(0.3, 1, 1), (0.3, 2, 1)]),
+    ],
+)
+def test_a_childs_key_replaces_its_parents_in_whichever_construct(child, expected):
+    parent = {"grid": {"lr": [0.1, 0.2]}, "zip": {"n_layer": [1, 2], "seed": [1, 1]}}
+    config = {"experiments": {"p": parent, "c": {"extends": "p", **child}}}
+    settings = expand_config(config).experiments["c"].settings.values()
+    assert [(s["lr"], s["n_layer"], s["seed"]) for s in settings] == expected
 
 
 def test_one_setting_in_two_experiments_is_trained_once():
@@ -137,101 +230,98 @@ def test_what_varies_leaves_out_what_only_follows():
     assert experiment.varies == {"optimizer": ["sgd", "momentum", "adam"], "lr": [0.01, 0.1]}
 
 
-# -- identity ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("values", "digest"), GOLDEN)
-def test_golden_hashes(values, digest):
-    assert setting_hash(check_setting(values)) == digest
-
-
-values = st.fixed_dictionaries(
-    {},
-    optional={
-        "lr": st.floats(1e-6, 1e3),
-        "epochs": st.integers(1, 1000),
-        "optimizer": st.sampled_from(["sgd", "adam", "nag", "rmsprop"]),
-        "momentum": st.floats(0, 1),
-        "batch_norm": st.booleans(),
-        "batch_size": st.one_of(st.integers(1, 512), st.just("full")),
-        "train_size": st.one_of(st.none(), st.integers(1, 1000)),
-    },
-)
-
-
-@given(values, st.randoms(use_true_random=False))
-def test_order_defaults_and_spelling_change_no_hash(values, rng: random.Random):
-    digest = setting_hash(check_setting(values))
-    shuffled = list(values.items())
-    rng.shuffle(shuffled)
-    assert setting_hash(check_setting(dict(shuffled))) == digest
-    complete = check_setting(values)
-    assert setting_hash(check_setting(complete)) == digest
-    assert setting_hash(check_setting(yaml.safe_load(json.dumps(values)))) == digest
-    as_text = {k: repr(v) if type(v) in (int, float) else v for k, v in values.items()}
-    assert setting_hash(check_setting(as_text)) == digest
-    as_float = {k: float(v) if type(v) is int else v for k, v in values.items()}
-    assert setting_hash(check_setting(as_float)) == digest
-
-
-@given(values, values)
-def test_another_setting_has_another_hash(a, b):
-    a, b = check_setting(a), check_setting(b)
-    assert (setting_hash(a) == setting_hash(b)) == (a == b)
-
-
-def test_a_new_hyperparameter_changes_no_hash(monkeypatch):
-    from dlsweep import hyperparameters
-
-    before = setting_hash(check_setting({"lr": 0.5, "batch_norm": True}))
-    new = hyperparameters.Hyperparameter(float, 0.25, "A new one.")
-    monkeypatch.setattr(hyperparameters, "HYPERPARAMETERS", {**HYPERPARAMETERS, "new": new})
-    monkeypatch.setattr(hyperparameters, "_defaults_of", {})
-    assert "new" in check_setting({"lr": 0.5})
-    assert setting_hash(check_setting({"lr": 0.5, "batch_norm": True})) == before
-    assert setting_hash(check_setting({"lr": 0.5, "batch_norm": True, "new": 0.5})) != before
-
-
-@given(values)
-def test_growing_a_grid_keeps_the_hashes_it_had(values):
-    def hashes(lrs):
-        grid = {"lr": lrs}
-        return set(expand_config({"experiments": {"x": {**values, "grid": grid}}}).experiments["x"].settings)
-
-    values.pop("lr", None)
-    assert hashes([0.1, 0.2]) < hashes([0.3, 0.2, 0.1])
-
-
 # -- bad input -----------------------------------------------------------------------------------------------------
+
+MISTAKES = {
+    "unknown key": ("experiments:\n  a: {lrr: 1}", ["line 2", "experiments.a.lrr", "'lr'", "grid"]),
+    "wrong type": ("experiments: {a: {epochs: 1.5}}", ["experiments.a.epochs", "1.5", "an integer >= 1"]),
+    "out of range": ("experiments: {a: {grid: {lr: [0.1, -1]}}}", ["experiments.a.grid.lr", "-1", "a number > 0"]),
+    "empty grid": ("experiments: {a: {grid: {}}}", ["experiments.a.grid", "empty"]),
+    "misspelt model": ("defaults: {model: mpl}\nexperiments: {a: }", ["defaults.model", '"mpl"', "resnet20", "'mlp'"]),
+    "misspelt data": ("experiments: {a: {dataset: digit}}", ["experiments.a.dataset", "cifar10", "'digits'"]),
+    "not YAML": ("experiments:\n  a: [", ["not YAML", "line 2"]),
+    "one name twice": ("experiments:\n  a: {}\n  a: {}", ["line 3", "'a' stands twice"]),
+    "unsafe name": ("experiments: {'../a': {}}", ["experiments.../a", "safe file name", "A-Z a-z 0-9"]),
+    "a rule's name": ("experiments: {train: {}}", ["experiments.train", "name of a rule"]),
+}
+
+
+@pytest.mark.parametrize("how", ["config.yaml", "--configfile"])
+def test_snakemake_stops_with_one_message_before_it_makes_anything(tmp_path: Path, how: str):
+    def attempt(name: str) -> None:
+        config, words = MISTAKES[name]
+        folder = tmp_path / name.replace(" ", "_")
+        folder.mkdir()
+        project = Project(folder)
+        project.configure(config, "config.yaml" if how == "config.yaml" else "mine.yaml")
+        before = sorted(project.folder.rglob("*"))
+        done = project.snakemake(*(() if how == "config.yaml" else ("--configfile", "mine.yaml")))
+        text = done.stdout + done.stderr
+        assert done.returncode != 0, name
+        assert "Traceback" not in text and 'File "' not in text, text
+        after = [path for path in sorted(project.folder.rglob("*")) if ".snakemake" not in path.parts]
+        assert after == before, name
+        if how == "--configfile" and name == "not YAML":
+            return  # Snakemake itself reads that file first, and does not name it
+        message = next(line for line in text.splitlines() if line.startswith("error: "))
+        for word in [how if how == "config.yaml" else "mine.yaml", *words]:
+            assert word in message, (name, message)
+
+    names = MISTAKES if how == "config.yaml" else ("unknown key", "not YAML", "one name twice")
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(attempt, names))
 
 
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ("experiments: {a: {lrr: 1}}", ["experiments.a.lrr", "'lr'"]),
         ("experiment: {}", ["experiment", "'experiments'"]),
-        ("experiments: {a: {lr: -1}}", ["experiments.a.lr", "-1", "> 0"]),
-        ("experiments: {a: {epochs: 1.5}}", ["experiments.a.epochs", "1.5", "integer"]),
         ("experiments: {a: {grid: {lr: []}}}", ["experiments.a.grid.lr", "empty"]),
-        ("experiments: {a: {grid: {}}}", ["experiments.a.grid", "empty"]),
         ("experiments: {a: {grid: {lr: 1}}}", ["experiments.a.grid.lr", "list"]),
+        ("experiments: {a: {grid: {lrr: [1]}}}", ["experiments.a.grid.lrr", "'lr'"]),
+        ("experiments: {a: {grid: [1]}}", ["experiments.a.grid", "mapping", "[1]"]),
         ("experiments: {a: {lr: [1, 2]}}", ["experiments.a.lr", "grid"]),
-        ("experiments: {a: {model: mpl}}", ["experiments.a.model", "mpl", "'mlp'"]),
-        ("experiments: {a: {dataset: digit}}", ["experiments.a.dataset", "'digits'"]),
+        ("experiments: {a: {lr: {range: [1, 2]}}}", ["experiments.a.lr", "grid"]),
+        ("experiments: {a: {lr: .nan}}", ["experiments.a.lr", "NaN"]),
+        ("experiments: {a: {lr: true}}", ["experiments.a.lr", "true"]),
         ("defaults: {batch_norm: yess}\nexperiments: {a: {}}", ["defaults.batch_norm", "yess", "true or false"]),
-        ("experiments: {a: {}, a: {}}", ["line 1", "'a' stands twice"]),
         ("experiments: {a: {}, A: {}}", ["experiments.A", "upper and lower case"]),
-        ("experiments: {'../a': {}}", ["../a", "safe file name"]),
         ("experiments: {a: {seeds: 0}}", ["experiments.a.seeds", "0"]),
-        ("experiments: {a: {zip: {lr: [1, 2], epochs: [1]}}}", ["experiments.a.zip", "equally long"]),
-        ("experiments: {a: {exclude: {lr: 0.01}}}", ["experiments.a", "excluded"]),
+        ("experiments: {a: {seed: 1, seeds: 2}}", ["experiments.a.seeds", "sets seed", "experiments.a.seed"]),
+        ("experiments: {a: {zip: {lr: [1, 2], epochs: [1]}}}", ["experiments.a.zip", "lr has 2, epochs has 1"]),
+        ("experiments: {a: {settings: []}}", ["experiments.a.settings", "at least one"]),
+        ("experiments: {a: {settings: [{}, {lr: 0}]}}", ["experiments.a.settings[1].lr", "0"]),
+        ("experiments: {a: {exclude: {lr: 0.01}}}", ["experiments.a.exclude", "excluded"]),
+        ("experiments: {a: {exclude: {lr: '>x'}}}", ["experiments.a.exclude[0].lr", "x", "number"]),
+        ("experiments: {a: {exclude: {act: '>relu'}}}", ["experiments.a.exclude[0].act", "numbers", "relu"]),
+        ("experiments: {a: {exclude: {lr: '>1 and 2'}}}", ["experiments.a.exclude[0].lr", "'2'", "<="]),
+        ("experiments: {a: {exclude: [{}]}}", ["experiments.a.exclude[0]", "every setting"]),
+        ("experiments: {a: {when: {if: {lr: 1}}}}", ["experiments.a.when[0]", "if and set"]),
+        ("experiments: {a: {when: [{if: {lr: 1}, set: {lr: -1}}]}}", ["experiments.a.when[0].set.lr", "-1"]),
         ("experiments: {a: {extends: b}, c: {}}", ["experiments.a.extends", '"b"', "allowed: c"]),
         ("experiments: {a: {extends: b}, b: {extends: a}}", ["extends itself"]),
         ("experiments: {a: {grid: {lr: [1]}, zip: {lr: [1]}}}", ["experiments.a.zip", "sets lr", "experiments.a.grid"]),
-        ("experiments: {a: {sample: {n: 2, lr: {unifrom: [0, 1]}}}}", ["sample.lr", "'uniform'"]),
-        ("experiments: {a: [", ["not YAML", "line 1"]),
+        ("experiments: {a: {lr: 1, grid: {lr: [1]}}}", ["experiments.a.grid", "sets lr", "experiments.a.lr"]),
+        ("experiments: {a: {sample: {n: 2, lr: {unifrom: [0, 1]}}}}", ["experiments.a.sample.lr", "'uniform'"]),
+        ("experiments: {a: {sample: {n: 2, lr: {uniform: [1, 0]}}}}", ["sample.lr.uniform", "[1, 0]", "low <= high"]),
+        ("experiments: {a: {sample: {n: 2, hid_dim: {uniform: [1, 9]}}}}", ["sample.hid_dim.uniform", "int_uniform"]),
+        ("experiments: {a: {sample: {n: 0, lr: {uniform: [1, 2]}}}}", ["experiments.a.sample.n", "0"]),
+        ("experiments: {a: {sample: {lr: {uniform: [1, 2]}}}}", ["experiments.a.sample.n", "null"]),
+        ("experiments: {a: {sample: {n: 2}}}", ["experiments.a.sample", "names no hyper-parameter"]),
+        ("experiments: {a: {grid: {lr: {range: [1, 2, 0]}}}}", ["experiments.a.grid.lr.range", "[1, 2, 0]"]),
+        ("experiments: {a: {grid: {lr: {logspace: [0, 1, 3]}}}}", ["experiments.a.grid.lr.logspace", "above 0"]),
+        ("experiments: {a: {grid: {lr: {lgspace: [1, 2, 3]}}}}", ["experiments.a.grid.lr", "'logspace'"]),
+        (
+            "experiments: {a: {grid: {n_layer: {range: [1, 1000]}, hid_dim: {range: [1, 1001]}}}}",
+            ["1,000,000 settings"],
+        ),
+        ("experiments: {a: {figures: 3}}", ["experiments.a.figures", "3"]),
+        ("experiments: {a.b: {lr: 0}}", ["line 1", "experiments.a.b.lr"]),
+        ("name: plan\nexperiments: {a: {}}", ["line 1", "name", "plan"]),
         ("experiments: {}", ["at least one"]),
+        ("experiments: &e {a: *e}", ["my.yaml"]),
         ("- a", ["must be a mapping"]),
+        ("", ["must be a mapping"]),
     ],
 )
 def test_one_clear_message(config: str, words: list[str], tmp_path: Path):
@@ -243,3 +333,13 @@ def test_one_clear_message(config: str, words: list[str], tmp_path: Path):
     assert "\n" not in message
     for word in ["my.yaml", *words]:
         assert word in message
+
+
+def test_a_message_names_the_file_and_line_that_has_the_value(tmp_path: Path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("experiments:\n  a:\n    lr: 0.1\n")
+    second.write_text("# more\nexperiments:\n  a:\n    grid:\n      epochs: [1, 0]\n")
+    with pytest.raises(ConfigError, match=r"second.yaml, line 5: experiments.a.grid.epochs: 0 "):
+        load_sweep([first, second])
+    with pytest.raises(ConfigError, match=r"^--config: experiments.a.grid.epochs: -1 "):
+        load_sweep([first, second], {"experiments": {"a": {"grid": {"epochs": [-1]}}}})

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
 from conftest import SMALL, Project
 
@@ -111,29 +110,6 @@ def test_the_command_of_a_run_can_be_repeated_by_hand(project: Project):
     done = project.run("sh", "-c", record["provenance"]["command"])
     assert done.returncode == 0, done.stderr
     assert project.outcomes() == before
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        "experiments: {a: {lrr: 1}}",
-        "experiments: {a: [",
-        "experiments: {a: {}, a: {}}",
-        "experiments: {'../a': {}}",
-        "[]",
-    ],
-)
-def test_bad_config_stops_before_any_job(project: Project, config: str):
-    project.configure(config)
-    before = sorted(path for path in project.folder.rglob("*") if ".snakemake" not in path.parts)
-    for arguments in ((), ("--configfile", "config.yaml")):
-        done = project.snakemake(*arguments)
-        text = done.stdout + done.stderr
-        assert done.returncode != 0
-        assert "Traceback" not in text
-        # Snakemake itself reads what --configfile names, and names no file when that is not YAML.
-        assert "config.yaml" in text or "Config file" in text
-    assert sorted(path for path in project.folder.rglob("*") if ".snakemake" not in path.parts) == before
 
 
 def test_derived_files_are_up_to_date(project: Project):

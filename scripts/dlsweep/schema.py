@@ -71,6 +71,15 @@ def _closed(properties: dict[str, Any]) -> dict[str, Any]:
     return {"additionalProperties": False, "properties": properties}
 
 
+def _list_of(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "minItems": 1, "items": items}
+
+
+def _or_null(description: str, *schemas: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a construct, which null takes away."""
+    return {"description": description, "anyOf": [*schemas, {"type": "null"}]}
+
+
 def config_schema() -> dict[str, Any]:
     """Return the JSON Schema of config.yaml."""
     values = {key: {"$ref": f"#/definitions/{key}"} for key in HYPERPARAMETERS}
@@ -88,42 +97,28 @@ def config_schema() -> dict[str, Any]:
         for name, kind in KINDS.items()
     ]
     figure = {"anyOf": [{"enum": list(KINDS)}, *figures]}
+    rule = {"type": "object", "required": ["if", "set"], **_closed({"if": condition, "set": condition})}
+    sample = {
+        "n": {"type": "integer", "minimum": 1},
+        "seed": {"type": "integer"},
+        **dict.fromkeys([key for key in values if key != "seed"], space),
+    }
     experiment = {
         "type": ["object", "null"],
-        "additionalProperties": False,
-        "properties": {
-            **values,
-            "grid": {"description": "The cross product of lists of values.", "allOf": [axes]},
-            "zip": {"description": "Lists of values that advance together.", "allOf": [axes]},
-            "settings": {"type": "array", "minItems": 1, "items": partial, "description": "An explicit list."},
-            "sample": {
-                "type": "object",
-                "required": ["n"],
-                "additionalProperties": False,
-                "properties": {
-                    "n": {"type": "integer", "minimum": 1},
-                    "seed": {"type": "integer"},
-                    **dict.fromkeys([key for key in values if key != "seed"], space),
-                },
-                "description": "Random search.",
-            },
-            "seeds": {
-                "anyOf": [{"type": "integer", "minimum": 1}, axis],
-                "description": "How many seeds, or which.",
-            },
-            "exclude": {"anyOf": [condition, {"type": "array", "minItems": 1, "items": condition}]},
-            "when": {
-                "type": ["array", "object"],
-                "items": {
-                    "type": "object",
-                    "required": ["if", "set"],
-                    "additionalProperties": False,
-                    "properties": {"if": condition, "set": condition},
-                },
-            },
-            "extends": {"type": "string", "description": "Another experiment, of which this one changes some keys."},
-            "figures": {"type": "array", "items": figure, "description": "Left out: they follow from what varies."},
-        },
+        **_closed(
+            {
+                **values,
+                "grid": _or_null("The cross product of lists of values.", axes),
+                "zip": _or_null("Lists of values that advance together.", axes),
+                "settings": _or_null("An explicit list.", _list_of(partial)),
+                "sample": _or_null("Random search.", {"type": "object", **_closed(sample)}),
+                "seeds": _or_null("How many seeds, or which.", {"type": "integer", "minimum": 1}, axis),
+                "exclude": _or_null("Settings that match are dropped.", condition, _list_of(condition)),
+                "when": _or_null("Values for settings that match.", rule, _list_of(rule)),
+                "extends": _or_null("Another experiment, of which this one changes some keys.", {"type": "string"}),
+                "figures": _or_null("Left out: they follow from what varies.", {"type": "array", "items": figure}),
+            }
+        ),
     }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
