@@ -475,6 +475,8 @@ def test_changed_data_repeat_no_finished_run(project: Project) -> None:
     configure([0.1, 0.2])
     planned = project.planned()
     assert planned["prepare"] == planned["train"] == planned["aggregate"] == 1
+    done = project.run("python", "scripts/prepare.py", "--dataset=npz", "--data-path=mine.npz", f"--output={prepared}")
+    assert "the data have changed; finished runs keep the results" in done.stdout
 
 
 def test_a_run_imports_no_reader() -> None:

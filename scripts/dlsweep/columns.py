@@ -67,6 +67,7 @@ SUMMARY: Mapping[str, Column] = {
     **{key: _C(_TYPES.get(hyper.type, hyper.type), hyper.doc, hyper.unit) for key, hyper in HYPERPARAMETERS.items()},
     "status": _C(str, "`finished`, `stopped_early`, or `diverged`: a loss became NaN or infinite."),
     **METRICS,
+    "data": _C(str, "Digest of the data that it was trained on: a set that changed in between has two."),
     "device": _C(str, "The device that trained it."),
     "host": _C(str, "The machine that trained it."),
 }

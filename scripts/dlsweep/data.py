@@ -69,7 +69,13 @@ def prepare(setting: Setting, output: Path, raw_folder: Path) -> None:
     content = entry("dataset", name).load()(name, setting, raw_folder)
     check(content, setting.get("data_path") or name)
     content.setdefault("classes", [str(label) for label in range(int(content["y_train"].max()) + 1)])
+    try:
+        before = read(output)["digest"]
+    except ConfigError:
+        before = None
     save(content, output)
+    if before not in (None, digest(content)):
+        print(f"warning: {output}: the data have changed; finished runs keep the results of the data before")
     for key in (key for key in content if key.startswith("x_")):
         print(f"{output}: {key} {tuple(content[key].shape)} {_dtype(content[key])}, {len(content['classes'])} classes")
 

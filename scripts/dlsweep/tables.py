@@ -76,6 +76,7 @@ def _summary_row(record: Record) -> dict[str, Any]:
         "n_parameters": record["model"]["n_parameters"],
         "seconds_per_epoch": seconds / n_epochs if n_epochs else None,
         "lr": setting["lr"],  # not that of the last epoch
+        "data": provenance.get("data"),
         "device": provenance.get("device"),
         "host": provenance.get("host"),
     }
