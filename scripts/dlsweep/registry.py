@@ -8,6 +8,7 @@ entries does not apply: it is neither swept nor hashed.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,9 +25,14 @@ class Entry:
 
     def load(self) -> Callable[..., Any]:
         """Import and return the function."""
-        module, name = self.target.split(":")
-        function: Callable[..., Any] = getattr(importlib.import_module(f"{__package__}.{module}"), name)
-        return function
+        return _function(self.target)
+
+
+@functools.cache  # a schedule is asked for before every step
+def _function(target: str) -> Callable[..., Any]:
+    module, name = target.split(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+    return function
 
 
 _FILE = ("data_path", "test_size")

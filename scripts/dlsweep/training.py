@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from .models import build_model, source_sha1
 from .records import write_atomic
 
 EVALUATION_VALUES = 2**21  # pixel values evaluated at once: 683 images of CIFAR, whose activations need about 200 MB
+GATHERED_BYTES = 32 * 2**20  # of training images, gathered at once
 
 
 class Interrupted(Exception):
@@ -96,7 +98,8 @@ class Trainer:
 
         torch.manual_seed(derive_seed(setting["seed"], "initialization"))
         self.model = build_model(setting, data.in_shape, data.n_classes).to(device).to(memory_format=memory)
-        self.optimizer = optim.build_optimizer(setting, self.model.parameters())
+        self.weights = list(self.model.parameters())
+        self.optimizer = optim.build_optimizer(setting, self.weights)
         self.scaler = torch.amp.GradScaler(device.type, enabled=setting["precision"] == "fp16")
         self.augments = augment.is_on(setting, data.in_shape)
         self.augmentation = torch.Generator(device)
@@ -114,6 +117,7 @@ class Trainer:
 
     def _set_arithmetic(self) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # we read none
         torch.backends.cudnn.benchmark = False
         tf32 = self.setting["precision"] == "tf32"
         if tf32 and not (self.device.type == "cuda" and torch.cuda.get_device_capability(self.device) >= (8, 0)):
@@ -136,7 +140,8 @@ class Trainer:
         setting = self.setting
         if self.augments:
             x = augment.augment(x, setting, self.augmentation)
-        self.optimizer.zero_grad(set_to_none=True)
+        for weight in self.weights:  # what zero_grad() does, without the compiler's wrapper around it
+            weight.grad = None
         with self.autocast():
             logits = self.model(x)
         logits = logits.float()
@@ -144,14 +149,14 @@ class Trainer:
         if setting["label_smoothing"]:
             objective = F.cross_entropy(logits, y, label_smoothing=setting["label_smoothing"])
         if setting["l1"]:
-            objective = objective + setting["l1"] * optim.penalty_l1(self.model.parameters())
+            objective = objective + setting["l1"] * optim.penalty_l1(self.weights)
         self.scaler.scale(objective).backward()
         if setting["grad_clip"] or setting["log_gradients"]:
             self.scaler.unscale_(self.optimizer)
         if setting["log_gradients"]:
             self._add_gradients()
         if setting["grad_clip"]:
-            nn.utils.clip_grad_norm_(self.model.parameters(), setting["grad_clip"])
+            nn.utils.clip_grad_norm_(self.weights, setting["grad_clip"])
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return loss.detach() * len(y), (logits.detach().argmax(1) == y).sum()
@@ -169,12 +174,11 @@ class Trainer:
             progress.sums = self._zero_sums()
             progress.gradients = None
         start = time.perf_counter() - progress.seconds
-        for step in range(progress.step, self.steps_per_epoch):
+        for step, (x, y) in enumerate(self._batches(order, progress.step), progress.step):
             lr = optim.lr_at(setting, (epoch - 1) * self.steps_per_epoch + step, self.steps_per_epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
-            batch = order[step * self.batch_size : (step + 1) * self.batch_size]
-            loss, correct = self.train_step(self.train_x[batch], self.train_y[batch])
+            loss, correct = self.train_step(x, y)
             progress.sums += torch.stack([loss, correct])
             progress.step, progress.seconds = step + 1, time.perf_counter() - start
             if progress.step < self.steps_per_epoch:
@@ -198,6 +202,19 @@ class Trainer:
         progress.epoch, progress.step, progress.seconds = epoch + 1, 0, 0.0
         if setting["test_weights"] == "best" and self.best_epoch() == epoch:
             self.best_weights = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+
+    def _batches(self, order: Tensor, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the epoch's batches from step `first` on.
+
+        Many are gathered at once: by itself a small batch takes as long to gather as to train on. Which ones does
+        not depend on `first`, so that each lies at the same place in memory however often the run was interrupted.
+        """
+        size, steps = self.batch_size, self.steps_per_epoch
+        together = max(1, GATHERED_BYTES // (size * self.train_x[0].nbytes))
+        for start in range(first - first % together, steps, together):
+            chosen = order[start * size : min(start + together, steps) * size]
+            batches = zip(self.train_x[chosen].split(size), self.train_y[chosen].split(size), strict=True)
+            yield from itertools.islice(batches, max(first - start, 0), None)
 
     def _zero_sums(self) -> Tensor:
         double = torch.float32 if self.device.type == "mps" else torch.float64  # mps has no float64
