@@ -105,6 +105,7 @@ def preload() -> None:
     """Import all that a run needs, without computing anything."""
     gc.disable()  # it would look through what is being loaded again and again
     import torch
+    import torch.utils.serialization  # what torch.load loads
 
     import train as script  # noqa: F401
 
