@@ -23,6 +23,7 @@ from PIL import Image
 from conftest import Project
 from dlsweep.data import Splits, load_splits, mean_std, normalise, prepare, save
 from dlsweep.hyperparameters import ConfigError, check_setting
+from dlsweep.sweep import expand_config
 from raw_files import DATASETS, write_raw
 
 ROOT = Path(__file__).parent.parent
@@ -349,7 +350,10 @@ def test_npz_that_is_damaged(tmp_path: Path, damage: Callable[[bytes], bytes], m
 
 @pytest.mark.parametrize("dataset", ["npz", "image_folder"])
 def test_data_path_that_is_wrong(tmp_path: Path, dataset: str) -> None:
-    assert "data_path: is missing" in refused(tmp_path, dataset=dataset)
+    missing = f"data_path: is missing; dataset {dataset} needs it"
+    assert missing in refused(tmp_path, dataset=dataset)
+    with pytest.raises(ConfigError, match=f"experiments.own.{missing}"):  # before any job
+        expand_config({"experiments": {"own": {"grid": {"dataset": ["digits", dataset]}}}})
     assert "data_path: no/such: no such file" in refused(tmp_path, dataset=dataset, data_path="no/such")
     wrong_kind = tmp_path if dataset == "npz" else Path(__file__)
     assert refused(tmp_path, dataset=dataset, data_path=str(wrong_kind)).startswith(f"{wrong_kind}: ")

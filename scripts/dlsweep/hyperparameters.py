@@ -297,9 +297,19 @@ def resolve(values: Mapping[str, Any]) -> Setting:
     return {key: values.get(key, standard) for key, standard in defaults.items()}
 
 
+def check_required(setting: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a complete setting lacks what one of its choices cannot do without."""
+    for kind in REGISTRIES:
+        for key in entry(kind, setting[kind]).required:
+            if setting[key] is None:
+                raise ConfigError(f"{key}: is missing; {kind} {setting[kind]} needs it. {HYPERPARAMETERS[key].doc}")
+
+
 def check_setting(values: Mapping[str, Any]) -> Setting:
     """Normalise the values (see `check_value`) and return the complete setting."""
-    return resolve({key: check_value(key, value) for key, value in values.items()})
+    setting = resolve({key: check_value(key, value) for key, value in values.items()})
+    check_required(setting)
+    return setting
 
 
 def identity(setting: Mapping[str, Any]) -> Setting:

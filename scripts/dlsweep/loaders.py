@@ -253,9 +253,7 @@ def _unreadable(name: str, source: _Source, raw_folder: Path, error: Exception) 
 # -- the user's own data -------------------------------------------------------------------------------------------
 
 
-def _data_path(name: str, setting: Setting) -> Path:
-    if not setting["data_path"]:
-        raise ConfigError(f"data_path: is missing; dataset {name} reads the file or folder that it names")
+def _data_path(setting: Setting) -> Path:
     path = Path(setting["data_path"]).expanduser()
     if not path.exists():
         raise ConfigError(f"data_path: {path}: no such file or folder")
@@ -269,7 +267,7 @@ def load_npz(name: str, setting: Setting, raw_folder: Path) -> Content:
     last, where the last axis has 1, 3 or 4 entries and the second has not, else the second. uint8 stays, any
     other number becomes float32. y is (N,) or (N, 1), integers that count from 0.
     """
-    path = _data_path(name, setting)
+    path = _data_path(setting)
     arrays = _read_npz(path)
     known = [f"{axis}_{split}" for split in SPLITS for axis in "xy"]
     for key in arrays:
@@ -334,7 +332,7 @@ def load_image_folder(name: str, setting: Setting, raw_folder: Path) -> Content:
     Images are turned as their EXIF data says, and resized, not cropped, to `image_size` x `image_size`: one channel
     where all are grey, else three. Hidden files and folders and those that are no images are passed over.
     """
-    root = _data_path(name, setting)
+    root = _data_path(setting)
     folders = _folders(root)
     splits = [split for split in SPLITS if split in folders] if "train" in folders else []
     if splits and len(splits) != len(folders):

@@ -17,11 +17,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Entry:
-    """One name: `target` is "module:function" in this package, `uses` the hyper-parameters that reach it."""
+    """One name: `target` is "module:function" in this package, `uses` the hyper-parameters that reach it.
+
+    `required` are those of them that have no default to go by: null is not allowed.
+    """
 
     target: str
     uses: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
 
     def load(self) -> Callable[..., Any]:
         """Import and return the function."""
@@ -45,8 +49,8 @@ DATASETS = {
     "cifar10": Entry("loaders:load_torchvision"),
     "cifar100": Entry("loaders:load_torchvision"),
     "svhn": Entry("loaders:load_torchvision"),
-    "npz": Entry("loaders:load_npz", _FILE),
-    "image_folder": Entry("loaders:load_image_folder", (*_FILE, "image_size")),
+    "npz": Entry("loaders:load_npz", _FILE, required=("data_path",)),
+    "image_folder": Entry("loaders:load_image_folder", (*_FILE, "image_size"), required=("data_path",)),
 }
 
 ACTIVATIONS = {

@@ -30,7 +30,16 @@ from typing import Any
 from .conditions import Condition, Rule, matches, read_exclude, read_when
 from .config_file import Values, read_configs, shown, where_stated
 from .figure_plan import figures_for
-from .hyperparameters import HYPERPARAMETERS, ConfigError, Setting, defaults_for, nearest, resolve, setting_hash
+from .hyperparameters import (
+    HYPERPARAMETERS,
+    ConfigError,
+    Setting,
+    check_required,
+    defaults_for,
+    nearest,
+    resolve,
+    setting_hash,
+)
 from .records import record_name
 from .values import (
     MOST_SETTINGS,
@@ -200,6 +209,11 @@ def _expand(exp_name: str, experiments: Mapping[str, Any], defaults: Values) -> 
         settings.setdefault(setting_hash(setting), setting)
         if len(settings) > MOST_SETTINGS:
             raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
+    try:
+        for setting in settings.values():
+            check_required(setting)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}") from None
     if not settings:
         raise ConfigError(f"{where}.exclude: no setting is left; every one is excluded")
     parts = [*space.axes.values(), *(rule.choices for rule in space.when)]
