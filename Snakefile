@@ -84,7 +84,10 @@ rule train:
         mem_mb=4000,
         runtime=240,
     params:
-        options=lambda wildcards: SWEEP.train_arguments(wildcards.exp, wildcards.hash),
+        # input and output, since they lie elsewhere where a storage plugin fetches and stores them
+        options=lambda wildcards, input, output: SWEEP.train_arguments(
+            wildcards, input, output
+        ),
         jobs_per_gpu=SWEEP.sweep.jobs_per_gpu,
     shell:
         # exec: a signal to all of a job's processes must not end the shell before the run has written its checkpoint

@@ -164,10 +164,11 @@ class Flow:
             raise WorkflowError(f"{record_name(exp_name, digest)}: no setting of {', '.join(self.config_files)}")
         return experiment.settings[digest]
 
-    def train_arguments(self, exp_name: str, digest: str) -> str:
+    def train_arguments(self, wildcards: Any, input: Any, output: Any) -> str:
         """The options of scripts/train.py."""
-        setting = self._setting(exp_name, digest)
-        return train_arguments(exp_name, digest, setting, data_file(self.results, setting), self.results)
+        setting = self._setting(wildcards.exp, wildcards.hash)
+        data = input[0] if input else data_file(self.results, setting)
+        return train_arguments(wildcards.exp, wildcards.hash, setting, str(data), str(Path(output[0]).parent))
 
     @functools.cached_property
     def _data_settings(self) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,218 @@
+"""Sweeps through a real SLURM on this machine, whole and with parts failing, against the same sweeps run locally."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from conftest import ROOT, Project
+
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+
+STATE = Path("/var/lib/dlsweep-slurm")
+PROFILE = ("--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1")
+
+SWEEP = {
+    "defaults": {"epochs": 1, "train_size": 100, "n_layer": 1, "hid_dim": 8},
+    "experiments": {"a": {"figures": [], "grid": {"lr": [0.01, 0.02, 0.05, 0.1, 0.2, 0.5]}, "seeds": 4}},
+}
+
+# A run of at least 20 seconds on the cluster and of no time locally, with the same numbers.
+SLOW_NET = """
+import os, time
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, in_shape, n_classes):
+        super().__init__(nn.Flatten(), nn.Linear(in_shape[1] * in_shape[2], n_classes))
+
+    def forward(self, x):
+        time.sleep(float(os.environ.get("PACE", 0)))
+        return super().forward(x)
+"""
+SLOW = {
+    "defaults": {"model": "slow_net:Net", "epochs": 100, "train_size": 64, "batch_size": 32},
+    "experiments": {"slow": {"figures": [], "grid": {"lr": [0.01, 0.02, 0.05]}}},
+}
+PACE = "0.05"
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[None]:
+    started = subprocess.run([ROOT / "tests/slurm/start"], capture_output=True, text=True, timeout=300)
+    if started.returncode:
+        message = (started.stderr.strip().splitlines() or ["tests/slurm/start failed"])[-1]
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    yield
+    if "started" in started.stdout:
+        subprocess.run([ROOT / "tests/slurm/stop"], check=True)
+
+
+@pytest.fixture
+def cluster(slurm: None, project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """A project whose runs take the pretended GPU that SLURM gives them."""
+    monkeypatch.setenv("DLSWEEP_DEVICES", "gpu0,gpu1")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    yield project
+    command("scancel", "--me")
+
+
+def command(*words: str) -> str:
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def until(what: Callable[[], object], seconds: float = 180) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, f"waited {seconds} s in vain"
+        time.sleep(0.2)
+
+
+def locally(tmp_path: Path, config: dict) -> dict[str, str]:
+    """The outcomes of the sweep run on this machine, without SLURM."""
+    (tmp_path / "local").mkdir()
+    project = Project(tmp_path / "local")
+    project.configure(config)
+    (project.folder / "slow_net.py").write_text(SLOW_NET)
+    done = project.snakemake()
+    assert done.returncode == 0, done.stderr
+    return project.outcomes()
+
+
+@pytest.fixture(scope="module")
+def local_outcomes(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return locally(tmp_path_factory.mktemp("reference"), SWEEP)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "submissions"),
+    [
+        ((), 24),
+        (("--slurm-array-jobs", "train"), 1),
+        (("--groups", "train=runs", "--group-components", "runs=6"), 4),
+        (("--groups", "train=runs", "--group-components", "runs=12", "--cores", "2"), 2),
+    ],
+    ids=["plain", "array", "one-after-another", "side-by-side"],
+)
+def test_a_sweep(cluster: Project, local_outcomes: dict[str, str], arguments: tuple[str, ...], submissions: int):
+    cluster.configure(SWEEP)
+    done = cluster.run("snakemake", *PROFILE, *arguments, timeout=900)
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text
+    assert text.count("as been submitted with SLURM jobid") + text.count("Submitted array job") == submissions
+    assert "Using profile profiles/slurm and workflow specific profile profiles/default" in text
+    assert cluster.outcomes() == local_outcomes
+    slots = {record["provenance"]["device_slot"] for record in cluster.records().values()}
+    assert slots == {"gpu0/0", "gpu1/0"}  # those that SLURM gave
+    assert cluster.planned() == {}
+
+
+def test_each_option_has_one_profile():
+    """Snakemake reads both profiles on a cluster, so what holds everywhere stands in the default one alone."""
+    default, slurm = (
+        yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text()) for name in ("default", "slurm")
+    )
+    assert not default.keys() & slurm.keys()
+
+
+def test_every_fault_at_once(cluster: Project, tmp_path: Path, request: pytest.FixtureRequest):
+    """Each record is made once and is the local sweep's, whatever happens to jobs, daemons and Snakemake."""
+    expected = locally(tmp_path, SLOW)
+    cluster.configure(SLOW)
+    (cluster.folder / "slow_net.py").write_text(SLOW_NET)
+    host = command("hostname", "--short").strip()
+    environment = {**cluster.environment(), "PACE": PACE}
+
+    def start() -> subprocess.Popen[str]:
+        log = (cluster.folder / "snakemake.log").open("a")
+        call = ["snakemake", *PROFILE]
+        process = subprocess.Popen(call, cwd=cluster.folder, env=environment, stdout=log, stderr=log, text=True)
+        request.addfinalizer(process.kill)
+        return process
+
+    def jobs() -> dict[str, tuple[str, str]]:
+        """The hash of each job and its state, by job."""
+        lines = command("squeue", "--me", "--noheader", "--format=%i|%k|%T").splitlines()
+        found = (line.split("|") for line in lines)
+        return {job: (comment.rpartition("_")[2], state) for job, comment, state in found}
+
+    def running() -> list[str]:
+        return [job for job, (_, state) in jobs().items() if state == "RUNNING"]
+
+    def trained(digest: str) -> str:
+        log = next((cluster.results / "logs").glob(f"slow-{digest}.log"), None)
+        return log.read_text() if log else ""
+
+    def training() -> bool:
+        return sum("epoch" in trained(jobs()[job][0]) for job in running()) == 2
+
+    def at_once() -> None:
+        """SLURM lets a job that it starts again wait two minutes; not here."""
+        for job, (_, state) in jobs().items():
+            if state == "PENDING":
+                subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], capture_output=True)
+
+    first = start()
+    until(training)
+    requeued, cancelled = running()
+    digests = {job: digest for job, (digest, _) in jobs().items()}
+
+    # The user requeues one job and cancels the other: both go on from their checkpoints, one in a new job.
+    command("scontrol", "requeue", requeued)
+    command("scancel", cancelled)
+    until(lambda: "checkpoint is written" in trained(digests[requeued]) + trained(digests[cancelled]))
+    until(lambda: requeued in jobs() and jobs()[requeued][1] == "PENDING")
+    at_once()
+    until(lambda: "continuing at epoch" in trained(digests[requeued]))
+
+    # The controller dies; jobs and Snakemake do not mind.
+    os.kill(int((STATE / "slurmctld.pid").read_text()), signal.SIGKILL)
+    time.sleep(2)
+    command("slurmctld")
+    until(lambda: subprocess.run(["scontrol", "ping"], capture_output=True).returncode == 0)
+    assert first.poll() is None
+
+    # The node fails under its jobs: SLURM starts them again, and Snakemake leaves it to it.
+    until(lambda: len(running()) == 2)
+    lost = running()
+    os.kill(int((STATE / "slurmd.pid").read_text()), signal.SIGKILL)
+    for process in psutil.process_iter(["name"]):
+        if process.info["name"] == "slurmstepd":
+            for part in (process, *process.children(recursive=True)):
+                part.kill()
+    command("scontrol", "update", f"nodename={host}", "state=down", "reason=test")
+    until(lambda: not running())
+    command("slurmd")
+    subprocess.run(["scontrol", "update", f"nodename={host}", "state=resume"])  # refused where it came up by itself
+    at_once()
+    until(lambda: set(lost) <= set(running()))
+
+    # Snakemake is killed and started again while its jobs run: none of them is trained a second time.
+    until(training)
+    before = set(jobs())
+    first.kill()
+    first.wait()
+    second = start()
+    until(lambda: len(set(jobs()) - before) == 3)
+    for job in set(jobs()) - before:
+        assert "afterany" in command("squeue", "--noheader", f"--jobs={job}", "--format=%E")
+    assert "3 runs are in SLURM jobs of an earlier start" in (cluster.folder / "snakemake.log").read_text()
+    made: dict[str, bytes] = {}  # times and provenance included
+    while second.poll() is None:
+        at_once()
+        for path in cluster.results.glob("slow-*.json"):
+            assert made.setdefault(path.name, path.read_bytes()) == path.read_bytes()
+        time.sleep(0.5)
+    assert second.returncode == 0, (cluster.folder / "snakemake.log").read_text()
+    assert cluster.outcomes() == expected
+    resumed = {record["hash"]: record["timing"]["resumed"] for record in cluster.records().values()}
+    assert resumed[digests[requeued]] >= 2 and resumed[digests[cancelled]] >= 1
+    assert not command("squeue", "--me", "--noheader")
