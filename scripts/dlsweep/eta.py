@@ -81,7 +81,7 @@ def expected_seconds(runs: Iterable[RunProgress]) -> Callable[[RunProgress], flo
     seconds: defaultdict[Hashable, float] = defaultdict(float)
     epochs: defaultdict[Hashable, int] = defaultdict(int)
     for run in runs:
-        if run.n_epochs == 0:
+        if not run.n_epochs or not run.seconds:  # an imported record says no times
             continue
         planned = run.setting["epochs"] if run.state in FINISHED else run.n_epochs
         for group in _groups(run):
@@ -139,3 +139,11 @@ def _busy(run: RunProgress, now: float) -> tuple[float, float]:
     if run.state == "running":
         return min(run.started, now), now
     return run.started, min(run.updated, now)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person would say it: 45 s, 3 min 20 s, 5 h 10 min, 2 d 3 h."""
+    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit} {seconds % size // part:.0f} {smaller}"
+    return f"{max(seconds, 1):.0f} s"

@@ -8,45 +8,62 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from .eta import duration, expected_seconds, run_seconds_left
 from .hyperparameters import ConfigError, Setting, identity
 from .origin import origins
-from .progress import STATES, Run, run_state, runs
-from .records import list_records, read_json, read_record, record_name, running_folder
-from .sweep import Experiment, Sweep, data_file, train_arguments
+from .progress import STATES, Run, Survey, run_state
+from .records import FINISHED, list_records, read_json, read_record, record_name, running_folder
+from .sweep import Sweep, data_file, train_arguments
 
 # -- show ----------------------------------------------------------------------------------------------------------
 
 
 def show(options: argparse.Namespace) -> int:
-    """Show the experiments of a config: how many runs, where they stand, what varies."""
-    table = experiments_table(options.sweep, options.results)
+    """Show the experiments of a config: how many runs, where they stand, what varies, the time left.
+
+    The time is that of one run after another, from finished runs of the same kind; "?" where there is none yet.
+    """
+    rows = experiments_table(options.sweep, options.results)
     if options.json:
-        print(json.dumps(table, indent=2))
+        print(json.dumps(rows, indent=2))
         return 0
-    states = [state for state in STATES if any(state in row["states"] for row in table)]
-    lines = [["experiment", "runs", *states, "varies"]]
-    for row in table:
-        varies = "  ".join(f"{key}: {', '.join(map(_text, values))}" for key, values in row["varies"].items())
-        lines.append([row["experiment"], row["runs"], *(row["states"].get(state, 0) for state in states), varies])
+    states = [state for state in STATES if any(state in row["states"] for row in rows)]
+    lines = [["experiment", "runs", *states, "left", "varies"]]
+    for row in rows:
+        varies = "  ".join(f"{key}: {_listed(values)}" for key, values in row["varies"].items())
+        left = "?" if row["seconds_left"] is None else duration(row["seconds_left"]) if row["seconds_left"] else "-"
+        counts = (row["states"].get(state, 0) for state in states)
+        lines.append([row["experiment"], row["runs"], *counts, left, varies])
     print_columns(lines)
     return 0
 
 
 def experiments_table(sweep: Sweep, results: Path) -> list[dict[str, Any]]:
-    """Return a row per experiment: its runs, their states, what varies."""
-    counts: dict[str, Counter[str]] = {name: Counter() for name in sweep.experiments}
-    for run in runs(sweep, results):
-        counts[run.exp_name][run.state] += 1
-    return [_row(experiment, counts[experiment.name]) for experiment in sweep.experiments.values()]
+    """Return a row per experiment: its runs, their states, what varies, the seconds left of its runs.
 
-
-def _row(experiment: Experiment, states: Counter[str]) -> dict[str, Any]:
-    return {
-        "experiment": experiment.name,
-        "runs": len(experiment.settings),
-        "states": dict(states),
-        "varies": experiment.varies,
+    A setting that another experiment has finished, or that an earlier one will train, costs nothing here.
+    """
+    found = Survey(sweep, results).read()
+    expect = expected_seconds(found)
+    paid = {run.digest for run in found if run.state in FINISHED}
+    rows: dict[str, dict[str, Any]] = {
+        experiment.name: {
+            "experiment": experiment.name,
+            "runs": len(experiment.settings),
+            "states": dict(Counter(run.state for run in found if run.exp_name == experiment.name)),
+            "varies": experiment.varies,
+            "seconds_left": 0.0,
+        }
+        for experiment in sweep.experiments.values()
     }
+    for run in found:
+        if run.digest not in paid:
+            paid.add(run.digest)
+            seconds, row = run_seconds_left(run, expect), rows[run.exp_name]
+            row["seconds_left"] = (
+                None if seconds is None or row["seconds_left"] is None else row["seconds_left"] + seconds
+            )
+    return list(rows.values())
 
 
 # -- explain -------------------------------------------------------------------------------------------------------
@@ -207,6 +224,12 @@ def print_columns(lines: list[list[Any]]) -> None:
             for cell, width in zip(line, widths, strict=False)
         ]
         print("  ".join([*cells, str(line[-1])]).rstrip())
+
+
+def _listed(values: list[Any]) -> str:
+    """Values as text, the middle of a long list left out."""
+    texts = [_text(value) for value in values]
+    return ", ".join(texts if len(texts) <= 8 else [*texts[:3], "...", f"{texts[-1]} ({len(texts)} values)"])
 
 
 def _text(value: Any) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .eta import expected_seconds, run_seconds_left, sweep_seconds_left
+from .eta import duration, expected_seconds, run_seconds_left, sweep_seconds_left
 from .inspection import print_columns
 from .instance import is_claimed
 from .labels import setting_labels
@@ -101,14 +101,6 @@ class View:
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
-
-
-def duration(seconds: float) -> str:
-    """Return a time as a person would say it: 45 s, 3 min 20 s, 5 h 10 min, 2 d 3 h."""
-    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if seconds >= size:
-            return f"{seconds // size:.0f} {unit} {seconds % size // part:.0f} {smaller}"
-    return f"{max(seconds, 1):.0f} s"
 
 
 # -- status --------------------------------------------------------------------------------------------------------

@@ -161,7 +161,7 @@ def _progress(run: Run, setting: Setting, results: Path) -> RunProgress:
         sum(latest) / len(latest) if latest else None,
         final.get("best_val_acc") if by_best else last.get("val_acc"),
         final.get("test_acc"),
-        max(timing.get("total_seconds", 0.0), trained),
+        max(timing.get("total_seconds") or 0.0, trained),
         _unix_time(provenance.get("started")),
         updated,
         run.error,
