@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from conftest import Project, outcome
+from conftest import ROOT, Project, outcome
 from dlsweep import training
 from dlsweep.data import Splits, load_splits, prepare
 from dlsweep.hyperparameters import ConfigError, check_setting
@@ -447,3 +448,34 @@ def test_same_record_whatever_runs_beside_it_and_stops_it(project: Project, digi
 
 def n_epochs(running: Path) -> int:
     return max((len(json.loads(path.read_text())["epochs"]) for path in running.glob("*.json")), default=0)
+
+
+def test_what_the_docs_say_adds_a_model_an_optimizer_and_a_schedule(project: Project, digits: Path):
+    """docs/methods.md, section "Add a method": function and line of each."""
+    (project.folder / "digits.pt").write_bytes(digits.read_bytes())
+    section = (ROOT / "docs/methods.md").read_text().split("## Add a method")[1]
+    blocks = re.findall(r"```python\n(.*?)```", section, re.S)
+    package = project.folder / "scripts" / "dlsweep"
+    registry = (package / "registry.py").read_text()
+    names = {}
+    for file, kind, function, line in zip(
+        ("models.py", "optim.py", "optim.py"),
+        ("model", "optimizer", "lr_schedule"),
+        blocks[::2],
+        blocks[1::2],
+        strict=True,
+    ):
+        (package / file).write_text((package / file).read_text() + "\n\n" + function)
+        opening = f"\n{kind.upper()}S = {{\n"
+        assert opening in registry
+        registry = registry.replace(opening, opening + line)
+        names[kind.replace("_", "-")] = re.findall(r'"(.*?)"', line)[0]
+    (package / "registry.py").write_text(registry)
+    done = project.run(*command("added", **names, epochs=3))
+    assert done.returncode == 0, done.stderr
+    record = record_in(project.folder / "added")
+    assert record["setting"] | {key.replace("-", "_"): name for key, name in names.items()} == record["setting"]
+    assert record["setting"]["lr"] == 0.002 and record["model"]["n_parameters"] == 65 * 10
+    rates = [epoch["lr"] for epoch in record["epochs"]]
+    assert rates == pytest.approx([0.002 * (1 - (18 * epoch - 1) / 54) for epoch in (1, 2, 3)])
+    assert record["epochs"][-1]["train_loss"] < record["epochs"][0]["train_loss"]

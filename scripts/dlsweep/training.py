@@ -335,6 +335,7 @@ class Trainer:
             "torch": str(torch.__version__),  # a plain string, or weights_only refuses it
             "device": self.device.type,
             "data": self.data_digest,
+            "source": source_sha1(self.setting),
             "progress": vars(self.progress),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -392,6 +393,8 @@ class Trainer:
             return f"is of a {state['device']} device, not {own['device']}"
         if state["data"] != own["data"]:
             return f"is of other data, {state['data']}, not {own['data']}"
+        if state["source"] != own["source"]:
+            return "is of another version of the model's source"
         if state["progress"].keys() != own["progress"].keys():
             return "has another form than this version writes"
         shapes, own_shapes = ({k: v.shape for k, v in s["model"].items()} for s in (state, own))
