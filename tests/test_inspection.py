@@ -63,6 +63,7 @@ def test_show_counts_runs_by_state_and_the_time_left(sweep: Project):
         "runs": 6,
         "states": {"finished": 4, "diverged": 1, "new": 1},
         "varies": {"lr": [0.1, 0.2, 2.0], "seed": [0, 1]},
+        "no_effect": [],
         "seconds_left": pytest.approx(1.4, rel=0.3),  # one of six runs, which took 1.4 s each
     }
     # 12 settings, of which parent has finished 3 (lr 0.1 twice, lr 2) and still has to train one
@@ -75,6 +76,8 @@ def test_show_counts_runs_by_state_and_the_time_left(sweep: Project):
     assert "lr: 0.1, 0.2, 2.0" in command(sweep, "show")
     overrides = ("--config", "experiments={parent: {seeds: 20}}", "defaults={epochs: 1}")
     assert "seed: 0, 1, 2, ..., 19 (20 values)" in command(sweep, "show", *overrides)
+    text = command(sweep, "show", "--config", "experiments={parent: {grid: {rho: [0.8, 0.9]}}}")
+    assert "parent: rho: swept, but applies to none of its settings" in text
 
 
 def test_explain_says_where_each_value_comes_from(sweep: Project):

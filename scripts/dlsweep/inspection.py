@@ -35,6 +35,9 @@ def show(options: argparse.Namespace) -> int:
         counts = (row["states"].get(state, 0) for state in states)
         lines.append([row["experiment"], row["runs"], *counts, left, varies])
     print_columns(lines)
+    for row in rows:
+        if row["no_effect"]:
+            print(f"{row['experiment']}: {', '.join(row['no_effect'])}: swept, but applies to none of its settings")
     return 0
 
 
@@ -52,6 +55,9 @@ def experiments_table(sweep: Sweep, results: Path) -> list[dict[str, Any]]:
             "runs": len(experiment.settings),
             "states": dict(Counter(run.state for run in found if run.exp_name == experiment.name)),
             "varies": experiment.varies,
+            "no_effect": [
+                key for key in experiment.swept if not any(key in setting for setting in experiment.settings.values())
+            ],
             "seconds_left": 0.0,
         }
         for experiment in sweep.experiments.values()

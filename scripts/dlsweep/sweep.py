@@ -209,19 +209,15 @@ def _expand(exp_name: str, experiments: Mapping[str, Any], defaults: Values) -> 
         settings.setdefault(setting_hash(setting), setting)
         if len(settings) > MOST_SETTINGS:
             raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
-    try:
-        for setting in settings.values():
-            check_required(setting)
-    except ConfigError as error:
-        raise ConfigError(f"{where}.{error}") from None
     if not settings:
         raise ConfigError(f"{where}.exclude: no setting is left; every one is excluded")
     parts = [*space.axes.values(), *(rule.choices for rule in space.when)]
     swept = tuple(dict.fromkeys(key for axis in parts for values in axis for key in values))
-    experiment = Experiment(exp_name, settings, [], swept)
+    varies = Experiment(exp_name, settings, [], swept).varies
     try:
-        figures = figures_for(settings, experiment.varies, spec.get("figures"))
-        return Experiment(exp_name, settings, figures, swept)
+        for setting in settings.values():
+            check_required(setting)
+        return Experiment(exp_name, settings, figures_for(settings, varies, spec.get("figures")), swept)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
 
