@@ -42,6 +42,8 @@ SLOW = {
 }
 PACE = "0.05"
 
+BUSY = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
+
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[None]:
@@ -102,13 +104,26 @@ def local_outcomes(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> dic
     ],
     ids=["plain", "array", "one-after-another", "side-by-side"],
 )
-def test_a_sweep(cluster: Project, local_outcomes: dict[str, str], arguments: tuple[str, ...], submissions: int):
+def test_a_sweep(
+    cluster: Project,
+    local_outcomes: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    submissions: int,
+):
     cluster.configure(SWEEP)
+    sbatch = tmp_path / "bin" / "sbatch"  # the controller is too busy to answer the first submission
+    sbatch.parent.mkdir()
+    sbatch.write_text(f'#!/bin/sh\nmkdir {tmp_path}/busy && echo {BUSY} >&2 && exit 1\nexec /usr/bin/sbatch "$@"\n')
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", str(sbatch.parent), prepend=os.pathsep)
     done = cluster.run("snakemake", *PROFILE, *arguments, timeout=900)
-    text = done.stdout + done.stderr
-    assert done.returncode == 0, text
-    assert text.count("as been submitted with SLURM jobid") + text.count("Submitted array job") == submissions
-    assert "Using profile profiles/slurm and workflow specific profile profiles/default" in text
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = "".join(path.read_text() for path in (cluster.folder / ".snakemake" / "log").iterdir())
+    assert log.count("has been submitted with SLURM jobid") + log.count("Submitted array job") == submissions
+    assert BUSY in log
+    assert "Using profile profiles/slurm and workflow specific profile profiles/default" in done.stderr
     assert cluster.outcomes() == local_outcomes
     slots = {record["provenance"]["device_slot"] for record in cluster.records().values()}
     assert slots == {"gpu0/0", "gpu1/0"}  # those that SLURM gave

@@ -235,16 +235,11 @@ class Flow:
             n_runs = sum(job.rule.name == "train" for job in workflow.dag.needrun_jobs())
             if n_runs > 1 and not workflow.deployment_settings.deployment_method:  # the runs are in this Python
                 warm.start()
-        left = [
-            job
-            for (exp, digest), job in self._jobs_left.items()
-            if f"{self.results}/{record_name(exp, digest)}" in self.records
-        ]
+        records = set(self.records)
+        left = [job for run, job in self._jobs_left.items() if f"{self.results}/{record_name(*run)}" in records]
         if left:
-            print(
-                f"{len(left)} runs are in SLURM jobs of an earlier start: {', '.join(left)}. No run is trained twice:"
-            )
-            print("new jobs for them wait. To go on from their checkpoints at once: scancel these, and start again")
+            jobs = ", ".join(left)
+            print(f"{len(left)} runs are in SLURM jobs of an earlier start; new ones wait for the end of {jobs}")
         done = sum(Path(record).exists() for record in self.records)
         print(f"{len(self.records)} runs in {len(self.sweep.experiments)} experiments; {done} are finished", flush=True)
 
