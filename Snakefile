@@ -180,6 +180,7 @@ rule partial:
 for exp_name in SWEEP.experiments(workflow.is_rule):
 
     rule:
+        """The records of one experiment, without tables and figures."""
         name:
             exp_name
         input:

@@ -393,19 +393,24 @@ def data_file(results: str, setting: Mapping[str, Any]) -> str:
 
 def prepare_arguments(setting: Mapping[str, Any]) -> str:
     """Return the options of scripts/prepare.py for the data of a setting, quoted for the shell."""
-    keys = [key for key in ("dataset", "data_path", "image_size") if setting.get(key) is not None]
-    return shlex.join(_option(key, setting[key]) for key in keys)
+    keys = ("dataset", "data_path", "image_size")
+    return _options({key: setting[key] for key in keys if setting.get(key) is not None})
 
 
 def train_arguments(exp_name: str, digest: str, setting: Mapping[str, Any], data: str, results: str) -> str:
     """Return the options of scripts/train.py for one setting, quoted for the shell; `data` is the prepared data set."""
     options = {"exp_name": exp_name, "hash": digest, "data": data, "results": results}
-    return shlex.join(_option(key, value) for key, value in {**options, **setting}.items())
+    return _options({**options, **setting})
 
 
-def _option(key: str, value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return f"--{key.replace('_', '-')}={text}"
+def _options(values: Mapping[str, Any]) -> str:
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+    return " ".join(_option(key, text) for key, text in texts.items())
+
+
+@functools.lru_cache(maxsize=10_000)  # quoting takes its time, and most settings of a large sweep share their values
+def _option(key: str, text: str) -> str:
+    return shlex.quote(f"--{key.replace('_', '-')}={text}")
 
 
 def twins(sweep: Sweep, existing: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
