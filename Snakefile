@@ -16,6 +16,9 @@ from dlsweep import workflow as flow
 SWEEP = flow.Flow.from_snakemake(workflow)
 
 
+report: "report/overview.rst"
+
+
 wildcard_constraints:
     hash="[0-9a-f]{40}",
     exp="[A-Za-z0-9][A-Za-z0-9_.-]*",
@@ -28,20 +31,23 @@ localrules:
     prepare,
     aggregate,
     report,
+    html,
     partial,
+    partial_report,
 
 
 # ---- The whole sweep -----------------------------------------------------------------------------------------
 
 
 rule all:
-    """Every record of the config, its tables and its figures."""
+    """Every record of the config, its tables, its figures and its report."""
     input:
         # Named here too: Snakemake does not make a missing file that only stands between existing ones.
         SWEEP.records,
         SWEEP.plan_file,
         SWEEP.tables,
         SWEEP.figures,
+        SWEEP.html_report,
 
 
 # ---- Data and training ---------------------------------------------------------------------------------------
@@ -137,12 +143,12 @@ rule aggregate:
 
 
 rule report:
-    """Draw the figures from the tables."""
+    """Draw the figures from the tables, and write what the report says of them."""
     input:
         plan=SWEEP.plan_file,
         tables=SWEEP.tables,
     output:
-        SWEEP.figure_outputs(report),
+        SWEEP.report_outputs(report),
     log:
         f"{SWEEP.tables_folder}/logs/report.log",
     conda:
@@ -151,12 +157,34 @@ rule report:
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        config=SWEEP.config_arguments,
     shell:
-        "python scripts/report.py {input.plan} --threads={threads} >{log} 2>&1"
+        "python scripts/report.py {input.plan} {params.config} --threads={threads} >{log} 2>&1"
+
+
+rule html:
+    """Put figures, leaderboards, config and provenance in one HTML file: Snakemake's own report."""
+    input:
+        rules.report.output,
+    output:
+        SWEEP.html_report,
+    log:
+        f"{SWEEP.tables_folder}/logs/html.log",
+    conda:
+        "envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        snakemake=SWEEP.snakemake_command,
+    shell:
+        "{params.snakemake} --report={output} >{log} 2>&1"
 
 
 rule partial:
-    """Make tables and figures of what is finished by now, in <tables>/partial/."""
+    """Make tables, figures and report of what is finished by now, in <tables>/partial/."""
     input:
         plan=SWEEP.plan_file,
     log:
@@ -168,10 +196,19 @@ rule partial:
         mem_mb=4000,
         runtime=60,
     params:
-        folder=f"{SWEEP.tables_folder}/partial",
+        folder=SWEEP.partial_folder,
+        config=SWEEP.config_arguments,
+        snakemake=SWEEP.snakemake_command,
     shell:
         "(python scripts/aggregate.py {input.plan} --partial --tables={params.folder} &&"
-        " python scripts/report.py {input.plan} --tables={params.folder}) 2>&1 | tee {log}"
+        " python scripts/report.py {input.plan} {params.config} --tables={params.folder}) 2>&1 | tee {log} &&"
+        " {params.snakemake} --report={params.folder}/report.html partial_report >>{log} 2>&1"
+
+
+rule partial_report:
+    """What the report of `partial` shows."""
+    input:
+        SWEEP.partial_items(report),
 
 
 # ---- One experiment only: snakemake <its name> ---------------------------------------------------------------

@@ -1,22 +1,27 @@
-"""Draw the figures of a plan from its tables."""
+"""Draw the figures of a plan from its tables, and write the pages that its report shows beside them."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from dlsweep.figures import draw
+from dlsweep.pages import write_pages
 from dlsweep.records import RecordError, read_json
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("plan", type=Path, help="the plan file")
+    parser.add_argument("configs", nargs="*", help="the config files that the plan was made of")
+    parser.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="and the changes of them")
     parser.add_argument("--tables", type=Path, help="folder of the tables (default: the plan's)")
     parser.add_argument("--threads", type=int, default=1, help="figures drawn at a time (default: %(default)s)")
     options = parser.parse_args()
     try:
         plan = read_json(options.plan)
-        draw(plan, options.tables or Path(plan["tables"]), options.threads)
+        folder = options.tables or Path(plan["tables"])
+        draw(plan, folder, options.threads)
+        write_pages(plan, folder, options.configs, options.config)
     except (RecordError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

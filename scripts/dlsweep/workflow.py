@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from .failures import MOST_NAMED, unfinished
 from .hyperparameters import ConfigError, identity
 from .instance import claim, quieten_snakemake, stop_jobs_on_signals
 from .records import clear_finished, is_torn, list_records, record_name
+from .report_plan import Item, report_items
 from .slurm import jobs_left
 from .stopping import PROCESS_VARIABLE
 from .sweep import (
@@ -99,14 +99,40 @@ class Flow:
             for figure in experiment.figures
         ]
 
-    def figure_outputs(self, report: Any) -> list[Any]:
-        """The figures as outputs; the PNGs stand in Snakemake's report, a category per experiment."""
-        outputs: list[Any] = []
-        for exp_name, stem, figure in self._figures():
-            labels = {"figure": figure["name"].replace("_", " "), "kind": figure["kind"]}
-            outputs.append(report(f"{stem}.png", category=exp_name, labels=labels))
-            outputs.append(f"{stem}.svg")
-        return outputs
+    def report_outputs(self, report: Any) -> list[Any]:
+        """What rule `report` makes: the figures, and what Snakemake's report says of them, a category an experiment."""
+        shown = [self._shown(report, self.tables_folder, item) for item in self._items()]
+        captions = [f"{self.tables_folder}/{item.caption}" for item in self._items() if item.caption]
+        svgs = [path for path in self.figures if path.endswith(".svg")]
+        return [*shown, *captions, *svgs]
+
+    def partial_items(self, report: Any) -> list[Any]:
+        """What is there of the report of the finished runs."""
+        there = (item for item in self._items() if Path(self.partial_folder, item.path).exists())
+        return [self._shown(report, self.partial_folder, item) for item in there]
+
+    def _items(self) -> list[Item]:
+        return list(report_items({name: exp.figures for name, exp in self.sweep.experiments.items()}))
+
+    def _shown(self, report: Any, folder: str, item: Item) -> Any:
+        caption = str(Path(folder, item.caption).resolve()) if item.caption else None  # not beside the Snakefile
+        return report(f"{folder}/{item.path}", category=item.category, labels={"result": item.name}, caption=caption)
+
+    @property
+    def partial_folder(self) -> str:
+        """The folder of the tables and figures of what is finished by now."""
+        return f"{self.tables_folder}/partial"
+
+    @property
+    def html_report(self) -> str:
+        """Snakemake's report of the whole sweep."""
+        return f"{self.tables_folder}/report.html"
+
+    @property
+    def snakemake_command(self) -> str:
+        """Snakemake on this sweep, to be called by one of its rules."""
+        files = ["--configfile", *self.config_files] if self.config_files != [CONFIG_FILE] else []
+        return shlex.join([sys.executable, "-m", "snakemake", "--cores=1", *files, *self._override_arguments])
 
     @functools.cached_property
     def records(self) -> list[str]:
@@ -253,22 +279,15 @@ class Flow:
             raise WorkflowError(str(error)) from None
 
     def say_success(self, workflow: Any) -> None:
-        """Make Snakemake's HTML report of the whole sweep and say where to look."""
+        """Say where to look."""
         clear_finished(Path(self.results))
         targets = set(workflow.dag_settings.targets) - {"all"}
         if targets:
             partial = f"snakemake partial: tables and figures of what is finished, in {self.tables_folder}/partial/"
             print(f"Done: {', '.join(sorted(targets))}. {partial}")
             return
-        html = Path(self.tables_folder) / "report.html"
-        command = [sys.executable, "-m", "snakemake", "--nolock", "--report", str(html), "--cores", "1"]
-        command += ["--configfile", *self.config_files] if self.config_files != [CONFIG_FILE] else []
-        command += self._override_arguments
-        made = subprocess.run(command, capture_output=True, text=True)
-        if made.returncode:
-            print(f"the HTML report could not be made:\n{made.stderr}", file=sys.stderr)
-            return
-        print(f"Done. Tables: {self.tables_folder}/summary.csv  figures: {self.tables_folder}/figures/  report: {html}")
+        folder = self.tables_folder
+        print(f"Done. Tables: {folder}/summary.csv  figures: {folder}/figures/  report: {self.html_report}")
 
     def say_error(self) -> None:
         """Say which runs are not finished and why."""

@@ -1,0 +1,43 @@
+"""Which files Snakemake's report shows, and what is written next to the tables for it. Loads no pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+FOLDER = "report"
+OVERVIEW = f"{FOLDER}/overview.rst"  # the first page: report/overview.rst takes it from the page on provenance
+CONFIG_PAGE = f"{FOLDER}/config.html"
+PROVENANCE_PAGE = f"{FOLDER}/provenance.html"
+
+
+def caption_file(stem: str) -> str:
+    """Return the caption of a figure, by the stem of the figure's name."""
+    return f"{FOLDER}/{stem}.rst"
+
+
+def leaderboard_page(exp_name: str) -> str:
+    """Return the leaderboard of an experiment."""
+    return f"{FOLDER}/leaderboard-{exp_name}.html"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file that the report shows: its path in the tables' folder, its category, its name, its caption's path."""
+
+    path: str
+    category: str
+    name: str
+    caption: str | None = None
+
+
+def report_items(figures: Mapping[str, list[dict[str, Any]]]) -> Iterator[Item]:
+    """Yield what the report shows, of the figures of each experiment."""
+    for exp_name, specs in figures.items():
+        yield Item(leaderboard_page(exp_name), exp_name, "leaderboard")
+        for figure in specs:
+            stem = f"{exp_name}-{figure['name']}"
+            yield Item(f"figures/{stem}.png", exp_name, figure["name"].replace("_", " "), caption_file(stem))
+    yield Item(CONFIG_PAGE, "config and provenance", "config")
+    yield Item(PROVENANCE_PAGE, "config and provenance", "provenance", OVERVIEW)
