@@ -1,5 +1,6 @@
 """Optimizers against their formulas in numpy, schedules against torch's own classes."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -79,32 +80,65 @@ def cases() -> Iterator[dict[str, Any]]:
         yield {"optimizer": name, "weight_decay": 0.1, **OTHER_VALUES.get(name, {})}
 
 
+class Formula:
+    """A matrix and a vector, and what the formula makes of them step by step."""
+
+    def __init__(self, values: dict[str, Any], dtype: torch.dtype) -> None:
+        self.setting, self.dtype = check_setting(values), dtype
+        self.draw = np.random.default_rng(0)
+        self.weights = [self.draw.normal(size=(5, 3)), self.draw.normal(size=7)]
+        self.parameters = [torch.nn.Parameter(torch.tensor(w, dtype=dtype)) for w in self.weights]
+        self.states: list[dict[str, Array]] = [{}, {}]
+        self.optimizer = build_optimizer(self.setting, self.parameters)
+
+    def step(self, t: int, lr: float, scale: float = 1.0) -> None:
+        """Give the parameters a new gradient, `scale` times too large, and do the formula's step number `t`."""
+        s = {**self.setting, "lr": lr}
+        self.optimizer.param_groups[0]["lr"] = lr
+        for i, parameter in enumerate(self.parameters):
+            g = self.draw.normal(size=self.weights[i].shape)
+            parameter.grad = torch.tensor(g * scale, dtype=self.dtype)
+            if s["optimizer"] == "adamw":
+                self.weights[i] = self.weights[i] * (1 - lr * s["weight_decay"])
+            else:
+                g = g + s["weight_decay"] * self.weights[i]
+            self.weights[i] = FORMULAS[s["optimizer"]](s, self.weights[i], g, self.states[i], t)
+
+    def compare(self) -> None:
+        precise = self.dtype == torch.float64
+        tolerance = {"rtol": 1e-10, "atol": 1e-13} if precise else {"rtol": 2e-5, "atol": 2e-6}
+        for parameter, w in zip(self.parameters, self.weights, strict=True):
+            np.testing.assert_allclose(parameter.detach().numpy(), w, **tolerance)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("values", list(cases()), ids=str)
 def test_steps_follow_the_formula(values: dict[str, Any], dtype: torch.dtype):
-    """Twelve steps on a matrix and a vector, the learning rate changing half way as a schedule does it."""
-    setting = check_setting(values)
-    draw = np.random.default_rng(0)
-    weights = [draw.normal(size=(5, 3)), draw.normal(size=7)]
-    parameters = [torch.nn.Parameter(torch.tensor(w, dtype=dtype)) for w in weights]
-    optimizer = build_optimizer(setting, parameters)
-    states: list[dict[str, Array]] = [{}, {}]
-    decoupled = setting["optimizer"] == "adamw"
+    """The learning rate changes half way, as a schedule does it."""
+    formula = Formula(values, dtype)
     for t in range(1, 13):
-        s = {**setting, "lr": setting["lr"] * (1 if t < 7 else 0.3)}
-        optimizer.param_groups[0]["lr"] = s["lr"]
-        for i, parameter in enumerate(parameters):
-            g = draw.normal(size=weights[i].shape)
-            parameter.grad = torch.tensor(g, dtype=dtype)
-            if decoupled:
-                weights[i] = weights[i] * (1 - s["lr"] * s["weight_decay"])
-            else:
-                g = g + s["weight_decay"] * weights[i]
-            weights[i] = FORMULAS[s["optimizer"]](s, weights[i], g, states[i], t)
-        optimizer.step()
-        for parameter, w in zip(parameters, weights, strict=True):
-            tolerance = {"rtol": 1e-10, "atol": 1e-13} if dtype == torch.float64 else {"rtol": 2e-5, "atol": 2e-6}
-            np.testing.assert_allclose(parameter.detach().numpy(), w, **tolerance)
+        formula.step(t, formula.setting["lr"] * (1 if t < 7 else 0.3))
+        formula.optimizer.step()
+        formula.compare()
+
+
+@pytest.mark.parametrize("values", list(cases()), ids=str)
+def test_a_step_that_overflows_in_fp16_is_as_if_it_had_not_been(values: dict[str, Any]):
+    formula = Formula({**values, "precision": "fp16"}, torch.float32)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024)
+    scaler.scale(torch.zeros(1))
+    t = 0
+    for overflows in (True, True, False, False, True, False):
+        if overflows:
+            for parameter in formula.parameters:
+                parameter.grad = torch.full_like(parameter, math.inf)
+        else:
+            t += 1
+            formula.step(t, formula.setting["lr"], scaler.get_scale())
+        scaler.step(formula.optimizer)
+        scaler.update()
+        formula.compare()
+    assert scaler.get_scale() == 128
 
 
 def test_every_optimizer_has_a_formula_here():

@@ -139,6 +139,29 @@ def test_the_deep_sigmoid_network_loses_its_gradient(make):
     assert gradients[0] < 1e-3 * gradients[-1]
 
 
+class EverySecond(torch.nn.Module):
+    """Leaves its first layer out of every second step, as stochastic depth (Huang et al. 2016) does by chance."""
+
+    def __init__(self, in_shape: tuple[int, ...], n_classes: int) -> None:
+        super().__init__()
+        self.first, self.last, self.steps = torch.nn.Linear(64, 64), torch.nn.Linear(64, n_classes), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.steps += self.training
+        x = x.flatten(1)
+        return self.last(self.first(x) if self.steps % 2 else x)
+
+
+def test_a_layer_left_out_of_a_step_has_no_gradient_there(make, monkeypatch: pytest.MonkeyPatch):
+    trainer = make(model=f"{__name__}:EverySecond", log_gradients=True, epochs=1, train_size=64)
+    model = copy.deepcopy(trainer.model).train()
+    ((batch, _),) = batches_of(trainer, monkeypatch)
+    F.cross_entropy(model(trainer.train_x[batch]), trainer.train_y[batch]).backward()
+    found = trainer.progress.epochs[0]["layer_gradients"]
+    assert found["first.weight"] == pytest.approx(float(model.first.weight.grad.abs().mean()) / 2, rel=1e-4)
+    assert found["last.weight"] > 0
+
+
 # -- precision and memory format -----------------------------------------------------------------------------------
 
 

@@ -34,15 +34,24 @@ def _fused(parameters: Parameters) -> bool:
     return parameters[0].device.type in ("cpu", "cuda")  # on others torch has no fused kernel for each of them
 
 
+def _fused_sgd(s: Setting, p: Parameters) -> bool:
+    # When the scaling of fp16 skips the first step, torch 2.14 leaves the momentum of its fused kernel uninitialized.
+    return _fused(p) and s["precision"] != "fp16"
+
+
 def sgd(s: Setting, p: Parameters) -> torch.optim.Optimizer:
     """Gradient descent with momentum (Polyak 1964): v = momentum * v + g, w -= lr * v."""
-    return torch.optim.SGD(p, lr=s["lr"], momentum=s["momentum"], weight_decay=s["weight_decay"], fused=_fused(p))
+    return torch.optim.SGD(
+        p, lr=s["lr"], momentum=s["momentum"], weight_decay=s["weight_decay"], fused=_fused_sgd(s, p)
+    )
 
 
 def nag(s: Setting, p: Parameters) -> torch.optim.Optimizer:
     """Nesterov's accelerated gradient (Sutskever et al. 2013): v = momentum * v + g, w -= lr * (g + momentum * v)."""
     momentum = s["momentum"]
-    return torch.optim.SGD(p, s["lr"], momentum, weight_decay=s["weight_decay"], nesterov=momentum > 0, fused=_fused(p))
+    return torch.optim.SGD(
+        p, s["lr"], momentum, weight_decay=s["weight_decay"], nesterov=momentum > 0, fused=_fused_sgd(s, p)
+    )
 
 
 def adagrad(s: Setting, p: Parameters) -> torch.optim.Optimizer:

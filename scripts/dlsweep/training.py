@@ -221,9 +221,11 @@ class Trainer:
         return torch.zeros(2, dtype=double, device=self.device)
 
     def _add_gradients(self) -> None:
-        gradients = [weight.grad for weight in self.model.parameters() if weight.grad is not None]
-        means = [gradient.abs().mean() for gradient in gradients if gradient.ndim > 1]
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]))
+        norm = nn.utils.get_total_norm(weight.grad for weight in self.weights if weight.grad is not None)
+        unused = torch.zeros_like(norm)  # a model may leave a layer out of a step
+        means = [
+            unused if weight.grad is None else weight.grad.abs().mean() for weight in self.weights if weight.ndim > 1
+        ]
         # Left out of the mean: steps that overflow, which the scaling of fp16 skips.
         values = torch.where(norm.isfinite(), torch.stack([torch.ones_like(norm), norm, *means]), 0.0)
         self.progress.gradients = values if self.progress.gradients is None else self.progress.gradients + values
@@ -232,7 +234,7 @@ class Trainer:
         if self.progress.gradients is None:
             return {}
         _, norm, *means = (self.progress.gradients / self.progress.gradients[0]).tolist()
-        layers = [name for name, weight in self.model.named_parameters() if weight.grad is not None and weight.ndim > 1]
+        layers = [name for name, weight in self.model.named_parameters() if weight.ndim > 1]
         return {"grad_norm": norm, "layer_gradients": dict(zip(layers, means, strict=True))}
 
     @torch.no_grad()
@@ -330,10 +332,11 @@ class Trainer:
 
     def _state(self) -> dict[str, Any]:
         """All that the run needs to go on from this very step."""
+        device = self.device
         return {
             "hash": setting_hash(self.setting),
             "torch": str(torch.__version__),  # a plain string, or weights_only refuses it
-            "device": self.device.type,
+            "device": device.type,
             "data": self.data_digest,
             "source": source_sha1(self.setting),
             "progress": vars(self.progress),
@@ -342,7 +345,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "best_weights": self.best_weights,
             "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
+            "device_rng": torch.get_device_module(device).get_rng_state() if device.type != "cpu" else None,
             "augmentation": self.augmentation.get_state(),
         }
 
@@ -376,8 +379,8 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.best_weights = {name: tensor.to(self.device) for name, tensor in state["best_weights"].items()}
         torch.set_rng_state(state["rng"])
-        if state["cuda_rng"] is not None:
-            torch.cuda.set_rng_state(state["cuda_rng"])
+        if state["device_rng"] is not None:
+            torch.get_device_module(self.device).set_rng_state(state["device_rng"])
         self.augmentation.set_state(state["augmentation"])
         print(f"continuing at epoch {self.progress.epoch}, step {self.progress.step}", flush=True)
 
