@@ -8,7 +8,7 @@ export PATH := $(BIN):$(PATH)
 .PHONY: run test lint clean-env
 
 run: .venv/run-installed
-	snakemake --cores $(CORES) --configfile $(CONFIG)
+	snakemake --cores $(CORES) $(if $(filter-out config.yaml,$(CONFIG)),--configfile $(CONFIG))
 
 test: lint
 	pytest

@@ -13,6 +13,7 @@ from dlsweep.hyperparameters import ConfigError, check_setting, setting_hash
 from dlsweep.importing import convert
 from dlsweep.records import read_record, record_name, write_json
 from dlsweep.sweep import load_sweep
+from dlsweep.tables import summary_table
 from fake import fake_record
 
 CONFIG = """\
@@ -202,6 +203,8 @@ def test_import_takes_over_the_lectures_results(project: Project):
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in old.iterdir()} == before
     project.configure({"experiments": {"exp1_lr": {**common, **normalized}}})
     assert json.loads(command(project, "show", "--json"))[0]["states"] == {"finished": 1}
+    table = summary_table([record], load_sweep([project.folder / "config.yaml"]).plan("results"))
+    assert table["test_acc"].tolist() == [0.3825] and table["seconds_per_epoch"].isna().all()
 
 
 @pytest.mark.parametrize(

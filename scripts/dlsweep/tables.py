@@ -74,7 +74,7 @@ def _summary_row(record: Record) -> dict[str, Any]:
         "tested_val_acc": final["best_val_acc"] if setting.get("test_weights") == "best" else val_acc,
         "generalization_gap": None if train_acc is None or val_acc is None else train_acc - val_acc,
         "n_parameters": record["model"]["n_parameters"],
-        "seconds_per_epoch": seconds / n_epochs if n_epochs else None,
+        "seconds_per_epoch": seconds / n_epochs if n_epochs and seconds is not None else None,
         "lr": setting["lr"],  # not that of the last epoch
         "data": provenance.get("data"),
         "device": provenance.get("device"),
