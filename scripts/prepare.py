@@ -10,6 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from filelock import FileLock
+
 from dlsweep.hyperparameters import HYPERPARAMETERS, ConfigError, check_setting
 from dlsweep.registry import DATASETS
 
@@ -39,7 +41,9 @@ def main() -> int:
         setting = check_setting(choices)
         from dlsweep.data import prepare  # after the options are read: torch takes a second to load
 
-        prepare(setting, options.output, options.raw)
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{options.output}.lock"):  # two sweeps may start at once
+            prepare(setting, options.output, options.raw)
     except (ConfigError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -15,6 +15,7 @@ from dlsweep.importing import import_results
 from dlsweep.records import RECORD_SCHEMA, RecordError, write_json
 from dlsweep.schema import config_schema, hyperparameter_table
 from dlsweep.sweep import load_sweep, plan_digest
+from dlsweep.verify import verify
 from dlsweep.workflow import CONFIG_FILE, RESULTS
 
 
@@ -101,6 +102,9 @@ def build_parser() -> argparse.ArgumentParser:
     plan = command("plan", write_plan, "write what the tables and figures need to know of the config")
     plan.add_argument("--output", type=Path, required=True, help="the plan file")
     add_config_options(plan)
+
+    check = command("verify", verify, "check every record in the results folder; say which to redo, and how")
+    add_config_options(check)
 
     command("schema", write_schemas, "write schemas/ and the derived pages of docs/ anew from the code")
     return parser

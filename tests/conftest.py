@@ -85,3 +85,11 @@ def project(tmp_path: Path) -> Project:
     project = Project(tmp_path)
     project.configure(SMALL)
     return project
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the fault tests counted."""
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        for name, text in getattr(report, "user_properties", []):
+            if name == "faults" and report.when == "call":
+                terminalreporter.write_line(text)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from .progress import Run, run_state
 from .records import record_name
+from .stopping import BY_SIGNAL
 from .sweep import Sweep
 
+LITTLE_BYTES = 2**20
 MOST_NAMED = 20  # lines a user still reads
 
 
@@ -21,8 +25,9 @@ def unfinished(sweep: Sweep, results: Path, command: Callable[[str, str], str]) 
         for exp_name, digest, _ in sweep.records()
         if not (results / record_name(exp_name, digest)).exists()
     ]
-    failed = [(run, cause) for run in missing if (cause := _cause(results, run))]
-    counts = Counter("failed" if cause else run.state for run in missing for cause in [_cause(results, run)])
+    causes = [_cause(results, run) for run in missing]
+    failed = [(run, cause) for run, cause in zip(missing, causes, strict=True) if cause]
+    counts = Counter("failed" if cause else run.state for run, cause in zip(missing, causes, strict=True))
     n_runs = sum(len(experiment.settings) for experiment in sweep.experiments.values())
     lines = []
     for run, cause in failed[:MOST_NAMED]:
@@ -41,6 +46,15 @@ def unfinished(sweep: Sweep, results: Path, command: Callable[[str, str], str]) 
     return "\n".join([*lines, f"{len(missing)} of {n_runs} runs are not finished ({states}); start again to go on"])
 
 
+def storage_trouble(results: Path) -> str:
+    """Say so where nothing more can be written to the results folder, which no log could tell."""
+    if not os.access(results, os.W_OK):
+        return f"{results}: nothing can be written there"
+    if shutil.disk_usage(results).free < LITTLE_BYTES:
+        return f"{results}: the disk is full; free some space, then start again"
+    return ""
+
+
 def _epoch(run: Run) -> int:
     return len(run.record.get("epochs", []))
 
@@ -50,8 +64,8 @@ def _log(results: Path, run: Run) -> Path:
 
 
 def _cause(results: Path, run: Run) -> str:
-    """Why a run failed, in one line; nothing where it did not."""
-    if run.error:
+    """Why a run failed, in one line; nothing where it did not, or was asked to stop."""
+    if run.error and not run.error.startswith(BY_SIGNAL):
         return run.error
     if run.state == "new" and (log := _log(results, run)).exists():  # it failed before it had a running record
         lines = log.read_text(errors="replace").split("\n")

@@ -8,6 +8,7 @@ add one line to `KINDS` here and one to that of figure_plan.py.
 
 from __future__ import annotations
 
+import io
 import math
 import multiprocessing
 import textwrap
@@ -32,6 +33,7 @@ from .columns import FAMILIES, SPLITS, axis_title
 from .figure_plan import MOST_BARS, MOST_COLOURS
 from .hyperparameters import HYPERPARAMETERS
 from .labels import format_value
+from .records import write_atomic
 from .tables import CONFIDENCE, best_run, group_settings, read_tables
 
 DPI = 200
@@ -100,8 +102,10 @@ def _receive(tables: dict[str, Tables]) -> None:
 def _draw_and_save(exp_name: str, spec: Spec, stem: Path) -> None:
     figure = draw_one(exp_name, spec, _tables.get(exp_name))
     box = figure.get_tightbbox().padded(0.08)
-    figure.savefig(stem.with_name(stem.name + ".png"), dpi=DPI, bbox_inches=box)
-    figure.savefig(stem.with_name(stem.name + ".svg"), bbox_inches=box, metadata={"Date": None})
+    for kind, options in (("png", {"dpi": DPI}), ("svg", {"metadata": {"Date": None}})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, bbox_inches=box, **options)
+        write_atomic(stem.with_name(f"{stem.name}.{kind}"), buffer.getvalue(), sync=False)
     plt.close(figure)
 
 

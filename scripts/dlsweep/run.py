@@ -115,6 +115,7 @@ def train(
 
     stop = Stop(options.time_limit * 60 if options.time_limit else None)
     stop.listen()
+    write_running("running")  # tells of a run that is killed before its first step
     try:
         with stop.watchdog(lambda reason: write_running("failed", reason)):
             data, checkpoint = load_splits(options.data, setting), running / f"{digest}.pt"

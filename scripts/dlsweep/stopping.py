@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 PROCESS_VARIABLE = "DLSWEEP_SNAKEMAKE_PID"  # set by a local Snakemake for its runs, which end with it
+BY_SIGNAL = "stopped by SIG"  # how the reason begins where somebody asked the run to stop
 TIMED_OUT = 124  # exit status, as of timeout(1)
 LOOK_SECONDS = 0.2  # between two looks at clock and Snakemake
 

@@ -16,7 +16,7 @@ from . import warm
 from .columns import TABLES
 from .config_file import plain_value
 from .devices import visible_devices
-from .failures import MOST_NAMED, unfinished
+from .failures import MOST_NAMED, storage_trouble, unfinished
 from .hyperparameters import ConfigError, identity
 from .instance import claim, quieten_snakemake, stop_jobs_on_signals
 from .records import clear_finished, is_torn, list_records, record_name
@@ -256,7 +256,8 @@ class Flow:
                 for path in job.output:
                     Path(path).unlink(missing_ok=True)
         if workflow.local_exec:
-            os.environ[PROCESS_VARIABLE] = str(os.getpid())
+            if not _in_containers(workflow):  # they may not see this process
+                os.environ[PROCESS_VARIABLE] = str(os.getpid())
             stop_jobs_on_signals()
             n_runs = sum(job.rule.name == "train" for job in workflow.dag.needrun_jobs())
             if n_runs > 1 and not workflow.deployment_settings.deployment_method:  # the runs are in this Python
@@ -281,6 +282,7 @@ class Flow:
     def say_success(self, workflow: Any) -> None:
         """Say where to look."""
         clear_finished(Path(self.results))
+        self.warn_of_damage()
         targets = set(workflow.dag_settings.targets) - {"all"}
         if targets:
             partial = f"snakemake partial: tables and figures of what is finished, in {self.tables_folder}/partial/"
@@ -292,7 +294,10 @@ class Flow:
     def say_error(self) -> None:
         """Say which runs are not finished and why."""
         clear_finished(Path(self.results))
+        self.warn_of_damage()
         print(unfinished(self.sweep, Path(self.results), self.train_command), file=sys.stderr)
+        if trouble := storage_trouble(Path(self.results)):
+            print(trouble, file=sys.stderr)
 
     def train_command(self, exp_name: str, digest: str) -> str:
         """The command that repeats a run by hand."""
@@ -301,12 +306,27 @@ class Flow:
         return f"python scripts/train.py {train_arguments(exp_name, digest, identity(setting), data, self.results)}"
 
     def warn_of_damage(self) -> None:
-        """Name the records that are there, so that Snakemake makes them no more, but are damaged."""
-        torn = [record for record in self.records if Path(record).exists() and is_torn(Path(record))]
-        for record in torn[:MOST_NAMED]:
-            print(f"warning: {record}: is damaged and left out of the tables", file=sys.stderr)
-        if torn:
-            print(f"{len(torn)} damaged records; python scripts/sweep.py verify says what to do", file=sys.stderr)
+        """Name the records that are there, so that Snakemake makes them no more, but cannot be trusted."""
+        bad = {record: "is torn" for record in self.records if Path(record).exists() and is_torn(Path(record))}
+        log = Path(self.tables_folder, "logs", "aggregate.log")  # of who read every record whole
+        for line in log.read_text().splitlines() if log.exists() else []:
+            record, _, fault = line.removeprefix("warning: ").partition(": ")
+            if record in self.records and Path(record).exists() and _modified(record) < _modified(log):
+                bad.setdefault(record, fault)
+        for record, fault in list(bad.items())[:MOST_NAMED]:
+            print(f"warning: {record}: {fault}", file=sys.stderr)
+        if bad:
+            print(f"{len(bad)} records cannot be trusted: see python scripts/sweep.py verify", file=sys.stderr)
+
+
+def _modified(path: Path | str) -> float:
+    return Path(path).stat().st_mtime
+
+
+def _in_containers(workflow: Any) -> bool:
+    from snakemake.settings.types import DeploymentMethod
+
+    return DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
 
 
 def _submits(workflow: Any) -> bool:

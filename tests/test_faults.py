@@ -1,0 +1,475 @@
+"""Never twice, never lost: real sweeps, broken in every way we could think of, and started again."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from conftest import Project
+
+pytestmark = pytest.mark.faults
+
+N_KILLS = 100
+
+# Some seconds of training each, with everything in play that a checkpoint must hold.
+LONG = {
+    "defaults": {"train_size": 800, "batch_size": 8, "epochs": 20, "n_layer": 2, "hid_dim": 32},
+    "experiments": {
+        "long": {
+            "settings": [
+                {"optimizer": "adam", "dropout": 0.3, "batch_norm": True, "lr_schedule": "cosine"},
+                {"optimizer": "momentum", "log_gradients": True, "test_weights": "best"},
+                {"optimizer": "rmsprop", "lr": 0.001, "precision": "bf16", "warmup_epochs": 2},
+                {"model": "cnn", "n_block": 1, "channels": 4, "random_crop": 1, "cutout": 2, "epochs": 8},
+            ],
+            "seeds": 2,
+            "figures": [],
+        }
+    },
+}
+
+
+N_LONG = 8
+
+
+class Sweep:
+    """A Snakemake in a session of its own, on `project`."""
+
+    def __init__(self, project: Project, *arguments: str) -> None:
+        self.output = project.folder / "snakemake.log"
+        with self.output.open("a") as log:
+            self.process = subprocess.Popen(
+                ("snakemake", "--cores", "2", *arguments),
+                cwd=project.folder,
+                env=project.environment(),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def runs(self) -> list[psutil.Process]:
+        """The training processes."""
+        try:
+            children = psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+        return [child for child in children if is_training(child)]
+
+    def wait_for_runs(self, count: int = 1) -> list[psutil.Process]:
+        wait_for(lambda: len(self.runs()) >= count or self.process.poll() is not None)
+        return self.runs()
+
+
+def is_training(process: psutil.Process) -> bool:
+    """Say whether a process is a run, asks the warm trainer for one, or is that trainer."""
+    try:
+        return any(part.endswith(("scripts/train.py", "dlsweep.warm")) for part in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """Every living process that works in the folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()).is_relative_to(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def stamps(project: Project) -> dict[str, tuple[int, bytes]]:
+    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in project.results.glob("*-*.json")}
+
+
+def positions(project: Project) -> dict[str, tuple[int, int]]:
+    """How far the checkpoint of each run is: epoch and step."""
+    found = {}
+    for path in (project.results / "running").glob("*.pt"):
+        try:
+            progress = torch.load(path, weights_only=True)["progress"]
+        except FileNotFoundError:  # the run has just finished
+            continue
+        found[path.stem] = (progress["epoch"], progress["step"])
+    return found
+
+
+def modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The outcomes of the long sweep when nothing happens to it."""
+    project = Project(tmp_path_factory.mktemp("undisturbed"))
+    project.configure(LONG)
+    done = project.snakemake()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return project.outcomes()
+
+
+@pytest.fixture
+def long_project(tmp_path: Path) -> Iterator[Project]:
+    project = Project(tmp_path)
+    project.configure(LONG)
+    yield project
+    for process in processes_in(tmp_path):  # of a test that failed
+        process.kill()
+
+
+def test_a_hundred_kills(long_project: Project, undisturbed: dict[str, str], record_property: Callable):
+    project, chance = long_project, random.Random(0)
+    started = project.folder / "started.txt"  # one line for each process that is started to train
+    script = project.folder / "scripts" / "train.py"
+    first = 'if __name__ == "__main__":  # before anything else is loaded\n'
+    note = f"    import sys\n    open({str(started)!r}, 'a').write(' '.join(sys.argv) + chr(10))\n"
+    assert first in script.read_text()
+    script.write_text(script.read_text().replace(first, first + note))
+    kills: Counter[str] = Counter()
+    changed = repeated = resumed_earlier = 0
+    before: dict[str, tuple[int, bytes]] = {}
+    reached: dict[str, tuple[int, int]] = {}
+    lost_seconds = []
+    while kills.total() < N_KILLS:
+        started.write_text("")
+        sweep = Sweep(project, "--retries", "1000")
+        for _ in range(chance.choice([0, 0, 3, 5])):
+            sweep.wait_for_runs()
+            wait_for_moment(project, chance)
+            runs = sweep.runs()
+            if runs:
+                lost_seconds += kill_run(chance.choice(runs), project)
+                kills["a run"] += 1
+        kind = chance.choice(["snakemake", "the whole group"])
+        wait_for_moment(project, chance)
+        assert sweep.process.poll() is None, "the sweep was over before its faults: " + sweep.output.read_text()[-2000:]
+        if kind == "snakemake":
+            sweep.process.kill()
+        else:
+            os.killpg(sweep.process.pid, signal.SIGKILL)
+        sweep.process.wait()
+        kills[kind] += 1
+
+        now = stamps(project)
+        changed += sum(now.get(name) != stamp for name, stamp in before.items())
+        repeated += sum(name.removesuffix(".json").split("-")[1] in started.read_text() for name in before)
+        here = positions(project)
+        resumed_earlier += sum(here[run] < reached[run] for run in here if run in reached)
+        before, reached = now, {**reached, **here}
+    finished_before = len(before)
+    sweep = Sweep(project)
+    assert sweep.process.wait(timeout=600) == 0, sweep.output.read_text()[-5000:]
+    lost = len(undisturbed.keys() - project.records().keys())
+    differing = sum(project.outcomes().get(name) != outcome for name, outcome in undisturbed.items())
+    resumed = [record["timing"]["resumed"] for record in project.records().values()]
+    counted = ", ".join(f"{count} of {kind}" for kind, count in kills.items())
+    record_property(
+        "faults",
+        f"kill -9: {kills.total()} ({counted}) over a sweep of {len(undisturbed)} runs, which went on from a"
+        f" checkpoint {sum(resumed)} times; {finished_before} records were there before the last start;"
+        f" records lost = {lost}, records changed = {changed}, records unlike the undisturbed sweep's = {differing},"
+        f" finished runs repeated = {repeated}, checkpoints that went back = {resumed_earlier},"
+        f" work lost by the kill of a training run: at most {max(lost_seconds):.2f} s",
+    )
+    assert (lost, changed, differing, repeated, resumed_earlier) == (0, 0, 0, 0, 0)
+    assert sum(resumed) > 0 and finished_before > 0
+    assert not list((project.results / "running").iterdir())
+    assert not list(project.folder.rglob("*.tmp"))
+    assert not processes_in(project.folder)
+    assert stamps(project).items() >= before.items()
+
+
+def wait_for_moment(project: Project, chance: random.Random) -> None:
+    """Wait for a random moment: while processes start, or shortly after a run has written its next checkpoint."""
+    if chance.random() < 0.5:
+        time.sleep(chance.uniform(0, 1))
+        return
+    asked = time.time()
+    running = project.results / "running"
+    wait_for(lambda: any(modified(path) > asked for path in running.glob("*.pt")))
+    time.sleep(chance.uniform(0, 0.3))
+
+
+def kill_run(run: psutil.Process, project: Project) -> list[float]:
+    """Kill a run; return how old the checkpoint was that it had written itself, if any: the work that is lost."""
+    for path in (project.results / "running").glob("*.json"):
+        try:
+            record = json.loads(path.read_text())
+            if record["provenance"]["pid"] == run.pid:
+                created = run.create_time()
+                run.kill()
+                written = modified(project.results / "running" / f"{record['hash']}.pt")
+                return [time.time() - written] if written > created else []
+        except (psutil.Error, FileNotFoundError):
+            continue
+    with contextlib.suppress(psutil.Error):
+        run.kill()
+    return []
+
+
+def test_signals_stop_a_sweep_within_seconds(long_project: Project):
+    """Ctrl-C in a terminal reaches the whole group; the others only Snakemake."""
+    project = long_project
+    moments = [
+        (signal.SIGINT, lambda sweep: os.killpg(sweep.process.pid, signal.SIGINT)),
+        (signal.SIGINT, lambda sweep: sweep.process.send_signal(signal.SIGINT)),
+        (signal.SIGTERM, lambda sweep: sweep.process.send_signal(signal.SIGTERM)),
+        (signal.SIGHUP, lambda sweep: sweep.process.send_signal(signal.SIGHUP)),
+    ]
+    for number, send in moments:
+        before, asked = positions(project), time.time()
+        sweep = Sweep(project)
+        wait_for(lambda asked=asked: any(modified(p) > asked for p in (project.results / "running").glob("*.pt")))
+        assert sweep.process.poll() is None
+        send(sweep)
+        assert sweep.process.wait(timeout=60) != 0
+        assert not processes_in(project.folder), number.name
+        records = [json.loads(path.read_text()) for path in (project.results / "running").glob("*.json")]
+        assert records and {record["status"] for record in records} == {"interrupted"}
+        assert all(record["error"].startswith("stopped by SIG") for record in records)
+        assert all(position >= before.get(run, (0, 0)) for run, position in positions(project).items())
+        assert "start again to go on" in sweep.output.read_text()
+    assert project.planned()["train"] == N_LONG - len(project.records())  # and no --unlock is asked for
+
+
+def test_a_run_stops_with_its_snakemake(long_project: Project):
+    sweep = Sweep(long_project)
+    wait_for(lambda: any((long_project.results / "running").glob("*.pt")))
+    sweep.process.kill()
+    sweep.process.wait()
+    wait_for(lambda: not processes_in(long_project.folder), seconds=60)
+    records = [json.loads(path.read_text()) for path in (long_project.results / "running").glob("*.json")]
+    assert records and {record["status"] for record in records} == {"interrupted"}
+
+
+def test_two_at_once(long_project: Project):
+    """Another start of a living sweep is refused; other configs, the shared settings and `partial` are not."""
+    project = long_project
+    few = {**LONG["experiments"]["long"], "seeds": 1}
+    project.configure({**LONG, "experiments": {"long": few}})
+    project.configure({**LONG, "experiments": {"other": few, "long": few}}, "other.yaml")
+    first = Sweep(project)
+    first.wait_for_runs()
+    refused = project.snakemake()
+    assert refused.returncode != 0
+    assert f"another Snakemake is at work on this sweep (process {first.process.pid}" in refused.stderr
+    other = Sweep(project, "--configfile", "other.yaml")
+    partial = project.snakemake("partial")
+    assert partial.returncode == 0, partial.stdout + partial.stderr
+    assert first.process.wait(timeout=600) == 0
+    assert other.process.wait(timeout=600) == 0
+    records = project.records()
+    assert len(records) == 8
+    trained = {(record["provenance"]["pid"], record["provenance"]["started"]) for record in records.values()}
+    assert len(trained) == 4, "a setting was trained twice"
+    for folder in (project.results, project.results / "other"):
+        assert "<html" in (folder / "report.html").read_text()
+    assert not list(project.folder.rglob("*.tmp"))
+    assert project.planned() == {} == project.planned("--configfile", "other.yaml")
+
+
+BROKEN_MODELS = """
+import os
+import torch
+
+
+class Huge(torch.nn.Module):
+    def __init__(self, in_shape, n_classes):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.empty(10**15))
+
+
+class NoGpuMemory(torch.nn.Linear):
+    def __init__(self, in_shape, n_classes):
+        super().__init__(1, 1)
+
+    def forward(self, x):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+
+class Buggy(NoGpuMemory):
+    def forward(self, x):
+        return x.no_such_method()
+
+
+class Killed(NoGpuMemory):
+    def forward(self, x):
+        os.kill(os.getpid(), 9)
+
+
+class NotFinite(torch.nn.Linear):
+    def __init__(self, in_shape, n_classes):
+        super().__init__(64, n_classes)
+
+    def forward(self, x):
+        return super().forward(x.flatten(1)) * float("inf")
+"""
+
+
+def test_each_failure_is_told_and_stops_only_itself(project: Project):
+    (project.folder / "broken.py").write_text(BROKEN_MODELS)
+    names = ["mlp", "Huge", "NoGpuMemory", "Buggy", "Killed", "NotFinite"]
+    models = [name if name == "mlp" else f"broken:{name}" for name in names]
+    project.configure(
+        {
+            "defaults": {"epochs": 2, "train_size": 200, "batch_size": 50},
+            "experiments": {"models": {"grid": {"model": models}, "figures": []}},
+        }
+    )
+    done = project.snakemake()
+    assert done.returncode != 0
+    assert sorted(record["status"] for record in project.records().values()) == ["diverged", "finished"]
+    table = done.stderr[done.stderr.index("models model=") :]
+    assert "4 of 6 runs are not finished (4 failed); start again to go on" in table
+    lines = table.splitlines()
+    causes = {lines[i].split('"')[1]: lines[i + 1] for i in range(0, 16, 4)}
+    assert "out of memory: lower batch_size (now 50)" in causes["broken:Huge"]
+    assert "out of GPU memory: lower batch_size (now 50)" in causes["broken:NoGpuMemory"]
+    assert "AttributeError: 'Tensor' object has no attribute 'no_such_method'" in causes["broken:Buggy"]
+    assert "killed" in causes["broken:Killed"]
+    place = next(i for i, line in enumerate(lines) if "broken:Buggy" in line)
+    log = project.folder / lines[place + 2].split()[-1]
+    assert "Traceback" in log.read_text() and "broken.py" in log.read_text()
+    by_hand = project.run("sh", "-c", lines[place + 3].split("by hand: ")[1])
+    assert by_hand.returncode == 1 and "no_such_method" in by_hand.stderr
+
+    # What is finished can be had, and says how much is missing.
+    partial = project.snakemake("partial")
+    assert partial.returncode == 0
+    assert "2 of 6 records; 4 missing" in partial.stdout + partial.stderr
+    assert len((project.results / "partial" / "summary.csv").read_text().splitlines()) == 1 + 2
+
+
+SLOW = """
+import time
+import torch
+
+
+class Slow(torch.nn.Module):
+    def __init__(self, in_shape, n_classes, nap=0.02):
+        super().__init__()
+        self.nap, self.layer = nap, torch.nn.Linear(64, n_classes)
+
+    def forward(self, x):
+        if self.training:
+            time.sleep(self.nap)
+        return self.layer(x.flatten(1))
+"""
+
+
+def test_a_time_limit_writes_a_checkpoint_and_ends_what_hangs(project: Project):
+    (project.folder / "slow.py").write_text(SLOW)
+    project.run("python", "scripts/prepare.py", "--dataset=digits", "--output=results/data/digits.pt")
+    run = ("python", "scripts/train.py", "--data=results/data/digits.pt", "--epochs=30", "--model=slow:Slow")
+    attempts = []
+    while not project.records() and len(attempts) < 10:
+        attempts.append(project.run(*run, "--time-limit=0.15"))
+    (record,) = project.records().values()
+    assert attempts[-1].returncode == 0
+    assert {attempt.returncode for attempt in attempts[:-1]} == {124}
+    told = "".join(attempt.stderr for attempt in attempts)
+    assert "stopped by its time limit of 9 s; the checkpoint is written" in told
+    assert record["timing"]["resumed"] > 0
+
+    hung = project.run(*run, "--time-limit=0.15", '--model-args={"nap": 1000}', timeout=120)
+    assert hung.returncode == 124
+    assert "in forward" in hung.stderr and "hung: no step ended within its time limit" in hung.stderr
+    (running,) = (project.results / "running").glob("*.json")
+    assert json.loads(running.read_text())["status"] == "failed"
+
+
+@pytest.fixture
+def small_disk(project: Project) -> Iterator[Project]:
+    """A project whose results are on a small disk of their own."""
+    project.results.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", project.results], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield project
+    subprocess.run(["umount", project.results], check=True)
+
+
+def test_a_full_or_read_only_disk(small_disk: Project):
+    project = small_disk
+    assert project.snakemake().returncode == 0
+    before = stamps(project)
+    more = {"grid": {"lr": [0.01, 0.1, 0.2], "act": ["relu", "tanh"]}, "figures": []}
+    project.configure(
+        {"defaults": {"epochs": 2, "train_size": 200, "n_layer": 1, "hid_dim": 8}, "experiments": {"small": more}}
+    )
+
+    filler = project.results / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while file.write(b"0" * 4096):
+                pass
+        except OSError:
+            pass
+    full = project.snakemake()
+    assert full.returncode != 0
+    assert "the disk is full" in full.stderr and "Traceback" not in full.stderr
+    assert stamps(project) == before
+    filler.unlink()
+
+    subprocess.run(["mount", "-o", "remount,ro", project.results], check=True)
+    read_only = project.snakemake()
+    assert read_only.returncode != 0
+    assert "Write-protected output files" in read_only.stderr and "Traceback" not in read_only.stderr
+    subprocess.run(["mount", "-o", "remount,rw", project.results], check=True)
+
+    assert project.snakemake().returncode == 0
+    assert len(project.records()) == 6
+    assert stamps(project).items() >= before.items()
+    assert not list(project.results.rglob("*.tmp"))
+
+
+def test_only_what_is_new_is_planned(project: Project, tmp_path: Path):
+    """The config is edited while the sweep runs, and then everything else happens that must repeat no run."""
+    sweep = Sweep(project)
+    wait_for(lambda: bool(project.records()))
+    project.configure(
+        """# the same four runs in another order and spelling, a default made explicit, and two new ones
+experiments:
+    small:
+        momentum: 0
+        grid: {act: [tanh, 'relu'], lr: [1e-1, 0.2, "0.01"]}
+defaults: {hid_dim: 8.0, n_layer: 1, train_size: 200, epochs: 2}
+"""
+    )
+    assert sweep.process.wait(timeout=300) == 0
+    assert len(project.records()) == 4
+
+    moved = tmp_path.with_name("moved")
+    tmp_path.rename(moved)
+    project.folder = moved
+    chance = random.Random(0)
+    for path in [*(moved / "scripts").rglob("*.py"), moved / "Snakefile"]:
+        path.write_text("\n\n" + path.read_text() + "\n")
+    for path in project.results.rglob("*"):
+        os.utime(path, (time.time() - chance.uniform(0, 1e7),) * 2)
+    planned = project.planned()
+    assert planned["train"] == 2
+    assert planned.keys() <= {"train", "plan", "aggregate", "report", "all"}
+    assert len(project.records()) == 4
