@@ -236,6 +236,7 @@ def test_torchvision_resnet_with_a_small_stem(depth: int, imagenet: int):
             for model in ("cnn", "vgg16", "resnet20", "resnet18")
         ),
         (DIGITS, {"model": "no_such_module:Net"}, "there is no module 'no_such_module'"),
+        (DIGITS, {"model": "os.no_such_part:Net"}, "there is no module 'os.no_such_part'"),
         (DIGITS, {"model": "my_net:Nett"}, "my_net.py has no 'Nett'"),
         (DIGITS, {"model": "my_net:Net", "model_args": {"widht": 3}}, "model_args: my_net:Net.*'widht'"),
         (DIGITS, {"model": "my_net:Net", "model_args": {"extra": 1}}, r"shape \(2, 11\); it must be \(2, 10\)"),

@@ -304,7 +304,7 @@ def build_custom(setting: Setting, in_shape: Shape, n_classes: int) -> nn.Module
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name != module_name.partition(".")[0]:
+        if not f"{module_name}.".startswith(f"{error.name}."):  # the module is there, and imports one that is not
             raise
         raise ConfigError(f"model: there is no module {module_name!r} in {Path.cwd()}") from None
     if not hasattr(module, class_name):
