@@ -25,22 +25,28 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.category import StrCategoryFormatter
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import Bbox
 from scipy.special import stdtrit
 
 from .columns import FAMILIES, SPLITS, axis_title
 from .figure_plan import MOST_BARS, MOST_COLOURS
-from .hyperparameters import HYPERPARAMETERS
+from .hyperparameters import HYPERPARAMETERS, default
 from .labels import format_value
 from .records import write_atomic
+from .registry import REGISTRIES
 from .tables import CONFIDENCE, best_run, group_settings, read_tables
 
 DPI = 200
 MOST_POINTS = 3000  # of a scatter plot
 MOST_LINES = 300  # of learning curves or parallel coordinates
 MOST_CELLS = 400  # of a heat map with its numbers written in
+MOST_VALUES = 40  # of a numeric hyper-parameter; more are drawn in bins
+BINS = 12
 BEST_LINES = 5
+FOREST_RUNS = 1000
 GREY, BAD = "0.75", "black"
 COLOURS = "viridis"
 
@@ -100,8 +106,7 @@ def _receive(tables: dict[str, Tables]) -> None:
 
 
 def _draw_and_save(exp_name: str, spec: Spec, stem: Path) -> None:
-    figure = draw_one(exp_name, spec, _tables.get(exp_name))
-    box = figure.get_tightbbox().padded(0.08)
+    figure, box = draw_one(exp_name, spec, _tables.get(exp_name))
     for kind, options in (("png", {"dpi": DPI}), ("svg", {"metadata": {"Date": None}})):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, bbox_inches=box, **options)
@@ -109,8 +114,8 @@ def _draw_and_save(exp_name: str, spec: Spec, stem: Path) -> None:
     plt.close(figure)
 
 
-def draw_one(exp_name: str, spec: Spec, tables: Tables | None) -> Figure:
-    """Draw one figure, with its title, and its note below it."""
+def draw_one(exp_name: str, spec: Spec, tables: Tables | None) -> tuple[Figure, Bbox]:
+    """Draw one figure, with its title, and its note below it. Return it with what it covers, in inches."""
     if tables is None or tables.summary.empty:
         figure, note = _empty("no run is finished")
     else:
@@ -118,14 +123,16 @@ def draw_one(exp_name: str, spec: Spec, tables: Tables | None) -> Figure:
     figure.draw_without_rendering()
     for ax in figure.axes:
         _untangle(ax)
-    box, height = figure.get_tightbbox(), figure.get_size_inches()[1]
-    middle = (box.x0 + box.x1) / 2 / figure.get_size_inches()[0]
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     title = f"{exp_name}: {spec['name'].replace('_', ' ')}"
-    figure.text(middle, (box.y1 + 0.08) / height, title, va="bottom", ha="center", fontsize="large")
-    text = textwrap.fill(note, max(45, int(14 * box.width)))
-    left = box.x0 / figure.get_size_inches()[0]
-    figure.text(left, (box.y0 - 0.08) / height, text, va="top", ha="left", fontsize="small", color="0.35")
-    return figure
+    below = textwrap.fill(note, max(45, int(14 * box.width)))
+    middle, left = (box.x0 + box.x1) / 2 / width, box.x0 / width
+    texts = [
+        figure.text(middle, (box.y1 + 0.08) / height, title, va="bottom", ha="center", fontsize="large"),
+        figure.text(left, (box.y0 - 0.08) / height, below, va="top", ha="left", fontsize="small", color="0.35"),
+    ]
+    extents = [text.get_window_extent().transformed(figure.dpi_scale_trans.inverted()) for text in texts]
+    return figure, Bbox.union([box, *extents]).padded(0.08)
 
 
 def _empty(text: str) -> Drawing:
@@ -154,6 +161,7 @@ def _means(data: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
     n = found["count"]
     half = stdtrit((n - 1).where(n > 1), (1 + CONFIDENCE) / 2) * found["std"] / np.sqrt(n)
     low, high = (found["mean"] - half).where(n > 2, found["min"]), (found["mean"] + half).where(n > 2, found["max"])
+    low = low.where((low > 0) | (found["min"] <= 0), found["min"])  # a log axis has no place for an end below 0
     return found.assign(value=found["mean"], low=low, high=high)[["value", "low", "high", "count"]].reset_index()
 
 
@@ -190,7 +198,18 @@ def _diverged_note(summary: pd.DataFrame) -> str:
 
 
 def _varying(summary: pd.DataFrame) -> list[str]:
-    return [key for key in HYPERPARAMETERS if key != "seed" and summary[key].nunique(dropna=False) > 1]
+    """The hyper-parameters that vary, but for those that only follow another (momentum, say, the optimizer)."""
+    return [key for key in HYPERPARAMETERS if key != "seed" and _is_chosen(summary, key)]
+
+
+def _is_chosen(summary: pd.DataFrame, key: str) -> bool:
+    if summary[key].nunique(dropna=False) < 2:
+        return False
+    for row in summary[list({*REGISTRIES, key})].drop_duplicates().to_dict("records"):
+        standard = default(key, row)
+        if not pd.isna(row[key]) and row[key] != standard and str(row[key]) != str(standard):
+            return True
+    return False
 
 
 def _is_pooled(summary: pd.DataFrame, by: Sequence[str], key: str) -> bool:
@@ -248,6 +267,19 @@ def is_log_spaced(values: pd.Series) -> bool:
     return bool(log.std() / log.mean() < linear.std() / linear.mean())
 
 
+def _binned(values: pd.Series) -> tuple[pd.Series, str]:
+    """Numbers of a random search by the middle of the bin they fall into, and a note; few values as they are."""
+    if values.nunique() <= MOST_VALUES or not pd.api.types.is_numeric_dtype(values):
+        return values, ""
+    log = is_log_spaced(values)
+    numbers = np.log(values.astype(float)) if log else values.astype(float)
+    edges = np.linspace(numbers.min(), numbers.max(), BINS + 1)
+    middles = (edges[:-1] + edges[1:]) / 2
+    at = middles[np.clip(np.searchsorted(edges, numbers, "right") - 1, 0, BINS - 1)]
+    rounded = [float(f"{value:.2g}") for value in (np.exp(at) if log else at)]
+    return pd.Series(rounded, values.index), f"{values.name} in {BINS} bins"
+
+
 @dataclass
 class NumberAxis:
     """Where the values of a column stand on an axis: as numbers, linear or log, or evenly where some are words or 0."""
@@ -282,6 +314,9 @@ class NumberAxis:
             ax.xaxis.set_minor_locator(NullLocator())
 
 
+_IN_WORDS = (FixedFormatter, StrCategoryFormatter)
+
+
 def _untangle(ax: Axes) -> None:
     """Turn the tick labels of an axis that overlap, and leave some out where that is not enough."""
     for axis, along, across in ((ax.xaxis, 0, 1), (ax.yaxis, 1, 0)):
@@ -297,7 +332,9 @@ def _untangle(ax: Axes) -> None:
         if room >= length + pad:
             continue
         needed = length
-        if along == 0 and length > thickness:  # labels that are wider than high: upright they need less room
+        if (
+            along == 0 and length > thickness and isinstance(axis.get_major_formatter(), _IN_WORDS)
+        ):  # labels that are wider than high: upright they need less room
             needed = 1.1 * thickness
             for label in labels:
                 label.set(rotation=90)
@@ -318,7 +355,7 @@ def _facets(
     wrapped = len(rows) == 1 and len(cols) > 6
     n_col = math.ceil(math.sqrt(1.6 * len(cols))) if wrapped else len(cols)
     n_row = math.ceil(len(cols) / n_col) if wrapped else len(rows)
-    space = {"wspace": (0.2 if sharey else 0.75) / width, "hspace": (0.32 if wrapped else 0.12) / height}
+    space = {"wspace": (0.28 if sharey else 0.75) / width, "hspace": (0.32 if wrapped else 0.12) / height}
     figure, grid = plt.subplots(
         n_row,
         n_col,
@@ -448,7 +485,9 @@ def categorical(tables: Tables, spec: Spec) -> Drawing:
         data = _long(data, y, SPLITS if free else ("test",))
     else:
         data = _long(data, y, ())
-    size = (2.3, max(1.2, 0.6 * n_hue * 0.22 * n_x, 0.22 * n_x)) if flat else (min(14, max(2.2, along)), 2.3)
+    names = [textwrap.fill(name, 70) for name in data[x].cat.categories]
+    thick = max(0.08 + 0.14 * max(name.count("\n") + 1 for name in names), 0.13 * n_hue)
+    size = (2.3, max(0.8, thick * n_x)) if flat else (min(14, max(2.2, along)), 2.3)
     figure, panels = _facets(data, spec, *size)
     plot, options = _CATEGORICAL[spec["kind"]]
     if hue:
@@ -462,7 +501,7 @@ def categorical(tables: Tables, spec: Spec) -> Drawing:
         plot(part, ax=ax, **axes, **options)
         _crosses(ax, _category_positions(part[part["status"] == "diverged"], spec), upright=flat)
         if flat:
-            ax.set_yticks(range(n_x), [textwrap.fill(name, 60) for name in data[x].cat.categories])
+            ax.set_yticks(range(n_x), names)
     _label_axes(panels, *((axis_title(y), "") if flat else (axis_title(x), axis_title(y))))
     counted = summary[summary["test_acc"].notna()] if summary["test_acc"].notna().any() else summary
     return figure, _sentence(left_out, _runs_note(counted, groups, spec["kind"]), _diverged_note(summary))
@@ -486,7 +525,8 @@ def line(tables: Tables, spec: Spec) -> Drawing:
     spec = dict(spec)
     groups = [spec[axis] for axis in ("x", "hue", "col", "row") if axis in spec]
     data = _with_text(tables.summary, groups[1:])
-    axis = NumberAxis.of(data[spec["x"]])
+    values, in_bins = _binned(data[spec["x"]])
+    axis = NumberAxis.of(values)
     data = _long(data.assign(position=axis.positions), spec["y"], SPLITS)
     if spec["y"] in FAMILIES:
         spec[next(name for name in ("hue", "col", "row", "style") if name not in spec)] = "split"
@@ -497,7 +537,8 @@ def line(tables: Tables, spec: Spec) -> Drawing:
         if _spans_decades(spec["y"], data["value"]):
             ax.set_yscale("log")
     _label_axes(panels, axis_title(spec["x"]), axis_title(spec["y"]))
-    return figure, _sentence(_runs_note(tables.summary, groups), _diverged_note(tables.summary))
+    summary = tables.summary.assign(**{spec["x"]: values})
+    return figure, _sentence(in_bins, _runs_note(summary, groups), _diverged_note(summary))
 
 
 def _lines(
@@ -524,7 +565,8 @@ def _lines(
             names = dict(zip(by, keys, strict=True))
             colour = colours[names.get(hue)]
             look = {"color": colour, "linestyle": dashes[names.get(style)], "linewidth": 1.3}
-            ax.plot(line[x], line["value"], marker=markers[names.get(hue)] if few else None, markersize=4, **look)
+            marker = markers[names.get(hue)] if few else "." if len(line) == 1 else None
+            ax.plot(line[x], line["value"], marker=marker, markersize=4, **look)
             if (line["count"] < 2).all():
                 continue
             if few:
@@ -675,16 +717,16 @@ def curves(tables: Tables, spec: Spec) -> Drawing:
     if y in FAMILIES:
         spec["style" if hue else "hue"] = "split"
     figure, panels = _lines(data, spec, "epoch", 99)
-    last, log, by_hash = (
-        data.groupby("hash")["epoch"].max(),
-        _spans_decades(y, data["value"]),
-        summary.set_index("hash"),
-    )
+    last, by_hash = data.groupby("hash")["epoch"].max(), summary.set_index("hash")
+    log, top = _spans_decades(y, data["value"]), 10 * data["value"].quantile(0.98)
+    beyond = log and data["value"].max() > top
     for ax, part in panels:
         runs = by_hash.loc[part["hash"].unique()]
         _crosses(ax, last[runs.index[runs["status"] == "diverged"]], 0.95)
         if log:
             ax.set_yscale("log")
+        if beyond:
+            ax.set_ylim(top=top)
         if y == "acc" and not hue:
             ax.text(
                 0.97,
@@ -699,7 +741,8 @@ def curves(tables: Tables, spec: Spec) -> Drawing:
             )
     _label_axes(panels, "epoch", axis_title(y))
     written = "Written in: mean test accuracy ± half its interval" if y == "acc" and not hue else ""
-    return figure, _sentence(_runs_note(tables.summary, groups), written, _diverged_note(tables.summary))
+    cut = "Values far above the others leave the axis" if beyond else ""
+    return figure, _sentence(_runs_note(tables.summary, groups), written, cut, _diverged_note(tables.summary))
 
 
 def _test_text(values: pd.Series) -> str:
@@ -778,7 +821,9 @@ def gradients(tables: Tables, spec: Spec) -> Drawing:
 def heatmap(tables: Tables, spec: Spec) -> Drawing:
     """The mean of a metric for each pair of two hyper-parameters."""
     x, y, value = spec["x"], spec["y"], spec["hue"]
-    data = _with_text(tables.summary, [x, y])
+    binned = {name: _binned(tables.summary[name]) for name in (x, y)}
+    summary = tables.summary.assign(**{name: values for name, (values, _) in binned.items()})
+    data = _with_text(summary, [x, y])
     groups = data.assign(diverged=data["status"] == "diverged").groupby([y, x], observed=False)
     means = groups[value].mean().unstack(x).iloc[::-1]
     diverged = groups["diverged"].sum().unstack(x).reindex_like(means).fillna(0).astype(int)
@@ -805,7 +850,8 @@ def heatmap(tables: Tables, spec: Spec) -> Drawing:
     ax.set(xlabel=axis_title(x), ylabel=axis_title(y))
     ax.tick_params(axis="y", rotation=0)
     ax.grid(False)
-    return figure, _sentence(_runs_note(tables.summary, [x, y], "heatmap"), _diverged_note(tables.summary))
+    notes = [note for _, note in binned.values()]
+    return figure, _sentence(*notes, _runs_note(summary, [x, y], "heatmap"), _diverged_note(summary))
 
 
 def confusion(tables: Tables, spec: Spec) -> Drawing:
@@ -864,7 +910,7 @@ def parallel(tables: Tables, spec: Spec) -> Drawing:
         scaled[key] = ((at - at.min()) / span).reindex(shown.index)
         ticks[key] = _parallel_ticks(axis, at.min(), span)
     scaled[y] = ((shown[y] - low) / ((high - low) or 1)).fillna(-0.08)
-    heights = [v for v in mpl.ticker.MaxNLocator(5).tick_values(low, high) if low <= v <= high]
+    heights = [v for v in MaxNLocator(5).tick_values(low, high) if low <= v <= high]
     ticks[y] = [((v - low) / ((high - low) or 1), f"{v:.3g}") for v in heights]
     lines = pd.DataFrame(scaled)
 
@@ -920,10 +966,10 @@ def _parallel_ticks(axis: NumberAxis, low: float, span: float) -> list[tuple[flo
         at = np.log10(axis.ticks[0]) if axis.log else np.asarray(axis.ticks[0], float)
         ticks = list(zip((at - low) / span, axis.ticks[1], strict=True))
         return ticks[:: math.ceil(len(ticks) / 12)]
-    locator = mpl.ticker.MaxNLocator(4)
-    values = [v for v in locator.tick_values(low, low + span) if low - 1e-9 <= v <= low + span + 1e-9]
-    if axis.log:
-        values = [v for v in values if abs(v - round(v)) < 1e-9] or [low, low + span]
+    values = (
+        range(math.ceil(low), math.floor(low + span) + 1) if axis.log else MaxNLocator(4).tick_values(low, low + span)
+    )
+    values = [v for v in values if low - 1e-9 <= v <= low + span + 1e-9] or [low, low + span]
     return [((v - low) / span, f"{10**v if axis.log else v:.3g}") for v in values]
 
 
@@ -940,7 +986,7 @@ def importance(tables: Tables, spec: Spec) -> Drawing:
 
     summary, y = tables.summary, spec["y"]
     keys = _varying(summary)
-    data = summary if len(summary) <= 2000 else summary.sample(2000, random_state=0)
+    data = summary if len(summary) <= FOREST_RUNS else summary.sample(FOREST_RUNS, random_state=0)
     worst = data[y].max() if "loss" in y or "seconds" in y else data[y].min()
     target = data[y].fillna(worst).to_numpy(float)
     if len(data) < 4 or np.ptp(target) == 0:
@@ -948,7 +994,7 @@ def importance(tables: Tables, spec: Spec) -> Drawing:
     inputs = pd.DataFrame({key: _forest_input(data[key]) for key in keys})
     rows, scores = [], []
     for train, held_out in KFold(min(5, len(data) // 2), shuffle=True, random_state=0).split(inputs):
-        forest = RandomForestRegressor(100, min_samples_leaf=1 if len(data) < 50 else 2, random_state=0)
+        forest = RandomForestRegressor(50, min_samples_leaf=1 if len(data) < 50 else 2, random_state=0)
         forest.fit(inputs.iloc[train], target[train])
         variance = target.var()
         error = ((forest.predict(inputs.iloc[held_out]) - target[held_out]) ** 2).mean()
@@ -957,7 +1003,7 @@ def importance(tables: Tables, spec: Spec) -> Drawing:
             forest,
             inputs.iloc[held_out],
             target[held_out],
-            n_repeats=10,
+            n_repeats=5,
             random_state=0,
             scoring="neg_mean_squared_error",
         )

@@ -189,7 +189,8 @@ def _compared(board: pd.DataFrame, part: pd.DataFrame) -> pd.DataFrame:
     """Add the test of each setting's test accuracy against that of rank 1.
 
     Runs of one seed share their split, initialization and order of images, so they are compared in pairs where
-    both settings have the same seeds; Welch's test is used where not. The p-values are corrected by Holm's method.
+    both settings have the same seeds; Welch's test is used where not, or where all pairs differ alike, which says
+    nothing of how much they vary. The p-values are corrected by Holm's method.
     """
     from statsmodels.stats.multitest import multipletests  # a second to load, and nobody else needs it
 
@@ -202,12 +203,14 @@ def _compared(board: pd.DataFrame, part: pd.DataFrame) -> pd.DataFrame:
     same_seeds = (has == has[:, :1]).all(axis=0) & (n == has.sum(axis=0)) & (n[0] == has[:, 0].sum())
     testable = (n > 1) & (n[0] > 1)
     testable[0] = False
-    paired, welch = testable & same_seeds, testable & ~same_seeds
+    pairs = values[has[:, 0]]
+    vary = (pairs - pairs[:, :1]).std(axis=0) > 1e-9 if len(pairs) else np.zeros(len(board), dtype=bool)
+    paired = testable & same_seeds & vary
+    welch = testable & ~paired
 
     p_value = np.full(len(board), np.nan)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # of equal values, whose p-value is set below
-        pairs = values[has[:, 0]]
         p_value[paired] = stats.ttest_rel(pairs[:, paired], pairs[:, :1], axis=0).pvalue
         mean, sd = board["test_acc"].to_numpy(), board["test_acc_sd"].to_numpy()
         p_value[welch] = stats.ttest_ind_from_stats(
