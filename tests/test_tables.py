@@ -231,7 +231,7 @@ def test_missing_and_bad_records_are_named(tmp_path: Path):
 
 
 def test_a_missing_table_is_named(tmp_path: Path):
-    with pytest.raises(RecordError, match="summary.csv: is missing"):
+    with pytest.raises(RecordError, match=r"summary\.csv: is missing"):
         read_tables(tmp_path)
 
 

@@ -208,7 +208,7 @@ def _complete(figure: dict[str, Any], experiment: _Experiment) -> dict[str, Any]
         if not experiment.logs_gradients:
             raise ConfigError("gradients needs log_gradients: true in the experiment")
         if not given:
-            added = dict(zip(("col", "hue"), groups, strict=False))
+            added = {"hue": "label"} if groups == ["label"] else dict(zip(("col", "hue"), groups, strict=False))
     return {"name": kind, **added, **figure}
 
 

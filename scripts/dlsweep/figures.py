@@ -32,7 +32,7 @@ from matplotlib.transforms import Bbox
 from scipy.special import stdtrit
 
 from .columns import FAMILIES, SPLITS, axis_title
-from .figure_plan import MOST_BARS, MOST_COLOURS
+from .figure_plan import MOST_BARS, MOST_COLOURS, MOST_PANELS
 from .hyperparameters import HYPERPARAMETERS, default
 from .labels import format_value
 from .records import write_atomic
@@ -125,7 +125,7 @@ def draw_one(exp_name: str, spec: Spec, tables: Tables | None) -> tuple[Figure, 
         _untangle(ax)
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     title = f"{exp_name}: {spec['name'].replace('_', ' ')}"
-    below = textwrap.fill(note, max(45, int(14 * box.width)))
+    below = textwrap.fill(f"{_sentence(figure.get_label())} {note}".strip(), max(45, int(14 * box.width)))
     middle, left = (box.x0 + box.x1) / 2 / width, box.x0 / width
     texts = [
         figure.text(middle, (box.y1 + 0.08) / height, title, va="bottom", ha="center", fontsize="large"),
@@ -352,6 +352,12 @@ def _facets(
     """
     col, row = spec.get("col"), spec.get("row")
     cols, rows = (list(data[name].cat.categories) if name else [None] for name in (col, row))
+    if len(cols) * len(rows) > MOST_PANELS:
+        figure_note = f"The first {MOST_PANELS} of {len(cols) * len(rows)} panels"
+        cols = cols[: max(1, MOST_PANELS // len(rows))]
+        rows = rows[:MOST_PANELS]
+    else:
+        figure_note = ""
     wrapped = len(rows) == 1 and len(cols) > 6
     n_col = math.ceil(math.sqrt(1.6 * len(cols))) if wrapped else len(cols)
     n_row = math.ceil(len(cols) / n_col) if wrapped else len(rows)
@@ -364,6 +370,7 @@ def _facets(
         sharey=sharey,
         squeeze=False,
         gridspec_kw={**space, "left": 0, "right": 1, "bottom": 0, "top": 1},
+        label=figure_note,
     )
     panels = []
     for i, ax in enumerate(grid.flat):
@@ -504,7 +511,7 @@ def categorical(tables: Tables, spec: Spec) -> Drawing:
             ax.set_yticks(range(n_x), names)
     _label_axes(panels, *((axis_title(y), "") if flat else (axis_title(x), axis_title(y))))
     counted = summary[summary["test_acc"].notna()] if summary["test_acc"].notna().any() else summary
-    return figure, _sentence(left_out, _runs_note(counted, groups, spec["kind"]), _diverged_note(summary))
+    return figure, _sentence(left_out, _runs_note(counted, groups, spec["kind"]), _diverged_note(tables.summary))
 
 
 def _category_positions(data: pd.DataFrame, spec: Spec) -> pd.Series:
@@ -794,7 +801,11 @@ def _many_curves(tables: Tables, spec: Spec) -> Drawing:
 def gradients(tables: Tables, spec: Spec) -> Drawing:
     """The mean absolute gradient of each layer's weights, in the first and in the last epoch."""
     groups = [spec[axis] for axis in ("hue", "col", "row") if axis in spec]
-    summary = _with_text(tables.summary, groups)
+    summary, left_out = _with_text(tables.summary, groups), ""
+    if "label" in groups and summary["label"].cat.categories.size > MOST_COLOURS:
+        labels, left_out = _best_labels(tables.summary, BEST_LINES)
+        summary = summary[summary["label"].isin(labels)]
+        summary = summary.assign(label=summary["label"].cat.set_categories(labels))
     data = tables.gradients.merge(summary[["hash", *groups]], on="hash")
     if data.empty:
         return _empty("no gradients were recorded")
@@ -811,8 +822,8 @@ def gradients(tables: Tables, spec: Spec) -> Drawing:
         if len(layers) <= 12:
             ax.set_xticks(layers)
     _label_axes(panels, "layer, from the input", axis_title("gradient"))
-    recorded = tables.summary[tables.summary["hash"].isin(data["hash"])]
-    return figure, _sentence(_runs_note(recorded, groups), _diverged_note(recorded))
+    recorded = summary[summary["hash"].isin(data["hash"])]
+    return figure, _sentence(left_out, _runs_note(recorded, groups), _diverged_note(tables.summary))
 
 
 # -- tables as pictures --------------------------------------------------------------------------------------------
@@ -1032,9 +1043,7 @@ def importance(tables: Tables, spec: Spec) -> Drawing:
     fit = f"The forest explains R² = {np.mean(scores):.2f} of the held-out variance"
     if np.mean(scores) < 0.3:
         fit += ": too little to trust the order"
-    note = (
-        f"Permutation importance of a random forest, {len(data)} runs; bars: standard deviation over folds and shuffles"
-    )
+    note = f"Random forest, {len(data)} runs ({_seeds(summary)}); bars: standard deviation over folds and shuffles"
     return figure, _sentence(note, fit, f"{n_bad} diverged runs count as the worst" if n_bad else "")
 
 

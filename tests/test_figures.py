@@ -1,0 +1,298 @@
+"""Figures: which are chosen, how a wrong name is answered, and that what is drawn is what the tables say."""
+
+import hashlib
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+
+from dlsweep import figures
+from dlsweep.captions import caption, captions
+from dlsweep.figure_plan import KINDS
+from dlsweep.hyperparameters import ConfigError
+from dlsweep.sweep import expand_config
+from dlsweep.tables import write_tables
+from fake import fake_sweep
+
+ROOT = Path(__file__).parent.parent
+FEW = {"grid": {"lr": [0.01, 0.1, 1], "act": ["relu", "tanh"]}, "seeds": 3, "log_gradients": True}
+MANY = {
+    "sample": {
+        "n": 300,
+        "lr": {"log_uniform": [1e-4, 1.2]},
+        "hid_dim": {"log_int_uniform": [8, 512]},
+        "optimizer": {"choice": ["sgd", "momentum", "adam"]},
+        "dropout": {"uniform": [0, 0.6]},
+    },
+    "log_gradients": True,
+}
+GRID = {"grid": {"lr": [round(0.001 * 1.5**i, 6) for i in range(15)], "hid_dim": list(range(10, 210, 10))}}
+EXPERIMENTS = {
+    "few": {**FEW, "figures": list(KINDS)},
+    "many": {**MANY, "figures": list(KINDS)},
+    "batches": {"grid": {"batch_size": [4, 16, 64, "full"]}, "seeds": 2},
+    "off": {"grid": {"grad_clip": [None, 0.1, 1.0], "batch_norm": [True, False]}, "seeds": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, dict[str, figures.Tables]]:
+    folder = tmp_path_factory.mktemp("figures")
+    plan = fake_sweep({"defaults": {"epochs": 4}, "experiments": EXPERIMENTS}, folder)
+    write_tables(plan, folder)
+    figures._receive({})
+    return {**plan, "tables": str(folder)}, figures.load(folder)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    figures.plt.close("all")
+
+
+def draw(tables: figures.Tables, exp_name: str = "few", **spec: str) -> mpl.figure.Figure:
+    settings = expand_config({"experiments": {exp_name: {**EXPERIMENTS[exp_name], "figures": [spec]}}})
+    (complete,) = settings.experiments[exp_name].figures
+    return figures.draw_one(exp_name, complete, tables)[0]
+
+
+def chosen(experiment: dict) -> dict[str, dict]:
+    found = expand_config({"experiments": {"e": experiment}}).experiments["e"].figures
+    return {figure["name"]: figure for figure in found}
+
+
+# -- which figures -------------------------------------------------------------------------------------------------
+
+
+def test_a_grid_of_two_gets_the_three_of_the_course():
+    found = chosen({"grid": {"lr": [0.1, 0.2], "act": ["relu", "tanh"]}, "seeds": 2})
+    assert found["accuracy"] == {"kind": "bars", "name": "accuracy", "y": "acc", "x": "lr", "hue": "act"}
+    for name, y in (("loss_curves", "loss"), ("accuracy_curves", "acc")):
+        assert found[name] == {"kind": "curves", "name": name, "y": y, "col": "lr", "row": "act"}
+    # The config's order decides which is first.
+    assert chosen({"grid": {"act": ["relu", "tanh"], "lr": [0.1, 0.2]}})["accuracy"]["x"] == "act"
+
+
+@pytest.mark.parametrize(
+    ("experiment", "kinds"),
+    [
+        ({}, ["curves", "curves", "confusion"]),
+        ({"seeds": 3}, ["curves", "curves", "confusion"]),
+        ({"grid": {"lr": [0.001, 0.01, 0.1]}}, ["line", "curves", "curves"]),
+        ({"grid": {"act": ["relu", "tanh"]}}, ["bars", "curves", "curves"]),
+        ({"grid": {"batch_size": [16, 64, "full"]}}, ["bars", "curves", "curves", "speed"]),
+        ({"settings": [{}, {"dropout": 0.5}, {"l1": 0.1}]}, ["bars", "curves", "curves", "gap"]),
+        ({"grid": {"lr": [0.1, 0.2, 0.3], "seed": [1, 2], "l1": [0, 1, 2]}}, ["bars", "curves", "curves", "heatmap"]),
+        (MANY, ["bars", "curves", "curves", "parallel", "importance", "scatter", "gradients"]),
+        (
+            {"grid": {"lr": [0.1, 0.2], "act": ["relu", "tanh"], "dropout": [0, 0.5], "n_layer": [1, 2]}},
+            ["bars", "curves", "curves", "parallel", "importance", "scatter"],
+        ),
+    ],
+)
+def test_the_automatic_figures_fit_what_varies(experiment: dict, kinds: list[str]):
+    assert [figure["kind"] for figure in chosen(experiment).values()] == kinds
+
+
+@pytest.mark.parametrize(
+    ("figure", "message"),
+    [
+        ({"kind": "barz"}, "figures[0].kind: 'barz' is not allowed; allowed: bars, .* Did you mean 'bars'"),
+        ("heatmpa", "figures[0].kind: .*Did you mean 'heatmap'"),
+        ({"kind": "bars", "x": "hid_dmi"}, "figures[0].x: 'hid_dmi' is no column .*Did you mean 'hid_dim'"),
+        ({"kind": "bars", "y": "test_ac"}, "figures[0].y: 'test_ac' .*Did you mean 'test_acc'"),
+        ({"kind": "curves", "y": "val_los"}, "figures[0].y: 'val_los' .*Did you mean 'val_loss'"),
+        ({"kind": "line", "x": "act"}, "figures[0].x: 'act' is no column .*the numeric hyper-parameters"),
+        ({"kind": "bars", "huee": "lr"}, "figures[0].huee: bars has no such key; .*Did you mean 'hue'"),
+        ({"kind": "bars", "name": "a/b"}, "figures[0].name: 'a/b' is not allowed"),
+        ({"kind": "heatmap"}, "figures[0]: heatmap needs x and y: two hyper-parameters; here varies lr"),
+        ({"kind": "gradients"}, "figures[0]: gradients needs log_gradients: true"),
+        (3, "figures[0]: must be a kind of figure or a mapping with one, not 3"),
+    ],
+)
+def test_a_wrong_figure_is_named_with_the_nearest_name(figure: object, message: str):
+    with pytest.raises(ConfigError, match=r"experiments\.e\." + message.replace("[0]", r"\[0\]")):
+        chosen({"grid": {"lr": [0.1, 0.2]}, "figures": [figure]})
+
+
+def test_names_of_figures_are_unique():
+    found = chosen({"grid": {"lr": [0.1, 0.2]}, "figures": ["bars", "bars", {"kind": "curves", "y": "lr"}]})
+    assert list(found) == ["bars", "bars_2", "curves"]
+    with pytest.raises(ConfigError, match=r"figures\[1\].name: 'a' stands twice"):
+        chosen({"figures": [{"kind": "curves", "name": "a"}, {"kind": "curves", "name": "a"}]})
+
+
+# -- what is drawn -------------------------------------------------------------------------------------------------
+
+
+def overlapping(ax: Axes) -> list[str]:
+    """The tick labels of an axis that cover the one before."""
+    found = []
+    for axis in (ax.xaxis, ax.yaxis):
+        boxes = [
+            (label.get_window_extent(), label.get_text())
+            for label in axis.get_ticklabels()
+            if label.get_visible() and label.get_text()
+        ]
+        found += [text for (box, _), (other, text) in itertools.pairwise(boxes) if box.overlaps(other)]
+    return found
+
+
+@pytest.mark.parametrize("exp_name", ["few", "many"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_draws_few_and_many_settings(sweep: tuple, exp_name: str, kind: str):
+    _, tables = sweep
+    drawn = draw(tables[exp_name], exp_name, kind=kind)
+    drawn.draw_without_rendering()
+    assert any(ax.has_data() for ax in drawn.axes)
+    assert [text for ax in drawn.axes for text in overlapping(ax)] == []
+    texts = " ".join(text.get_text() for text in drawn.texts).replace("\n", " ")
+    assert "seed" in texts
+    if kind not in ("confusion", "importance", "parallel"):
+        assert "runs diverged" in texts
+    for legend in [*drawn.legends, *(ax.get_legend() for ax in drawn.axes if ax.get_legend())]:
+        for ax in drawn.axes:
+            assert not legend.get_window_extent().overlaps(ax.get_window_extent())
+
+
+def test_a_large_grid_stays_readable():
+    found = expand_config({"experiments": {"e": GRID}}).experiments["e"].figures
+    curves = next(figure for figure in found if figure["kind"] == "curves")
+    assert (curves["col"], curves["hue"]) == ("lr", "hid_dim")
+
+
+def test_bars_are_the_means_of_the_csv(sweep: tuple):
+    plan, tables = sweep
+    summary = pd.read_csv(Path(plan["tables"]) / "summary.csv")
+    summary = summary[summary["exp_name"] == "few"]
+    drawn = draw(tables["few"], kind="bars", x="lr", hue="act")
+    for split, ax in zip(("train", "val", "test"), drawn.axes, strict=True):
+        assert ax.get_title() == split
+        expected = summary.groupby(["act", "lr"])[f"{split}_acc"].mean().dropna()
+        heights = [patch.get_height() for patch in ax.patches if patch.get_height() > 0]
+        assert sorted(heights) == pytest.approx(sorted(expected))
+        crosses = [line.get_xdata() for line in ax.lines if line.get_gid() == "diverged"]
+        assert np.concatenate(crosses) == pytest.approx([1.8, 2.2])  # both bars of lr = 1, the third place
+
+
+def test_curves_are_the_means_of_the_csv(sweep: tuple):
+    plan, tables = sweep
+    folder = Path(plan["tables"])
+    summary, epochs = pd.read_csv(folder / "summary.csv"), pd.read_csv(folder / "epochs.csv")
+    joined = epochs.merge(summary[["exp_name", "hash", "lr", "act", "test_acc"]], on=["exp_name", "hash"])
+    joined = joined[joined["exp_name"] == "few"].rename(columns={"lr_y": "rate"})
+    drawn = draw(tables["few"], kind="curves", y="acc", col="lr", row="act")
+    panels = dict(zip([(a, r) for a in ("relu", "tanh") for r in (0.01, 0.1, 1)], drawn.axes, strict=True))
+    for (act, lr), ax in panels.items():
+        part = joined[(joined["act"] == act) & (joined["rate"] == lr)]
+        lines = [line for line in ax.lines if line.get_gid() != "diverged"]
+        for line, split in zip(lines, ("train", "val"), strict=True):
+            mean = part.groupby("epoch")[f"{split}_acc"].mean()
+            assert list(line.get_xdata()) == list(mean.index)
+            assert list(line.get_ydata()) == pytest.approx(list(mean))
+        (text,) = [text.get_text() for text in ax.texts if text.get_gid() == "test"]
+        tested = part.groupby("hash")["test_acc"].first().dropna()
+        assert text.startswith("diverged" if tested.empty else f"test {tested.mean():.3f} ± ")
+    crosses = [line.get_xdata() for line in panels["relu", 1].lines if line.get_gid() == "diverged"]
+    assert [2.0] in [list(cross) for cross in crosses]  # lr = 1 diverges in its second epoch
+
+
+def test_a_line_over_a_logarithmic_hyperparameter(sweep: tuple):
+    _, tables = sweep
+    ax = draw(tables["few"], kind="line", x="lr", y="val_acc").axes[0]
+    assert ax.get_xscale() == "log"
+    means = tables["few"].summary.groupby("lr")["val_acc"].mean()
+    assert list(ax.lines[0].get_xdata()) == list(means.index)
+    assert list(ax.lines[0].get_ydata()) == pytest.approx(list(means))
+
+
+def test_words_and_missing_values_have_their_place_on_an_axis(sweep: tuple):
+    _, tables = sweep
+    ax = draw(tables["batches"], "batches", kind="speed").axes[0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["4", "16", "64", "full"]
+    ax = draw(tables["off"], "off", kind="bars", x="grad_clip", hue="batch_norm", y="test_acc").axes[0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0.1", "1", "none"]
+
+
+def test_heatmap_and_confusion_hold_the_numbers_of_the_csv(sweep: tuple):
+    _, tables = sweep
+    ax = draw(tables["few"], kind="heatmap").axes[0]
+    means = tables["few"].summary.pivot_table("test_acc", "act", "lr", dropna=False)
+    written = sorted(text.get_text() for text in ax.texts)
+    assert written == sorted(f"{value:.3g}" for value in means.to_numpy().ravel() if not np.isnan(value))
+    ax = draw(tables["few"], kind="confusion").axes[0]
+    assert [int(text.get_text()) for text in ax.texts] == list(tables["few"].confusion["count"])
+
+
+def test_parallel_coordinates_have_a_line_a_setting(sweep: tuple):
+    _, tables = sweep
+    ax = draw(tables["many"], "many", kind="parallel").axes[0]
+    names = [label.get_text() for label in ax.get_xticklabels()]
+    assert names == ["hid_dim (units)", "dropout", "optimizer", "lr", "test accuracy"]  # none that only follows
+    assert sum(len(line.get_xdata()) == len(names) for line in ax.lines) == 300
+
+
+def test_importance_finds_what_matters(sweep: tuple):
+    _, tables = sweep
+    ax = draw(tables["many"], "many", kind="importance").axes[0]
+    assert ax.get_yticklabels()[0].get_text() == "lr"
+    assert max(ax.patches, key=lambda patch: patch.get_width()) is ax.patches[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "log"),
+    [
+        ([0.001, 0.01, 0.1], True),
+        ([0.01, 0.1], True),
+        ([1, 2, 4, 8], False),
+        ([0, 0.25, 0.5], False),
+        ([16, 64, 256], True),
+    ],
+)
+def test_which_values_get_a_log_axis(values: list[float], log: bool):
+    assert figures.is_log_spaced(pd.Series(values)) is log
+
+
+# -- files and captions --------------------------------------------------------------------------------------------
+
+
+def test_files_are_the_same_bytes_each_time(sweep: tuple, tmp_path: Path):
+    plan, _ = sweep
+    few = plan["experiments"]["few"]
+    small = {**plan, "experiments": {"few": {**few, "figures": [f for f in few["figures"] if f["kind"] == "heatmap"]}}}
+    hashes = []
+    for _ in range(2):
+        (tmp_path / "plan.json").write_text(json.dumps(small))
+        command = [sys.executable, "scripts/report.py", str(tmp_path / "plan.json")]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr
+        files = sorted((Path(plan["tables"]) / "figures").iterdir())
+        assert [path.name for path in files] == ["few-heatmap.png", "few-heatmap.svg"]
+        hashes.append([hashlib.sha1(path.read_bytes()).hexdigest() for path in files])
+    assert hashes[0] == hashes[1]
+
+
+def test_nothing_finished_is_said_in_the_figure():
+    drawn, _ = figures.draw_one("e", {"kind": "bars", "name": "bars"}, None)
+    assert "no run is finished" in drawn.axes[0].texts[0].get_text()
+
+
+def test_captions_state_the_finding(sweep: tuple):
+    plan, tables = sweep
+    summary = tables["few"].summary
+    text = caption("few", {"kind": "bars"}, summary)
+    means = summary.groupby("label")["tested_val_acc"].mean()
+    best = summary[summary["label"] == means.idxmax()]
+    assert f"Best setting by validation accuracy: {means.idxmax()}" in text
+    assert f"{best['test_acc'].mean():.3f} ± " in text
+    assert "18 runs of 6 settings, 3 seeds; 6 diverged" in text
+    found = captions(plan, Path(plan["tables"]))
+    assert len(found) == sum(len(experiment["figures"]) for experiment in plan["experiments"].values())
+    assert all(found.values())
