@@ -10,6 +10,7 @@ from pathlib import Path
 from dlsweep import inspection, live
 from dlsweep.columns import tables_page
 from dlsweep.config_file import parse_override
+from dlsweep.export import WRITERS, export
 from dlsweep.hyperparameters import ConfigError
 from dlsweep.importing import import_results
 from dlsweep.records import RECORD_SCHEMA, RecordError, write_json
@@ -98,6 +99,13 @@ def build_parser() -> argparse.ArgumentParser:
     importing.add_argument("folder", type=Path, help="folder of <exp>-<hex>.json files; it is only read")
     add_key_values(importing, "--setting", "hyper-parameters that the files do not say, such as dataset=cifar10")
     add_results_option(importing)
+
+    exporting = command("export", export, "the records for TensorBoard or MLflow to read")
+    exporting.add_argument("format", choices=WRITERS, help="the tool; its library must be installed")
+    exporting.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="default: a folder of that name in the results"
+    )
+    add_config_options(exporting)
 
     plan = command("plan", write_plan, "write what the tables and figures need to know of the config")
     plan.add_argument("--output", type=Path, required=True, help="the plan file")

@@ -296,3 +296,19 @@ def test_captions_state_the_finding(sweep: tuple):
     found = captions(plan, Path(plan["tables"]))
     assert len(found) == sum(len(experiment["figures"]) for experiment in plan["experiments"].values())
     assert all(found.values())
+
+
+def test_the_notebook_remakes_figures(sweep: tuple, monkeypatch: pytest.MonkeyPatch):
+    plan, _ = sweep
+    monkeypatch.setenv("RESULTS", plan["tables"])
+    monkeypatch.chdir(ROOT / "notebooks")
+    notebook = json.loads(Path("look_at_a_sweep.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    names: dict = {}
+    for cell in cells:
+        exec(cell, names)
+    assert names["exp_name"] == "few"
+    means = names["curves"].groupby(["label", "epoch"])["val_acc"].mean()
+    drawn = np.concatenate([line.get_ydata() for line in names["grid"].ax.lines])
+    assert sorted(drawn) == pytest.approx(sorted(means))
+    assert len(names["figure"].axes[0].collections[0].get_offsets()) == 18
