@@ -64,14 +64,16 @@ def wall(
     return time.perf_counter() - start
 
 
-def peak_memory(command: Sequence[str], folder: Path) -> tuple[float, float]:
-    """Run a command; return its wall time in seconds and the peak memory of its largest process in GB."""
+def measure(command: Sequence[str], folder: Path) -> tuple[float, float, float]:
+    """Run a command; return its wall time and CPU time in seconds, and the memory of its largest process in GB."""
     code = (
         "import resource, subprocess, sys; status = subprocess.call(sys.argv[1:]); "
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=open('peak.txt', 'w')); sys.exit(status)"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
+        "print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1e6, file=open('used.txt', 'w')); sys.exit(status)"
     )
     seconds = wall([sys.executable, "-c", code, *command], folder)
-    return seconds, int((folder / "peak.txt").read_text()) / 1e6
+    cpu, memory = map(float, (folder / "used.txt").read_text().split())
+    return seconds, cpu, memory
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
