@@ -32,6 +32,8 @@ from .records import (
 )
 from .stopping import Stop, snakemake_is_gone
 
+RUNNING_SECONDS = 0.2  # at least, between two running records
+
 
 def run_setting(options: argparse.Namespace, setting: Setting, command: str) -> int:
     """Make the record of one setting; return the exit status.
@@ -96,6 +98,7 @@ def train(
     record = {"schema_version": SCHEMA_VERSION, "exp_name": options.exp_name, "hash": digest, "setting": setting}
     provenance = {**describe_machine(command, device), "device_slot": slot, "started": started}
     epochs: list[dict[str, Any]] = []
+    next_write = 0.0
 
     def write_running(status: str, error: str = "") -> None:
         content = {**record, "status": status, "epochs": epochs, "provenance": provenance, "error": error}
@@ -103,7 +106,7 @@ def train(
             write_json(running / path.name, content, sync=False)
 
     def on_epoch(done: list[dict[str, Any]]) -> None:
-        nonlocal epochs
+        nonlocal epochs, next_write
         epochs, last = done, done[-1]
         print(
             f"epoch {last['epoch']}/{setting['epochs']}  train loss {last['train_loss']:.4f} acc"
@@ -111,7 +114,11 @@ def train(
             f"  {last['seconds']:.2f} s",
             flush=True,
         )
-        write_running("running")
+        start = time.perf_counter()
+        if start >= next_write:  # it holds every epoch, so that of a long run takes its time
+            write_running("running")
+            now = time.perf_counter()
+            next_write = now + max(RUNNING_SECONDS, 20 * (now - start))
 
     stop = Stop(options.time_limit * 60 if options.time_limit else None)
     stop.listen()

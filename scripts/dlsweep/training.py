@@ -29,6 +29,7 @@ from .models import build_model, source_sha1
 from .records import write_atomic
 
 EVALUATION_VALUES = 2**21  # pixel values evaluated at once: 683 images of CIFAR, whose activations need about 200 MB
+CHECKPOINT_SECONDS = 1.0  # at least, between two checkpoints: what a killed run may lose
 GATHERED_BYTES = 32 * 2**20  # of training images, gathered at once
 
 
@@ -325,7 +326,7 @@ class Trainer:
         if self.should_stop():
             self.save_checkpoint()
             raise Interrupted
-        if now - self._last_checkpoint >= max(20 * self._checkpoint_cost, 0.2):
+        if now - self._last_checkpoint >= max(20 * self._checkpoint_cost, CHECKPOINT_SECONDS):
             self.save_checkpoint()
             self._last_checkpoint = time.perf_counter()
             self._checkpoint_cost = self._last_checkpoint - now
