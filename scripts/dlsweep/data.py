@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from .hyperparameters import ConfigError
@@ -85,17 +84,16 @@ def save(content: Content, output: Path) -> None:
     """Write a prepared file with its digest: temporary file in the same folder, fsync, rename. Raises OSError."""
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(output.name + ".tmp")
-    with FileLock(output.with_name(f".{output.name}.lock")):  # two sweeps may prepare it at once
-        try:
-            with temporary.open("wb") as file:
-                torch.save({**content, "digest": digest(content)}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(output)
-        except RuntimeError as error:  # what torch makes of a full disk
-            raise OSError(f"{output}: cannot be written: {error}") from None
-        finally:
-            temporary.unlink(missing_ok=True)
+    try:
+        with temporary.open("wb") as file:
+            torch.save({**content, "digest": digest(content)}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(output)
+    except RuntimeError as error:  # what torch makes of a full disk
+        raise OSError(f"{output}: cannot be written: {error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def digest(content: Content) -> str:
