@@ -29,7 +29,7 @@ from .models import build_model, source_sha1
 from .records import write_atomic
 
 EVALUATION_VALUES = 2**21  # pixel values evaluated at once: 683 images of CIFAR, whose activations need about 200 MB
-CHECKPOINT_SECONDS = 1.0  # at least, between two checkpoints: what a killed run may lose
+CHECKPOINT_SECONDS = 0.5  # at least, between two checkpoints: what a killed run may lose
 GATHERED_BYTES = 32 * 2**20  # of training images, gathered at once
 
 
