@@ -34,6 +34,7 @@ localrules:
     html,
     partial,
     partial_report,
+    gallery,
 
 
 # ---- The whole sweep -----------------------------------------------------------------------------------------
@@ -209,6 +210,23 @@ rule partial_report:
     """What the report of `partial` shows."""
     input:
         SWEEP.partial_items(report),
+
+
+rule gallery:
+    """Draw docs/gallery.md: a small picture of each kind of figure, from this sweep's tables."""
+    input:
+        plan=SWEEP.plan_file,
+        tables=SWEEP.tables,
+    log:
+        f"{SWEEP.tables_folder}/logs/gallery.log",
+    conda:
+        "envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    shell:
+        "python scripts/gallery.py {input.plan} 2>{log}"
 
 
 # ---- One experiment only: snakemake <its name> ---------------------------------------------------------------

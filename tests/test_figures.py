@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from matplotlib.axes import Axes
 
 from dlsweep import figures
@@ -47,7 +48,6 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, dict[str, fig
     folder = tmp_path_factory.mktemp("figures")
     plan = fake_sweep({"defaults": {"epochs": 4}, "experiments": EXPERIMENTS}, folder)
     write_tables(plan, folder)
-    figures._receive({})
     return {**plan, "tables": str(folder)}, figures.load(folder)
 
 
@@ -312,3 +312,16 @@ def test_the_notebook_remakes_figures(sweep: tuple, monkeypatch: pytest.MonkeyPa
     drawn = np.concatenate([line.get_ydata() for line in names["grid"].ax.lines])
     assert sorted(drawn) == pytest.approx(sorted(means))
     assert len(names["figure"].axes[0].collections[0].get_offsets()) == 18
+
+
+def test_the_docs_show_every_kind():
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    examples = yaml.safe_load((ROOT / "docs/gallery.yaml").read_text())
+    for exp_name, figures_of in examples.items():
+        config["experiments"][exp_name]["figures"] = figures_of
+    drawn = [f["kind"] for exp_name in examples for f in expand_config(config).experiments[exp_name].figures]
+    assert sorted(drawn) == sorted(KINDS)
+    page, gallery = (ROOT / "docs/figures.md").read_text(), (ROOT / "docs/gallery.md").read_text()
+    for name, kind in KINDS.items():
+        assert f"| `{name}` | {kind.doc} |" in page
+        assert f"## {name}\n" in gallery and (ROOT / "docs/gallery" / f"{name}.png").exists()

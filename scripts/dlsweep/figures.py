@@ -102,20 +102,25 @@ def load(folder: Path) -> dict[str, Tables]:
 
 def _receive(tables: dict[str, Tables]) -> None:
     _tables.update(tables)
-    sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
 
 
 def _draw_and_save(exp_name: str, spec: Spec, stem: Path) -> None:
     figure, box = draw_one(exp_name, spec, _tables.get(exp_name))
-    for kind, options in (("png", {"dpi": DPI}), ("svg", {"metadata": {"Date": None}})):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, bbox_inches=box, **options)
-        write_atomic(stem.with_name(f"{stem.name}.{kind}"), buffer.getvalue(), sync=False)
+    save(figure, box, stem.with_name(f"{stem.name}.png"), dpi=DPI)
+    save(figure, box, stem.with_name(f"{stem.name}.svg"), metadata={"Date": None})
     plt.close(figure)
+
+
+def save(figure: Figure, box: Bbox, path: Path, **options: Any) -> None:
+    """Write a figure, whole or not at all; `options` are those of matplotlib's `savefig`."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=path.suffix[1:], bbox_inches=box, **options)
+    write_atomic(path, buffer.getvalue(), sync=False)
 
 
 def draw_one(exp_name: str, spec: Spec, tables: Tables | None) -> tuple[Figure, Bbox]:
     """Draw one figure, with its title, and its note below it. Return it with what it covers, in inches."""
+    sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
     if tables is None or tables.summary.empty:
         figure, note = _empty("no run is finished")
     else:

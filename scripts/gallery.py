@@ -1,0 +1,56 @@
+"""Draw one small picture of each kind of figure from a sweep's tables, and the page that shows them.
+
+The examples are in docs/gallery.yaml: for each experiment its figures, as `figures:` of a config states them.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlsweep import figures
+from dlsweep.figure_plan import KINDS, figures_for
+from dlsweep.hyperparameters import ConfigError
+from dlsweep.records import RecordError, read_json, write_atomic
+
+DPI = 100  # that of the layout: letters that are drawn smaller come out wider
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("plan", type=Path, help="the plan file")
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the page (default: %(default)s)")
+    options = parser.parse_args()
+    try:
+        make_gallery(read_json(options.plan), options.docs)
+    except (ConfigError, RecordError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def make_gallery(plan: dict[str, Any], docs: Path) -> None:
+    """Write docs/gallery.md and docs/gallery/<kind>.png."""
+    examples = yaml.safe_load((docs / "gallery.yaml").read_text(encoding="utf-8"))
+    tables = figures.load(Path(plan["tables"]))
+    (docs / "gallery").mkdir(exist_ok=True)
+    sections: dict[str, str] = {}
+    for exp_name, given in examples.items():
+        experiment = plan["experiments"][exp_name]
+        settings = {digest: plan["settings"][digest] for digest in experiment["hashes"]}
+        for said, spec in zip(given, figures_for(settings, experiment["varies"], given), strict=True):
+            kind = spec["kind"]
+            figures.save(*figures.draw_one(exp_name, spec, tables[exp_name]), docs / "gallery" / f"{kind}.png", dpi=DPI)
+            text = yaml.safe_dump({"figures": [said]}, sort_keys=False, default_flow_style=None)
+            sections[kind] = f"\n## {kind}\n\n{KINDS[kind].doc[0].upper()}{KINDS[kind].doc[1:]}.\n\n"
+            sections[kind] += f"```yaml\n{text}```\n\n![{kind} of the experiment {exp_name}](gallery/{kind}.png)\n"
+    title = (
+        "# Gallery\n\nEvery kind of figure, drawn from the sweep of `config.yaml` by `snakemake --cores 2 gallery`.\n"
+    )
+    write_atomic(docs / "gallery.md", (title + "".join(sections[kind] for kind in KINDS)).encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
