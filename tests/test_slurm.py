@@ -100,9 +100,8 @@ def local_outcomes(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> dic
         ((), 24),
         (("--slurm-array-jobs", "train"), 1),
         (("--groups", "train=runs", "--group-components", "runs=6"), 4),
-        (("--groups", "train=runs", "--group-components", "runs=12", "--cores", "2"), 2),
     ],
-    ids=["plain", "array", "one-after-another", "side-by-side"],
+    ids=["plain", "array", "groups"],
 )
 def test_a_sweep(
     cluster: Project,
@@ -122,12 +121,22 @@ def test_a_sweep(
     assert done.returncode == 0, done.stdout + done.stderr
     log = "".join(path.read_text() for path in (cluster.folder / ".snakemake" / "log").iterdir())
     assert log.count("has been submitted with SLURM jobid") + log.count("Submitted array job") == submissions
-    assert BUSY in log
-    assert "Using profile profiles/slurm and workflow specific profile profiles/default" in done.stderr
+    assert (tmp_path / "busy").is_dir() and "Trying to restart job" in log
+    assert "profiles/slurm and workflow specific profile profiles/default" in done.stderr
     assert cluster.outcomes() == local_outcomes
     slots = {record["provenance"]["device_slot"] for record in cluster.records().values()}
     assert slots == {"gpu0/0", "gpu1/0"}  # those that SLURM gave
     assert cluster.planned() == {}
+
+
+def test_a_sweep_in_one_job(cluster: Project, local_outcomes: dict[str, str]):
+    """A SLURM job of a whole node is a box of GPUs: Snakemake itself runs in it."""
+    cluster.configure(SWEEP)
+    job = ("sbatch", "--wait", "--gpus=2", "--cpus-per-task=2", "--signal=B:TERM@120", "--requeue")
+    done = cluster.run(*job, "--wrap", "exec snakemake --cores 2", timeout=900)
+    assert done.returncode == 0, "".join(path.read_text() for path in cluster.folder.glob("slurm-*.out"))
+    assert cluster.outcomes() == local_outcomes
+    assert {record["provenance"]["device_slot"] for record in cluster.records().values()} == {"gpu0/0", "gpu1/0"}
 
 
 def test_each_option_has_one_profile():

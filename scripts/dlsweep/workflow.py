@@ -340,4 +340,4 @@ def _does_a_group(workflow: Any) -> bool:
     Such a Snakemake calls no onstart, and knows its jobs only after the Snakefile is read, but for its command line.
     """
     n_runs = sum(argument.startswith("train:") for argument in sys.argv)
-    return bool(workflow.remote_exec and n_runs > 1 and "--executor" not in sys.argv)
+    return bool(workflow.remote_exec and n_runs > 1)
