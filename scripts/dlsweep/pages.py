@@ -20,7 +20,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import YamlLexer
 
 from .captions import captions, finding
-from .live import duration
+from .eta import duration
 from .progress import run_state
 from .records import read_json, record_name, write_atomic
 from .report_plan import CONFIG_PAGE, OVERVIEW, PROVENANCE_PAGE, caption_file, leaderboard_page
