@@ -168,6 +168,15 @@ def test_a_large_grid_stays_readable():
     assert (curves["col"], curves["hue"]) == ("lr", "hid_dim")
 
 
+def test_panels_beyond_the_readable_are_said_to_be_left_out(sweep: tuple, monkeypatch: pytest.MonkeyPatch):
+    _, tables = sweep
+    monkeypatch.setattr(figures, "MOST_PANELS", 6)
+    drawn = draw(tables["many"], "many", kind="strip", y="val_acc", x="optimizer", col="hid_dim")
+    n_values = tables["many"].summary["hid_dim"].nunique()
+    assert len(drawn.axes) == 6
+    assert f"The first 6 of {n_values} panels." in drawn.texts[-1].get_text()
+
+
 def test_bars_are_the_means_of_the_csv(sweep: tuple):
     plan, tables = sweep
     summary = pd.read_csv(Path(plan["tables"]) / "summary.csv")

@@ -353,16 +353,14 @@ def _facets(
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     """A figure with a panel of `width` x `height` inches for each value of col and row, and each panel's data.
 
-    A long row of columns is wrapped.
+    A long row of columns is wrapped. Panels beyond MOST_PANELS are left out; the figure's label says so.
     """
     col, row = spec.get("col"), spec.get("row")
     cols, rows = (list(data[name].cat.categories) if name else [None] for name in (col, row))
-    if len(cols) * len(rows) > MOST_PANELS:
-        figure_note = f"The first {MOST_PANELS} of {len(cols) * len(rows)} panels"
-        cols = cols[: max(1, MOST_PANELS // len(rows))]
-        rows = rows[:MOST_PANELS]
-    else:
-        figure_note = ""
+    n_panels = len(cols) * len(rows)
+    cols = cols[: max(1, MOST_PANELS // len(rows))]
+    rows = rows[: MOST_PANELS // len(cols)]
+    n_shown = len(cols) * len(rows)
     wrapped = len(rows) == 1 and len(cols) > 6
     n_col = math.ceil(math.sqrt(1.6 * len(cols))) if wrapped else len(cols)
     n_row = math.ceil(len(cols) / n_col) if wrapped else len(rows)
@@ -375,7 +373,7 @@ def _facets(
         sharey=sharey,
         squeeze=False,
         gridspec_kw={**space, "left": 0, "right": 1, "bottom": 0, "top": 1},
-        label=figure_note,
+        label=f"The first {n_shown} of {n_panels} panels" if n_shown < n_panels else "",
     )
     panels = []
     for i, ax in enumerate(grid.flat):
