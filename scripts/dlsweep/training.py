@@ -43,7 +43,7 @@ class Progress:
 
     epoch: int = 1  # the epoch being trained, from 1
     step: int = 0  # steps of it that are done
-    sums: Tensor = field(default_factory=lambda: torch.zeros(2))  # its summed loss and correct answers so far
+    logits: list[Tensor] = field(default_factory=list)  # what the model said of its images so far
     gradients: Tensor | None = None  # steps, and sums of their gradient norms and mean absolute gradients, so far
     seconds: float = 0.0  # its training time so far
     epochs: list[dict[str, Any]] = field(default_factory=list)
@@ -63,6 +63,13 @@ def select_device(name: str = "auto") -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def score(logits: Tensor, y: Tensor) -> tuple[float, float, Tensor]:
+    """Return mean cross-entropy (nats), accuracy in [0, 1] and the predicted classes."""
+    predicted = logits.argmax(1)
+    loss, correct = torch.stack([F.cross_entropy(logits, y), (predicted == y).sum()]).tolist()
+    return loss, correct / len(y), predicted
 
 
 class Trainer:
@@ -136,8 +143,8 @@ class Trainer:
 
     # -- training ----------------------------------------------------------------------------------------------
 
-    def train_step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Do one step on a batch; return its summed cross-entropy (nats) and number of correct answers."""
+    def train_step(self, x: Tensor, y: Tensor) -> Tensor:
+        """Do one step on a batch; return its logits."""
         setting = self.setting
         if self.augments:
             x = augment.augment(x, setting, self.augmentation)
@@ -146,9 +153,7 @@ class Trainer:
         with self.autocast():
             logits = self.model(x)
         logits = logits.float()
-        objective = loss = F.cross_entropy(logits, y)
-        if setting["label_smoothing"]:
-            objective = F.cross_entropy(logits, y, label_smoothing=setting["label_smoothing"])
+        objective = F.cross_entropy(logits, y, label_smoothing=setting["label_smoothing"])
         if setting["l1"]:
             objective = objective + setting["l1"] * optim.penalty_l1(self.weights)
         self.scaler.scale(objective).backward()
@@ -160,7 +165,7 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.weights, setting["grad_clip"])
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return loss.detach() * len(y), (logits.detach().argmax(1) == y).sum()
+        return logits.detach()
 
     def train_epoch(self) -> None:
         """Train the steps of the current epoch that are not done yet."""
@@ -172,26 +177,24 @@ class Trainer:
         if progress.step == 0:
             torch.manual_seed(derive_seed(seed, "dropout", epoch))
             self.augmentation.manual_seed(derive_seed(seed, "augmentation", epoch))
-            progress.sums = self._zero_sums()
             progress.gradients = None
         start = time.perf_counter() - progress.seconds
         for step, (x, y) in enumerate(self._batches(order, progress.step), progress.step):
             lr = optim.lr_at(setting, (epoch - 1) * self.steps_per_epoch + step, self.steps_per_epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
-            loss, correct = self.train_step(x, y)
-            progress.sums += torch.stack([loss, correct])
+            progress.logits.append(self.train_step(x, y))
             progress.step, progress.seconds = step + 1, time.perf_counter() - start
             if progress.step < self.steps_per_epoch:
                 self.checkpoint_if_due()
-        trained = min(len(self.train_y), self.steps_per_epoch * self.batch_size)
-        loss_sum, correct_sum = progress.sums.tolist()  # the epoch's one wait for the device
+        logits, progress.logits = torch.cat(progress.logits), []
+        train_loss, train_acc, _ = score(logits, self.train_y[order[: len(logits)]])  # the epoch's wait for the device
         val_loss, val_acc, _ = self.evaluate(self.val_x, self.val_y)
         progress.seconds = time.perf_counter() - start
         entry = {
             "epoch": epoch,
-            "train_loss": loss_sum / trained,
-            "train_acc": correct_sum / trained,
+            "train_loss": train_loss,
+            "train_acc": train_acc,
             "val_loss": val_loss,
             "val_acc": val_acc,
             "lr": lr,
@@ -217,10 +220,6 @@ class Trainer:
             batches = zip(self.train_x[chosen].split(size), self.train_y[chosen].split(size), strict=True)
             yield from itertools.islice(batches, max(first - start, 0), None)
 
-    def _zero_sums(self) -> Tensor:
-        double = torch.float32 if self.device.type == "mps" else torch.float64  # mps has no float64
-        return torch.zeros(2, dtype=double, device=self.device)
-
     def _add_gradients(self) -> None:
         norm = nn.utils.get_total_norm(weight.grad for weight in self.weights if weight.grad is not None)
         unused = torch.zeros_like(norm)  # a model may leave a layer out of a step
@@ -245,9 +244,7 @@ class Trainer:
         parts = x.split(max(EVALUATION_VALUES // x[0].numel(), 1))
         with self.autocast():
             logits = torch.cat([self.model(part) for part in parts]).float()
-        predicted = logits.argmax(1)
-        loss, correct = torch.stack([F.cross_entropy(logits, y), (predicted == y).sum()]).tolist()
-        return loss, correct / len(y), predicted
+        return score(logits, y)
 
     # -- the run -----------------------------------------------------------------------------------------------
 
@@ -333,14 +330,15 @@ class Trainer:
 
     def _state(self) -> dict[str, Any]:
         """All that the run needs to go on from this very step."""
-        device = self.device
+        device, progress = self.device, self.progress
+        progress.logits = [torch.cat(progress.logits)] if progress.logits else []
         return {
             "hash": setting_hash(self.setting),
             "torch": str(torch.__version__),  # a plain string, or weights_only refuses it
             "device": device.type,
             "data": self.data_digest,
             "source": source_sha1(self.setting),
-            "progress": vars(self.progress),
+            "progress": vars(progress),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -372,7 +370,7 @@ class Trainer:
             return
         self.progress = Progress(**state["progress"])
         self.progress.resumed += 1
-        self.progress.sums = self.progress.sums.to(self.device)
+        self.progress.logits = [logits.to(self.device) for logits in self.progress.logits]
         if self.progress.gradients is not None:
             self.progress.gradients = self.progress.gradients.to(self.device)
         self.model.load_state_dict(state["model"])
