@@ -1,13 +1,12 @@
 """Hand a run over to the warm trainer of its sweep (warm.py): the first thing that every run does.
 
-This costs every run, so it imports next to nothing: `socket` and `signal` would cost as much as all the rest.
+This costs every run, so it imports next to nothing: `socket`, `signal` or `typing` would cost as much as all the rest.
 """
 
 import _signal
 import _socket
 import os
 import sys
-from typing import NoReturn
 
 VARIABLE = "DLSWEEP_WARM"  # the folder of the trainer's socket; 0 switches it off
 PATIENCE = 120.0  # seconds for a trainer that still starts; past it the run goes on in its own process
@@ -51,10 +50,10 @@ def hand_over() -> None:
     before = {number: _signal.signal(number, forward) for number in numbers}
     connection.settimeout(None)
     try:
-        _end(_receive(connection))
+        os._exit(_receive(connection))  # nothing is open here, and the interpreter's own way out costs milliseconds
     except OSError:  # neither the run nor the trainer is there any more
         if received:
-            _end(128 + received[-1])
+            os._exit(128 + received[-1])
     for number, handler in before.items():
         _signal.signal(number, handler)
 
@@ -97,7 +96,3 @@ def _forget(folder: str) -> None:
         os.unlink(f"{folder}/socket")
     except OSError:
         pass
-
-
-def _end(status: int) -> NoReturn:
-    os._exit(status)  # nothing is open here, and the interpreter's own way out costs milliseconds
