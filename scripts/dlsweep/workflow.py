@@ -285,8 +285,9 @@ class Flow:
         self.warn_of_damage()
         targets = set(workflow.dag_settings.targets) - {"all"}
         if targets:
-            partial = f"snakemake partial: tables and figures of what is finished, in {self.tables_folder}/partial/"
-            print(f"Done: {', '.join(sorted(targets))}. {partial}")
+            hint = "" if "partial" in targets else "snakemake partial makes "
+            done = ", ".join(sorted(targets))
+            print(f"Done: {done}. {hint}tables and figures of what is finished: {self.partial_folder}/")
             return
         folder = self.tables_folder
         print(f"Done. Tables: {folder}/summary.csv  figures: {folder}/figures/  report: {self.html_report}")
