@@ -11,7 +11,7 @@ run: .venv/run-installed
 	snakemake --cores $(CORES) $(if $(filter-out config.yaml,$(CONFIG)),--configfile $(CONFIG))
 
 test: lint
-	pytest
+	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev-installed
 	ruff check .

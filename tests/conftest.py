@@ -87,6 +87,11 @@ def project(tmp_path: Path) -> Project:
     return project
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow groups first, so that two workers end together."""
+    items.sort(key=lambda item: not (item.get_closest_marker("slurm") or item.get_closest_marker("faults")))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what the fault tests counted."""
     for report in (report for reports in terminalreporter.stats.values() for report in reports):
