@@ -130,9 +130,14 @@ class Flow:
 
     @property
     def snakemake_command(self) -> str:
-        """Snakemake on this sweep, to be called by one of its rules."""
+        """Snakemake's report on this sweep, to be called by one of its rules with --report.
+
+        With --rerun-incomplete, which runs nothing here: without it, a report refuses a record whose job was killed
+        after writing it, although the profile says that such files are complete.
+        """
         files = ["--configfile", *self.config_files] if self.config_files != [CONFIG_FILE] else []
-        return shlex.join([sys.executable, "-m", "snakemake", "--cores=1", *files, *self._override_arguments])
+        call = [sys.executable, "-m", "snakemake", "--cores=1", "--rerun-incomplete"]
+        return shlex.join([*call, *files, *self._override_arguments])
 
     @functools.cached_property
     def records(self) -> list[str]:
