@@ -25,6 +25,8 @@ def unfinished(sweep: Sweep, results: Path, command: Callable[[str, str], str]) 
         for exp_name, digest, _ in sweep.records()
         if not (results / record_name(exp_name, digest)).exists()
     ]
+    if not missing:
+        return "every run is finished, but not what is made of them: see the errors above; start again to go on"
     causes = [_cause(results, run) for run in missing]
     failed = [(run, cause) for run, cause in zip(missing, causes, strict=True) if cause]
     counts = Counter("failed" if cause else run.state for run, cause in zip(missing, causes, strict=True))
