@@ -45,7 +45,7 @@ N_RUNS = 10
 
 
 class Sweep:
-    """A Snakemake in a session of its own, on `project`."""
+    """A Snakemake in a process group of its own, on `project`."""
 
     def __init__(self, project: Project, *arguments: str) -> None:
         self.output = project.folder / "snakemake.log"

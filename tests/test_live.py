@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Project
-from dlsweep.eta import current_session, sweep_seconds_left
+from dlsweep.eta import current_stretch, sweep_seconds_left
 from dlsweep.live import View, duration
 from dlsweep.progress import RunProgress
 from dlsweep.sweep import load_sweep
@@ -132,10 +132,10 @@ def new(*numbers: int) -> list[RunProgress]:
         ([run(0, "running", 9, began=390), *[run(i, "running", 3, began=90) for i in (1, 2, 3)]], 70),
         # Continued: eight epochs are done, two of them by this process, on one core.
         ([run(0, "running", 8, began=20), *new(1)], 20 + 100),
-        # A night between two sessions: yesterday eight ran at a time, today one does.
+        # A night between two stretches: yesterday eight ran at a time, today one does.
         ([run(i, "finished", 10, began=50_100, ended=50_000) for i in range(8)]
          + [run(8, "running", 5, began=50), *new(9)], 50 + 100),
-        # What failed in this session is not tried again in it; what failed before is.
+        # What failed in this stretch is not tried again in it; what failed before is.
         ([run(0, "running", 5, began=50), run(1, "failed", 0, began=40, ended=35)], 50),
         ([run(0, "running", 5, began=50), run(1, "failed", 0, began=5000, ended=4990)], 50 + 100),
         # Its last epoch was over eight seconds ago.
@@ -183,8 +183,8 @@ def test_the_time_left_in_a_simulated_sweep(cores: int, pause: float):
         left = sweep_seconds_left(runs, NOW)
         assert left is not None
         assert left == pytest.approx(end - now, rel=0.2, abs=max(durations))
-        session = current_session(runs, NOW)
-        assert session is not None and session.parallel <= cores * 1.01
+        stretch = current_stretch(runs, NOW)
+        assert stretch is not None and stretch.parallel <= cores * 1.01
 
 
 def test_the_best_setting_is_chosen_by_validation_over_seeds(project: Project, tmp_path: Path):

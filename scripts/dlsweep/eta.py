@@ -2,8 +2,8 @@
 
 The work that is left is estimated in seconds of training: what is left of the runs that are running, by their
 own latest epochs, and the runs to come, by those that are most like them. It is divided by the number of runs
-that the machines really do at a time: the training time of the current session over its wall time, pauses and
-start-up between the runs included. So it holds for any number of parallel runs, and what earlier sessions did
+that the machines really do at a time: the training time of the current stretch over its wall time, pauses and
+start-up between the runs included. So it holds for any number of parallel runs, and what earlier stretches did
 counts as done, not as speed.
 """
 
@@ -25,21 +25,21 @@ COST_KEYS = (
 """The hyper-parameters that decide how long an epoch takes, or how many of them a run needs."""
 
 WINDOW = 900.0  # seconds over which the number of parallel runs is measured
-PAUSE = 60.0  # a longer time (s) without any run separates two sessions
-START = 10.0  # the next run starts within this time (s), or the session is over
+PAUSE = 60.0  # a longer time (s) without any run separates two stretches
+START = 10.0  # the next run starts within this time (s), or the stretch is over
 
 
 def sweep_seconds_left(runs: Iterable[RunProgress], now: float | None = None) -> float | None:
     """Return the seconds until the last run is finished, None where nothing runs or nothing is known yet."""
     now = time.time() if now is None else now
     distinct = list({run.digest: run for run in sorted(runs, key=_weight)}.values())
-    session = current_session(distinct, now)
-    if session is None:
+    stretch = current_stretch(distinct, now)
+    if stretch is None:
         return None
     expect = expected_seconds(distinct)
     total = longest = 0.0
     for run in distinct:
-        if run.state == "failed" and (run.updated or 0.0) >= session.begin:
+        if run.state == "failed" and (run.updated or 0.0) >= stretch.begin:
             continue  # the next start tries it again, not this one
         left = run_seconds_left(run, expect, now)
         if left is None:
@@ -47,7 +47,7 @@ def sweep_seconds_left(runs: Iterable[RunProgress], now: float | None = None) ->
         total += left
         if run.state == "running":
             longest = max(longest, left)
-    return max(longest, total / session.parallel)
+    return max(longest, total / stretch.parallel)
 
 
 def _weight(run: RunProgress) -> int:
@@ -104,15 +104,15 @@ def _cost(setting: Setting) -> Hashable:
 
 
 @dataclass(frozen=True)
-class Session:
+class Stretch:
     """The time since the last pause: its begin (Unix time) and how many runs it does at a time, on average."""
 
     begin: float
     parallel: float
 
 
-def current_session(runs: Iterable[RunProgress], now: float | None = None) -> Session | None:
-    """Return the session that is under way; None where nothing runs."""
+def current_stretch(runs: Iterable[RunProgress], now: float | None = None) -> Stretch | None:
+    """Return the stretch that is under way; None where nothing runs."""
     now = time.time() if now is None else now
     spans = (_busy(run, now) for run in runs if run.started is not None and run.updated is not None)
     busy = sorted(spans, key=lambda span: -span[1])
@@ -130,7 +130,7 @@ def current_session(runs: Iterable[RunProgress], now: float | None = None) -> Se
     # More may run by now than did on average: on a cluster they start one after another. The younger a run is, the
     # less it counts: short ones leave a part of the time to the start of the next.
     ages = [now - start for start, end in busy if end == now]
-    return Session(begin, max(worked / (now - since), sum(age / (age + START) for age in ages)))
+    return Stretch(begin, max(worked / (now - since), sum(age / (age + START) for age in ages)))
 
 
 def _busy(run: RunProgress, now: float) -> tuple[float, float]:
