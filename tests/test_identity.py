@@ -62,7 +62,14 @@ DEFAULTS = {
     **{"momentum": 0.0, "alpha": 0.99, "rho": 0.9, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
     **{"l1": 0.0, "label_smoothing": 0.0, "grad_clip": None, "lr_schedule": "constant", "lr_step": 10},
     **{"lr_gamma": 0.1, "lr_milestones": [], "warmup_epochs": 0, "epochs": 20, "batch_size": 64, "seed": 0},
-    **{"precision": "fp32", "channels_last": False, "patience": None, "monitor": "val_loss", "test_weights": "last"},
+    **{
+        "precision": "fp32",
+        "channels_last": False,
+        "compile": False,
+        "patience": None,
+        "monitor": "val_loss",
+        "test_weights": "last",
+    },
     "log_gradients": False,
 }
 OTHER_DEFAULTS = {

@@ -215,6 +215,17 @@ def test_channels_last_reaches_the_convolutions(make):
     assert seen and all(seen)
 
 
+def test_a_compiled_model_trains_the_same_but_for_rounding(make, monkeypatch: pytest.MonkeyPatch):
+    compile_model, compiled = torch.compile, []
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(compile_model(model)) or compiled[0])
+    common = {"epochs": 3, "optimizer": "momentum", "label_smoothing": 0.1}
+    ours, eager = make(compile=True, **common).run(), make(**common).run()
+    assert len(compiled) == 1 and torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    for a, b in zip(ours["epochs"], eager["epochs"], strict=True):
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-4)
+        assert a["val_loss"] == pytest.approx(b["val_loss"], rel=1e-4)
+
+
 # -- metrics and what ends a run -----------------------------------------------------------------------------------
 
 

@@ -163,6 +163,9 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     "seed": _H(int, 0, "Seed of initialization, shuffling, dropout and augmentation.", low=0, high=2**32 - 1),
     "precision": _H(str, "fp32", "Arithmetic of the training step.", choices=("fp32", "tf32", "bf16", "fp16")),
     "channels_last": _H(bool, False, "Memory format of images and convolutions."),
+    "compile": _H(
+        bool, False, "Compile the model with torch.compile: last bits differ, and it takes a while to start."
+    ),
     "patience": _H(
         int, None, "Stop early after this many epochs without a better one; null is off.", "epochs", 1, nullable=True
     ),

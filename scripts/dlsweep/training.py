@@ -106,6 +106,7 @@ class Trainer:
 
         torch.manual_seed(derive_seed(setting["seed"], "initialization"))
         self.model = build_model(setting, data.in_shape, data.n_classes).to(device).to(memory_format=memory)
+        self.forward = torch.compile(self.model) if setting["compile"] else self.model
         self.weights = list(self.model.parameters())
         self.optimizer = optim.build_optimizer(setting, self.weights)
         self.scaler = torch.amp.GradScaler(device.type, enabled=setting["precision"] == "fp16")
@@ -151,7 +152,7 @@ class Trainer:
         for weight in self.weights:  # what zero_grad() does, without the compiler's wrapper around it
             weight.grad = None
         with self.autocast():
-            logits = self.model(x)
+            logits = self.forward(x)
         logits = logits.float()
         objective = F.cross_entropy(logits, y, label_smoothing=setting["label_smoothing"])
         if setting["l1"]:
@@ -243,7 +244,7 @@ class Trainer:
         self.model.eval()
         parts = x.split(max(EVALUATION_VALUES // x[0].numel(), 1))
         with self.autocast():
-            logits = torch.cat([self.model(part) for part in parts]).float()
+            logits = torch.cat([self.forward(part) for part in parts]).float()
         return score(logits, y)
 
     # -- the run -----------------------------------------------------------------------------------------------
