@@ -23,7 +23,7 @@ SWEEP = {
     "experiments": {"a": {"figures": [], "grid": {"lr": [0.01, 0.02, 0.05, 0.1, 0.2, 0.5]}, "seeds": 4}},
 }
 
-# A run of at least 20 seconds on the cluster and of no time locally, with the same numbers.
+# A run of at least 30 seconds on the cluster and of no time locally, with the same numbers.
 SLOW_NET = """
 import os, time
 from torch import nn
@@ -37,7 +37,7 @@ class Net(nn.Sequential):
         return super().forward(x)
 """
 SLOW = {
-    "defaults": {"model": "slow_net:Net", "epochs": 100, "train_size": 64, "batch_size": 32},
+    "defaults": {"model": "slow_net:Net", "epochs": 200, "train_size": 64, "batch_size": 32},
     "experiments": {"slow": {"figures": [], "grid": {"lr": [0.01, 0.02, 0.05]}}},
 }
 PACE = "0.05"
@@ -200,7 +200,9 @@ def test_every_fault_at_once(cluster: Project, tmp_path: Path, request: pytest.F
     at_once()
     until(lambda: "continuing at epoch" in trained(digests[requeued]))
 
-    # The controller dies; jobs and Snakemake do not mind.
+    # The controller dies; jobs and Snakemake do not mind. It writes its state down some seconds after a submission.
+    until(lambda: len(jobs()) == 3)
+    time.sleep(10)
     os.kill(int((STATE / "slurmctld.pid").read_text()), signal.SIGKILL)
     time.sleep(2)
     command("slurmctld")
@@ -228,9 +230,15 @@ def test_every_fault_at_once(cluster: Project, tmp_path: Path, request: pytest.F
     first.kill()
     first.wait()
     second = start()
-    until(lambda: len(set(jobs()) - before) == 3)
-    for job in set(jobs()) - before:
-        assert "afterany" in command("squeue", "--noheader", f"--jobs={job}", "--format=%E")
+    waits_for: dict[str, str] = {}  # what each new job waits for when it is first seen; later that may be over
+
+    def submitted() -> bool:
+        for job in set(jobs()) - before - waits_for.keys():
+            waits_for[job] = command("squeue", "--noheader", f"--jobs={job}", "--format=%E")
+        return len(waits_for) == 3
+
+    until(submitted)
+    assert all("afterany" in dependency for dependency in waits_for.values()), waits_for
     assert "3 runs are in SLURM jobs of an earlier start" in (cluster.folder / "snakemake.log").read_text()
     made: dict[str, bytes] = {}  # times and provenance included
     while second.poll() is None:
