@@ -15,6 +15,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from conftest import ROOT, Project
 from dlsweep.pages import as_rst
 
+pytestmark = pytest.mark.flaky(reruns=2)  # a browser that is slow to draw beside other tests; told in the summary
+
 QUIET = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--window-size=1600,1000"),

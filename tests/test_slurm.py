@@ -13,7 +13,8 @@ import yaml
 
 from conftest import ROOT, Project
 
-pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+# Daemons of another program, killed on a machine that is busy with other tests: a rerun is told in the summary.
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.flaky(reruns=2)]
 
 STATE = Path("/var/lib/dlsweep-slurm")
 PROFILE = ("--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1")
@@ -65,6 +66,7 @@ def cluster(slurm: None, project: Project, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     yield project
     command("scancel", "--me")
+    subprocess.run([ROOT / "tests/slurm/start"], check=True, capture_output=True)  # what a test that failed left dead
 
 
 def command(*words: str) -> str:
