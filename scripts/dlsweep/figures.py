@@ -456,11 +456,6 @@ def _best_labels(summary: pd.DataFrame, most: int) -> tuple[list[str], str]:
     return labels[:most], note
 
 
-def _numeric_scale(ax_set: Callable[..., Any], values: pd.Series) -> None:
-    if is_log_spaced(values):
-        ax_set("log")
-
-
 # -- categorical ---------------------------------------------------------------------------------------------------
 
 _ERRORS = {"errorbar": interval, "err_kws": {"linewidth": 1}}

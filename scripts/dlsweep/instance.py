@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import fcntl
 import os
 import signal
 import socket
@@ -18,6 +17,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from .hyperparameters import ConfigError
+from .records import is_locked
 
 GRACE_SECONDS = 60.0  # what a job has for its checkpoint before it is killed
 
@@ -44,14 +44,7 @@ def claim(name: str) -> FileLock:
 
 def is_claimed(name: str) -> bool:
     """Say whether a Snakemake process is at work on the sweep called `name` in this folder."""
-    try:
-        with _lock_path(name).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    return is_locked(_lock_path(name))
 
 
 def _lock_path(name: str) -> Path:

@@ -7,7 +7,6 @@ record (running, interrupted, failed), or else `new`. A running record whose pro
 from __future__ import annotations
 
 import datetime
-import fcntl
 import os
 import socket
 import time
@@ -17,7 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from .hyperparameters import Setting
-from .records import FINISHED, Record, RecordError, read_json, read_record, record_name, running_folder, split_name
+from .records import (
+    FINISHED,
+    Record,
+    RecordError,
+    is_locked,
+    read_json,
+    read_record,
+    record_name,
+    running_folder,
+    split_name,
+)
 from .sweep import Sweep
 
 STATES = (*FINISHED, "running", "interrupted", "failed", "damaged", "new")
@@ -69,14 +78,7 @@ def _lives(results: Path, digest: str, path: Path, record: dict[str, Any]) -> bo
     """Say whether the process that wrote a running record is still at work: it holds the setting's lock."""
     if record["provenance"]["host"] != socket.gethostname():
         return time.time() - path.stat().st_mtime < STALE_SECONDS
-    try:
-        with (running_folder(results) / f"{digest}.lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
+    return is_locked(running_folder(results) / f"{digest}.lock")
 
 
 # -- many runs, looked at again and again ----------------------------------------------------------------------------

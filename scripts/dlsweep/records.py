@@ -6,6 +6,7 @@ A record is only trusted after `read_record`. Nothing here deletes a record.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import json
 import math
@@ -139,6 +140,18 @@ def clear_finished(results: Path) -> None:
     for digest in left & {digest for _, digest in list_records(results)}:
         with contextlib.suppress(Timeout), FileLock(running_folder(results) / f"{digest}.lock", blocking=False):
             clear_run(results, digest)
+
+
+def is_locked(path: Path) -> bool:
+    """Say whether a living process holds this lock file."""
+    try:
+        with path.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def strict(value: Any) -> Any:

@@ -142,7 +142,7 @@ class Flow:
     @functools.cached_property
     def records(self) -> list[str]:
         """Every record that the sweep asks for."""
-        return [f"{self.results}/{record_name(exp_name, digest)}" for exp_name, digest, _ in self.sweep.records()]
+        return [record for exp_name in self.sweep.experiments for record in self.records_of(exp_name)]
 
     def experiments(self, is_rule: Callable[[str], bool]) -> list[str]:
         """The experiments, each of which becomes a rule of its own beside those of the Snakefile."""
@@ -156,9 +156,10 @@ class Flow:
 
     def records_of(self, exp_name: str) -> list[str]:
         """Every record of one experiment."""
-        return [
-            f"{self.results}/{record_name(exp_name, digest)}" for digest in self.sweep.experiments[exp_name].settings
-        ]
+        return [self._record(exp_name, digest) for digest in self.sweep.experiments[exp_name].settings]
+
+    def _record(self, exp_name: str, digest: str) -> str:
+        return f"{self.results}/{record_name(exp_name, digest)}"
 
     @functools.cached_property
     def plan_file(self) -> str:
@@ -174,7 +175,7 @@ class Flow:
         after them. Not even with ancient(), which moreover hides from Snakemake that other runs are missing.
         """
         setting = self._setting(wildcards.exp, wildcards.hash)
-        if Path(self.results, record_name(wildcards.exp, wildcards.hash)).exists():
+        if Path(self._record(wildcards.exp, wildcards.hash)).exists():
             return []
         twin = self._twins.get((wildcards.exp, wildcards.hash))
         return [data_file(self.results, setting), *([f"{self.results}/{twin}"] if twin else [])]
@@ -268,7 +269,7 @@ class Flow:
             if n_runs > 1 and not workflow.deployment_settings.deployment_method:  # the runs are in this Python
                 warm.start()
         records = set(self.records)
-        left = [job for run, job in self._jobs_left.items() if f"{self.results}/{record_name(*run)}" in records]
+        left = [job for run, job in self._jobs_left.items() if self._record(*run) in records]
         if left:
             jobs = ", ".join(left)
             print(f"{len(left)} runs are in SLURM jobs of an earlier start; new ones wait for the end of {jobs}")
