@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.datasets
 import torch
 from PIL import Image
 
 from conftest import Project
 from dlsweep.data import Splits, load_splits, mean_std, normalise, prepare, save
 from dlsweep.hyperparameters import ConfigError, check_setting
+from dlsweep.loaders import load_digits
 from dlsweep.sweep import expand_config
 from raw_files import DATASETS, write_raw
 
@@ -68,6 +70,9 @@ def test_digits(digits: Path) -> None:
     assert splits.in_shape == (1, 8, 8) and splits.n_classes == 10 and splits.classes[3] == "3"
     assert len(splits.test_y) == 359 and len(splits.val_y) == 288 and len(splits.train_y) == 1150
     assert splits.train_x.dtype == torch.float32 and splits.train_x.max() == 1
+    content, theirs = load_digits("digits", setting(), Path()), sklearn.datasets.load_digits()
+    assert torch.equal(content["x_train"][:, 0], torch.from_numpy(theirs.images).float() / 16)
+    assert content["y_train"].tolist() == theirs.target.tolist()
 
 
 def test_same_splits_bit_for_bit(digits: Path) -> None:
