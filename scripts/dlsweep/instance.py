@@ -89,3 +89,12 @@ def quieten_snakemake() -> None:
 
     needless = ("Cannot restore ", "--keep-incomplete mode is set")
     logger.addFilter(lambda record: not str(record.msg).startswith(needless))
+
+
+def no_rate_limit(workflow: Any) -> None:
+    """Start local jobs as they come: Snakemake's limit (100 a second) is made for clusters.
+
+    To keep it, Snakemake looks at all open jobs once a second for each job that it has started, ever more often, and
+    waits for one second more at its end.
+    """
+    workflow.scheduler.job_rate_limiter = None

@@ -18,7 +18,7 @@ from .config_file import plain_value
 from .devices import visible_devices
 from .failures import MOST_NAMED, storage_trouble, unfinished
 from .hyperparameters import ConfigError, identity
-from .instance import claim, quieten_snakemake, stop_jobs_on_signals
+from .instance import claim, no_rate_limit, quieten_snakemake, stop_jobs_on_signals
 from .records import clear_finished, is_torn, list_records, record_name
 from .report_plan import Item, report_items
 from .slurm import jobs_left
@@ -265,6 +265,7 @@ class Flow:
             if not _in_containers(workflow):  # they may not see this process
                 os.environ[PROCESS_VARIABLE] = str(os.getpid())
             stop_jobs_on_signals()
+            no_rate_limit(workflow)
             n_runs = sum(job.rule.name == "train" for job in workflow.dag.needrun_jobs())
             if n_runs > 1 and not workflow.deployment_settings.deployment_method:  # the runs are in this Python
                 warm.start()
