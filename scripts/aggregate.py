@@ -4,8 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from dlsweep.records import RecordError, read_json
-from dlsweep.tables import write_tables
+from dlsweep.loading import without_collector
+
+with without_collector():
+    from dlsweep.records import RecordError, read_json
+    from dlsweep.tables import write_tables
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from dlsweep.hyperparameters import HYPERPARAMETERS, ConfigError, check_setting
+from dlsweep.loading import without_collector
 from dlsweep.registry import DATASETS
 
 
@@ -39,7 +40,8 @@ def main() -> int:
     try:
         choices = {"dataset": options.dataset, "data_path": options.data_path, "image_size": options.image_size}
         setting = check_setting(choices)
-        from dlsweep.data import prepare  # after the options are read: torch takes a second to load
+        with without_collector():  # after the options are read: torch takes a second to load
+            from dlsweep.data import prepare
 
         options.output.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{options.output}.lock"):  # two sweeps may start at once

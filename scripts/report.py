@@ -4,9 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from dlsweep.figures import draw
-from dlsweep.pages import write_pages
-from dlsweep.records import RecordError, read_json
+from dlsweep.loading import without_collector
+
+with without_collector():
+    from dlsweep.figures import draw
+    from dlsweep.pages import write_pages
+    from dlsweep.records import RecordError, read_json
 
 
 def main() -> int:

@@ -10,17 +10,20 @@ if __name__ == "__main__":  # before anything else is loaded
     hand_over()
 
 import argparse
+import functools
 import json
 import shlex
 import sys
 from pathlib import Path
 
 from dlsweep.hyperparameters import HYPERPARAMETERS, ConfigError, Setting, check_setting
+from dlsweep.loading import load_training
 from dlsweep.records import RecordError
 
 
-def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, Setting]:
-    """Return the run options and the complete setting."""
+@functools.cache
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exp-name", default="by-hand", help="name of the experiment (default: by-hand)")
     parser.add_argument("--data", type=Path, required=True, help="the prepared data set (see scripts/prepare.py)")
@@ -34,7 +37,12 @@ def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, Setting]:
     for key, hyper in HYPERPARAMETERS.items():
         text = f"{hyper.doc} {hyper.allowed}; default: {json.dumps(hyper.default)}".replace("%", "%%")
         group.add_argument(f"--{key.replace('_', '-')}", dest=f"hp_{key}", metavar="VALUE", help=text)
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, Setting]:
+    """Return the run options and the complete setting."""
+    options = parser().parse_args(arguments)
     given = {key: getattr(options, f"hp_{key}") for key in HYPERPARAMETERS}
     return options, check_setting({key: _parse(key, text) for key, text in given.items() if text is not None})
 
@@ -51,7 +59,8 @@ def _parse(key: str, text: str) -> object:
 def main() -> int:
     try:
         options, setting = parse_arguments(sys.argv[1:])
-        from dlsweep.run import run_setting  # after the arguments: it loads torch
+        load_training()  # after the arguments: it takes a second or two
+        from dlsweep.run import run_setting
 
         command = shlex.join(["python", *sys.argv])
         return run_setting(options, setting, command)

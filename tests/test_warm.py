@@ -222,6 +222,13 @@ def test_no_trainer_is_needed(shared: Warm, tmp_path: Path):
         until(lambda: is_gone(process))
         assert finish(job)[0] == 128 + signal.SIGTERM
         assert not is_gone(shared.trainer)
+
+        # One that is stopped ends with Snakemake too, when that is killed.
+        project.start()
+        os.kill(project.trainer, signal.SIGSTOP)
+        project.snakemake_process.kill()
+        until(lambda: is_gone(project.trainer))
+        assert not project.sockets.exists()
     finally:
         project.stop()
 
@@ -266,6 +273,27 @@ def test_a_sweep_is_the_same_with_and_without_it_and_as_a_group(project: Project
         parents.add(parent)
         assert not processes_in(project.folder)
     assert len(logs) == len(parents) == 2
+
+
+def test_it_is_started_only_for_several_runs(project: Project):
+    started = project.folder / "started.txt"
+    (project.folder / "sitecustomize.py").write_text(
+        f"import sys\nwith open({str(started)!r}, 'a') as file:\n    print(*sys.orig_argv, file=file)\n"
+    )
+    project.configure({"experiments": {"small": {"epochs": 1, "grid": {"seed": [0, 1]}, "figures": []}}})
+
+    def starts_it(*arguments: str) -> bool:
+        started.unlink(missing_ok=True)
+        done = project.run("env", f"PYTHONPATH={project.folder}", "snakemake", "--cores", "2", *arguments)
+        assert done.returncode == 0, done.stderr
+        return "-m dlsweep.warm" in started.read_text()
+
+    assert not starts_it("-n")
+    assert not starts_it("--lint")
+    assert starts_it("small")
+    assert not starts_it("small")
+    project.configure({"experiments": {"small": {"epochs": 1, "grid": {"seed": [0, 1, 2]}, "figures": []}}})
+    assert not starts_it("small")  # one run
 
 
 def processes_in(folder: Path) -> list[str]:

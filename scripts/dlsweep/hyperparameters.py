@@ -9,7 +9,6 @@ default would give old records a new meaning. Add a new hyper-parameter whose de
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
@@ -187,6 +186,8 @@ _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 
 def nearest(name: object, names: Iterable[str]) -> str:
     """Return ' Did you mean ...?' for the allowed name nearest to `name`, or nothing."""
+    import difflib  # only for who mistypes: every start of Snakemake loads this module
+
     match = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.5)
     return f" Did you mean {match[0]!r}?" if match else ""
 

@@ -104,7 +104,7 @@ class Trainer:
         self.test_x, self.test_y = images(data.test_x), data.test_y.to(device)
         self.n_classes, self.data_digest = data.n_classes, data.digest
 
-        torch.manual_seed(derive_seed(setting["seed"], "initialization"))
+        self._seed_all("initialization")
         self.model = build_model(setting, data.in_shape, data.n_classes).to(device).to(memory_format=memory)
         self.forward = torch.compile(self.model) if setting["compile"] else self.model
         self.weights = list(self.model.parameters())
@@ -123,6 +123,13 @@ class Trainer:
         # A last batch of a single image is left out: batch normalization cannot train on it.
         single = n_train % self.batch_size == 1 and self.batch_size > 1
         self.steps_per_epoch = n_train // self.batch_size if single else math.ceil(n_train / self.batch_size)
+
+    def _seed_all(self, stream: str, epoch: int = 0) -> None:
+        """Seed what draws without a generator of its own. torch.manual_seed also looks for every other device."""
+        seed = derive_seed(self.setting["seed"], stream, epoch)
+        torch.default_generator.manual_seed(seed)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(seed)
 
     def _set_arithmetic(self) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -176,7 +183,7 @@ class Trainer:
         shuffle = torch.Generator().manual_seed(derive_seed(seed, "shuffling", epoch))
         order = torch.randperm(len(self.train_y), generator=shuffle).to(self.device)
         if progress.step == 0:
-            torch.manual_seed(derive_seed(seed, "dropout", epoch))
+            self._seed_all("dropout", epoch)
             self.augmentation.manual_seed(derive_seed(seed, "augmentation", epoch))
             progress.gradients = None
         start = time.perf_counter() - progress.seconds

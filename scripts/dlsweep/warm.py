@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import gc
+import ctypes
 import os
 import resource
 import select
@@ -34,9 +34,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from .handover import VARIABLE
+from .loading import load_training
 
 _environment = dict(os.environb)  # as this process started: torch adds to it
 
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h: the signal that a process gets when its parent ends
 GRACE = 120.0  # seconds in which a run that has lost its job must have written its checkpoint
 # A cluster sends these to every process of a job; they are for the runs.
 IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -87,41 +89,20 @@ def start() -> subprocess.Popen[bytes] | None:
 
 
 def stop(trainer: subprocess.Popen[bytes], folder: str) -> None:
-    """End the trainer, also one that hangs."""
-    assert trainer.stdin
-    trainer.stdin.close()
-    try:
-        trainer.wait(2)
-    except subprocess.TimeoutExpired:
-        trainer.kill()
-        trainer.wait()
+    """End the trainer, also one that hangs. It has nothing to save."""
+    trainer.kill()
+    trainer.wait()
     shutil.rmtree(folder, ignore_errors=True)
 
 
 # -- in the trainer's process --------------------------------------------------------------------------------------
 
 
-def preload() -> None:
-    """Import all that a run needs, without computing anything."""
-    gc.disable()  # it would look through what is being loaded again and again
-    import torch
-    import torch.utils.serialization  # what torch.load loads
-
-    import train as script  # noqa: F401
-
-    from . import data, models, records, run, training  # noqa: F401
-
-    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])  # the first optimizer of a process loads the compiler
-    records.validator()
-    run.git_state()
-    gc.freeze()  # what is loaded stays: no run looks through it, or copies its pages for that
-    gc.enable()
-
-
 def serve(listening: socket.socket, folder: Path) -> None:
     """Fork a process for each run that is handed over, and report how it ended, until Snakemake ends."""
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGCONT)  # were it stopped, it would not see Snakemake's end
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
@@ -275,6 +256,14 @@ def _end_with(*descriptors: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def preload() -> None:
+    """Load all that a run needs, without computing anything."""
+    import train as script
+
+    load_training()
+    script.parser()
 
 
 if __name__ == "__main__":
