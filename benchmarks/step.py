@@ -1,7 +1,8 @@
 """Images a second of one training epoch: this pipeline beside PyTorch's CIFAR-10 tutorial: python benchmarks/step.py
 
 The tutorial's network, batch size and optimizer on random images of CIFAR's shape; then a larger batch for both. On a
-GPU where there is one, and there also airbench's loop beside this one at its network, precision and batch size.
+GPU where there is one, and there also airbench's loop beside this one at its network, precision and batch size. Then
+the share of a run's time that its checkpoints take.
 """
 
 from __future__ import annotations
@@ -45,16 +46,47 @@ def samples_per_second(n: int, device: torch.device, epochs: int = 1, **setting:
 def against_tutorial(device: torch.device) -> None:
     """The tutorial's loop and this one, at its batch size of 4 and at 256."""
     rows = []
-    few, many = (1_000, 4_000) if device.type == "cpu" else (8_000, 50_000)
+    few, many = (1_000, 12_000) if device.type == "cpu" else (8_000, 50_000)
     for threads in range(1, 3) if device.type == "cpu" else [1]:
         torch.set_num_threads(threads)
         for batch_size, n in ((4, few), (256, many)):
             theirs = tutorial.samples_per_second(n, batch_size, device)
             setting = {"model": "tutorial:Net", "optimizer": "momentum", "lr": 0.001, "batch_size": batch_size}
             ours = samples_per_second(n, device, **setting)
-            rows.append([f"{batch_size}, {threads} threads", round(theirs), round(ours), ours / theirs])
-    header = ["batch size", "tutorial", "pipeline", "times as many"]
+            last = samples_per_second(n, device, **setting, channels_last=True)
+            speeds = [round(theirs), round(ours), ours / theirs, round(last), last / theirs]
+            rows.append([f"{batch_size}, {threads} threads", *speeds])
+    header = ["batch size", "tutorial", "pipeline", "times as many", "with channels_last", "times as many"]
     common.print_table(f"Images a second, the tutorial's network, on {device.type}", header, rows)
+
+
+class CheckpointClock(Trainer):
+    """A trainer that adds up the seconds its checkpoints take."""
+
+    seconds, n = 0.0, 0
+
+    def save_checkpoint(self) -> None:
+        start = time.perf_counter()
+        super().save_checkpoint()
+        self.seconds, self.n = self.seconds + time.perf_counter() - start, self.n + 1
+
+
+def checkpoints(device: torch.device) -> None:
+    """The share of the time that checkpoints take, of a small model and of one of 45 MB with as much momentum."""
+    rows = []
+    for name, setting in (
+        ("mlp of 4 layers of 128, 300 epochs", {"epochs": 300, "hid_dim": 128, "lr": 0.01}),
+        ("resnet18, 1 epoch", {"model": "resnet18", "optimizer": "momentum", "lr": 0.01, "epochs": 1}),
+    ):
+        complete = check_setting({"dataset": "cifar10", **setting})
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = CheckpointClock(complete, random_splits(1_000), device, Path(folder) / "checkpoint.pt")
+            start = time.perf_counter()
+            trainer.run()
+            seconds = time.perf_counter() - start
+        rows.append([name, seconds, trainer.n, trainer.seconds, f"{100 * trainer.seconds / seconds:.1f} %"])
+    header = ["", "seconds", "checkpoints", "seconds of them", "share"]
+    common.print_table(f"Checkpoints, on {device.type}", header, rows)
 
 
 def against_airbench(device: torch.device) -> None:
@@ -97,6 +129,8 @@ def main() -> None:
     against_tutorial(device)
     if device.type == "cuda":
         against_airbench(device)
+    torch.set_num_threads(1)
+    checkpoints(device)
 
 
 if __name__ == "__main__":

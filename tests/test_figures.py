@@ -90,6 +90,10 @@ def test_a_grid_of_two_gets_the_three_of_the_course():
         ({"grid": {"batch_size": [16, 64, "full"]}}, ["bars", "curves", "curves", "speed"]),
         ({"settings": [{}, {"dropout": 0.5}, {"l1": 0.1}]}, ["bars", "curves", "curves", "gap"]),
         ({"grid": {"lr": [0.1, 0.2, 0.3], "seed": [1, 2], "l1": [0, 1, 2]}}, ["bars", "curves", "curves", "heatmap"]),
+        (
+            {"grid": {"act": ["relu", "tanh", "sigmoid"], "lr": [{"logspace": [0.001, 1, 50]}]}},
+            ["line", "curves", "curves", "heatmap"],
+        ),
         (MANY, ["bars", "curves", "curves", "parallel", "importance", "scatter", "gradients"]),
         (
             {"grid": {"lr": [0.1, 0.2], "act": ["relu", "tanh"], "dropout": [0, 0.5], "n_layer": [1, 2]}},

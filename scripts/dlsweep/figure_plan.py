@@ -240,6 +240,9 @@ def _automatic(experiment: _Experiment) -> list[dict[str, Any]]:
         figures = [bars, loss, accuracy, *([{"kind": "gap"}] if groups == ["label"] else [])]
     elif len(groups) == 2:
         large = all(experiment.n_values(key) > 2 for key in groups)
+        for key, other in (groups, reversed(groups)):
+            if key in experiment.numbers and experiment.n_values(key) > MOST_BARS:
+                bars = {"kind": "line", "name": "accuracy", "x": key, "hue": other}
         figures = [bars, loss, accuracy, *([{"kind": "heatmap"}] if large else [])]
     else:
         best = {**bars, "x": "label"}
