@@ -47,16 +47,25 @@ def against_tutorial(device: torch.device) -> None:
     """The tutorial's loop and this one, at its batch size of 4 and at 256."""
     rows = []
     few, many = (1_000, 12_000) if device.type == "cpu" else (8_000, 50_000)
-    for threads in range(1, 3) if device.type == "cpu" else [1]:
+    for threads, workers in ((1, 0), (1, 2), (2, 2)) if device.type == "cpu" else [(1, 2)]:
         torch.set_num_threads(threads)
         for batch_size, n in ((4, few), (256, many)):
-            theirs = tutorial.samples_per_second(n, batch_size, device)
+            theirs = tutorial.samples_per_second(n, batch_size, device, workers)
             setting = {"model": "tutorial:Net", "optimizer": "momentum", "lr": 0.001, "batch_size": batch_size}
             ours = samples_per_second(n, device, **setting)
             last = samples_per_second(n, device, **setting, channels_last=True)
             speeds = [round(theirs), round(ours), ours / theirs, round(last), last / theirs]
-            rows.append([f"{batch_size}, {threads} threads", *speeds])
-    header = ["batch size", "tutorial", "pipeline", "times as many", "with channels_last", "times as many"]
+            rows.append([batch_size, threads, workers, *speeds])
+    header = [
+        "batch size",
+        "threads",
+        "its loader's processes",
+        "tutorial",
+        "pipeline",
+        "times as many",
+        "with channels_last",
+        "times as many",
+    ]
     common.print_table(f"Images a second, the tutorial's network, on {device.type}", header, rows)
 
 

@@ -46,11 +46,11 @@ class RandomCIFAR10(torchvision.datasets.CIFAR10):
         self.transform, self.target_transform = transform, None
 
 
-def samples_per_second(n: int, batch_size: int, device: torch.device) -> float:
+def samples_per_second(n: int, batch_size: int, device: torch.device, workers: int = 2) -> float:
     """Train one epoch as the tutorial does, after one to warm up; return its images a second."""
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))])
     data = RandomCIFAR10(n, transform)
-    loader = torch.utils.data.DataLoader(data, batch_size=batch_size, shuffle=True, num_workers=2)
+    loader = torch.utils.data.DataLoader(data, batch_size=batch_size, shuffle=True, num_workers=workers)
     net = Net().to(device)
     criterion = nn.CrossEntropyLoss()
     optimizer = optim.SGD(net.parameters(), lr=0.001, momentum=0.9)

@@ -229,6 +229,15 @@ def test_no_trainer_is_needed(shared: Warm, tmp_path: Path):
         project.snakemake_process.kill()
         until(lambda: is_gone(project.trainer))
         assert not project.sockets.exists()
+
+        # One that is killed together with Snakemake leaves its folder, which the next one removes.
+        project.start()
+        left = project.sockets
+        os.kill(project.trainer, signal.SIGKILL)
+        project.stop()
+        assert left.exists()
+        project.start()
+        assert not left.exists() and shared.sockets.exists()
     finally:
         project.stop()
 

@@ -25,7 +25,7 @@ QUANTITIES = (*NUMBERS, *METRICS)
 SUMMARY_METRICS = (*FAMILIES, *METRICS)
 CURVES = (*FAMILIES, *EPOCH_METRICS)
 
-MOST_PANELS = 100  # of a facet grid; more are too small to read
+MOST_PANELS = 60  # of a facet grid; more are too small to read
 MOST_COLOURS = 10  # that are told apart
 MOST_BARS = 30  # with their names beside them
 

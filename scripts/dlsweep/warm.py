@@ -30,6 +30,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,6 +39,7 @@ from .loading import load_training
 
 _environment = dict(os.environb)  # as this process started: torch adds to it
 
+PREFIX = "dlsweep-"  # of the folder of a trainer's socket
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h: the signal that a process gets when its parent ends
 GRACE = 120.0  # seconds in which a run that has lost its job must have written its checkpoint
 # A cluster sends these to every process of a job; they are for the runs.
@@ -66,12 +68,12 @@ def start() -> subprocess.Popen[bytes] | None:
     """Start a trainer for the jobs of this process; return its process. It ends with this one."""
     if sys.platform != "linux" or os.environ.get(VARIABLE) == "0":
         return None
-    folder = tempfile.mkdtemp(prefix="dlsweep-")  # only this user may enter it
+    _clear()
+    folder = tempfile.mkdtemp(prefix=PREFIX)  # only this user may enter it
     environment = {**os.environ, **{f"{name}_NUM_THREADS": "1" for name in THREADS}}  # NumPy's would start at import
     with socket.socket(socket.AF_UNIX) as listening:
-        at = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-        listening.bind(f"/proc/self/fd/{at}/socket")  # a socket's own path is limited to 107 bytes
-        os.close(at)
+        with _socket_path(folder) as path:
+            listening.bind(path)
         listening.listen(1024)
         trainer = subprocess.Popen(
             [sys.executable, "-m", "dlsweep.warm", str(listening.fileno()), folder],
@@ -86,6 +88,29 @@ def start() -> subprocess.Popen[bytes] | None:
     os.environ[VARIABLE] = folder
     atexit.register(stop, trainer, folder)
     return trainer
+
+
+def _clear() -> None:
+    """Remove the folders of trainers that were killed together with their Snakemake, as a cluster does it."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with socket.socket(socket.AF_UNIX) as connection:
+            try:
+                with _socket_path(folder) as path:
+                    connection.connect(path)
+            except ConnectionRefusedError:  # nobody listens any more
+                shutil.rmtree(folder, ignore_errors=True)
+            except OSError:
+                continue  # another user's
+
+
+@contextlib.contextmanager
+def _socket_path(folder: str | Path) -> Iterator[str]:
+    """The socket in a folder, by a short path: a socket's own is limited to 107 bytes."""
+    at = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{at}/socket"
+    finally:
+        os.close(at)
 
 
 def stop(trainer: subprocess.Popen[bytes], folder: str) -> None:
