@@ -235,6 +235,7 @@ def test_no_trainer_is_needed(shared: Warm, tmp_path: Path):
         left = project.sockets
         os.kill(project.trainer, signal.SIGKILL)
         project.stop()
+        until(lambda: is_gone(project.trainer))
         assert left.exists()
         project.start()
         assert not left.exists() and shared.sockets.exists()
