@@ -17,8 +17,8 @@ import sys
 from pathlib import Path
 
 from dlsweep.hyperparameters import HYPERPARAMETERS, ConfigError, Setting, check_setting
-from dlsweep.loading import load_training
 from dlsweep.records import RecordError
+from dlsweep.run import run_setting
 
 
 @functools.cache
@@ -59,9 +59,6 @@ def _parse(key: str, text: str) -> object:
 def main() -> int:
     try:
         options, setting = parse_arguments(sys.argv[1:])
-        load_training()  # after the arguments: it takes a second or two
-        from dlsweep.run import run_setting
-
         command = shlex.join(["python", *sys.argv])
         return run_setting(options, setting, command)
     except (ConfigError, RecordError, OSError) as error:

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from .devices import take_slot
 from .hyperparameters import ConfigError, Setting, setting_hash
+from .loading import load_training
 from .records import (
     SCHEMA_VERSION,
     Record,
@@ -87,6 +88,7 @@ def train(
     """Train, and write the record; return 0, or the exit status of a run that stopped or failed."""
     start, started = time.perf_counter(), _now()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
+    load_training()
     import torch
 
     from .data import load_splits
