@@ -13,4 +13,4 @@ study = optuna.create_study(
     load_if_exists=True,
     sampler=optuna.samplers.GridSampler({"index": indices}),
 )
-study.optimize(lambda trial: run(trial.suggest_categorical("index", indices)), n_jobs=2)
+study.optimize(lambda trial: run(trial.suggest_int("index", 0, indices[-1])), n_jobs=2)
