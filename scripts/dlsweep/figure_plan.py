@@ -26,6 +26,7 @@ SUMMARY_METRICS = (*FAMILIES, *METRICS)
 CURVES = (*FAMILIES, *EPOCH_METRICS)
 
 MOST_PANELS = 60  # of a facet grid; more are too small to read
+MOST_COLUMNS = 20  # of learning curves, for the values of one hyper-parameter
 MOST_COLOURS = 10  # that are told apart
 MOST_BARS = 30  # with their names beside them
 
@@ -219,10 +220,10 @@ def _curve_panels(groups: list[str], experiment: _Experiment) -> dict[str, str]:
     if first == "label" and experiment.n_values("label") > MOST_COLOURS:
         return {"hue": "label"}  # all runs in one panel, the best in colour
     if second is None:
-        return {"col": first} if experiment.n_values(first) <= 2 * MOST_COLOURS else {"hue": first}
+        return {"col": first} if experiment.n_values(first) <= MOST_COLUMNS else {"hue": first}
     if experiment.n_values(first) * experiment.n_values(second) <= MOST_PANELS:
         return {"col": first, "row": second}
-    return {"col": first, "hue": second} if experiment.n_values(first) <= MOST_PANELS else {"hue": "label"}
+    return {"col": first, "hue": second} if experiment.n_values(first) <= MOST_COLUMNS else {"hue": "label"}
 
 
 def _automatic(experiment: _Experiment) -> list[dict[str, Any]]:
