@@ -1,7 +1,7 @@
 """How a finished sweep grows with its settings, 20 epochs each: python benchmarks/growth.py [N ...]
 
-Times a start with nothing to do, the tables, the figures and Snakemake's HTML report for 100, 1,000 and 10,000
-settings, and draws them in benchmarks/growth.svg. The records are generated, and valid: the tables read every one.
+Times a start with nothing to do, the tables, the figures and Snakemake's HTML report for 100 to 10,000 settings, and
+draws them in benchmarks/growth.svg. The records are generated, and valid: the tables read every one.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def draw(sizes: list[int], steps: dict[str, list[float]], path: Path) -> None:
 
 
 def main() -> None:
-    sizes = [int(argument) for argument in sys.argv[1:]] or [100, 1_000, 10_000]
+    sizes = [int(argument) for argument in sys.argv[1:]] or [100, 300, 1_000, 3_000, 10_000]
     common.print_machine("pandas", "matplotlib")
     rows: list[list[Any]] = []
     steps: dict[str, list[float]] = {}
