@@ -238,6 +238,10 @@ def kill_run(run: psutil.Process, project: Project) -> list[float]:
 def test_signals_stop_a_sweep_within_seconds(long_project: Project):
     """Ctrl-C in a terminal reaches the whole group; the others only Snakemake."""
     project = long_project
+    config = copy.deepcopy(LONG)
+    for setting in config["experiments"]["long"]["settings"]:
+        setting["epochs"] = 1000  # none is done before the last signal
+    project.configure(config)
     moments = [
         (signal.SIGINT, lambda sweep: os.killpg(sweep.process.pid, signal.SIGINT)),
         (signal.SIGINT, lambda sweep: sweep.process.send_signal(signal.SIGINT)),

@@ -20,9 +20,9 @@ from dlsweep.progress import RunProgress
 from dlsweep.sweep import load_sweep
 
 SLOW = {
-    "defaults": {"epochs": 60, "n_layer": 1, "hid_dim": 8, "batch_size": 16},
+    "defaults": {"epochs": 240, "n_layer": 1, "hid_dim": 8, "batch_size": 16},
     "experiments": {
-        "lrs": {"grid": {"lr": [0.01, 0.1]}, "figures": []},
+        "lrs": {"grid": {"lr": [0.0001, 0.1]}, "figures": []},
         "broken": {"model": "no_such_module:Net", "figures": []},
     },
 }
@@ -69,7 +69,7 @@ def test_status_and_watch_beside_a_sweep(project: Project, tmp_path: Path):
 
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written.decode())
     assert "\x1b[" in written.decode()
-    assert re.search(r"lrs +lr=0\.1 .* \d+/60 .* 0\.\d{4} ", text)
+    assert re.search(r"lrs +lr=0\.1 .* \d+/240 .* 0\.\d{4} ", text)
     assert re.search(r"about \d.* left", text)
 
     lines = (tmp_path / "piped.txt").read_text().splitlines()
