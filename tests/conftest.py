@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,11 @@ import pytest
 import yaml
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as the runs themselves; more threads than cores wait for each other
+
+# What ignores these, as under nohup or in a shell's background, passes that on to the sweeps that tests stop with them.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda number, frame: None)
 
 ROOT = Path(__file__).parent.parent
 PARTS = ("Snakefile", "scripts", "profiles", "envs", "report")

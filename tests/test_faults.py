@@ -235,13 +235,18 @@ def kill_run(run: psutil.Process, project: Project) -> list[float]:
     return []
 
 
+def lengthen(project: Project) -> None:
+    """Have no run of the long experiment end before it is stopped."""
+    config = copy.deepcopy(LONG)
+    for setting in config["experiments"]["long"]["settings"]:
+        setting["epochs"] = 1000
+    project.configure(config)
+
+
 def test_signals_stop_a_sweep_within_seconds(long_project: Project):
     """Ctrl-C in a terminal reaches the whole group; the others only Snakemake."""
     project = long_project
-    config = copy.deepcopy(LONG)
-    for setting in config["experiments"]["long"]["settings"]:
-        setting["epochs"] = 1000  # none is done before the last signal
-    project.configure(config)
+    lengthen(project)
     moments = [
         (signal.SIGINT, lambda sweep: os.killpg(sweep.process.pid, signal.SIGINT)),
         (signal.SIGINT, lambda sweep: sweep.process.send_signal(signal.SIGINT)),
@@ -265,6 +270,7 @@ def test_signals_stop_a_sweep_within_seconds(long_project: Project):
 
 
 def test_a_run_stops_with_its_snakemake(long_project: Project):
+    lengthen(long_project)
     sweep = Sweep(long_project)
     wait_for(lambda: any((long_project.results / "running").glob("*.pt")))
     sweep.process.kill()
