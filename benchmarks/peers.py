@@ -7,7 +7,6 @@ list of settings and finds out by itself, or does not, what is left to do.
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 import statistics
@@ -17,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
+
 import common
+import notebook
 import numpy as np
 
 PEERS = Path(__file__).parent / "peers"
@@ -37,7 +39,7 @@ class Way:
         if not self.ours:
             return Path(tempfile.mkdtemp(prefix="benchmark-"))
         folder = common.pipeline(config(N))
-        np.savez(folder / "splits.npz", **notebook().SPLITS)  # the same split for all
+        np.savez(folder / "splits.npz", **notebook.SPLITS)  # the same split for all
         return folder
 
     def wall(self, folder: Path, n: int = N, kill_after: float = 0) -> float:
@@ -57,18 +59,11 @@ class Way:
         return [json.loads(line)["test_acc"] for line in results.read_text().splitlines()] if results.exists() else []
 
 
-def notebook() -> Any:
-    """The module that the peers import."""
-    sys.path.insert(0, str(PEERS))
-    return importlib.import_module("notebook")
-
-
 def config(n: int) -> dict[str, Any]:
     """The sweep for this pipeline."""
-    book = notebook()
-    settings = [*book.SETTINGS, book.ADDED][:n]
+    settings = [*notebook.SETTINGS, notebook.ADDED][:n]
     data = {"dataset": "npz", "data_path": "splits.npz"}
-    defaults = {**data, "epochs": book.EPOCHS, "batch_size": book.BATCH_SIZE, "hid_dim": book.HID_DIM}
+    defaults = {"epochs": notebook.EPOCHS, "batch_size": notebook.BATCH_SIZE, "hid_dim": notebook.HID_DIM, **data}
     return {"defaults": defaults, "experiments": {"sweep": {"settings": settings, "figures": []}}}
 
 
