@@ -161,7 +161,7 @@ rule report:
     params:
         config=SWEEP.config_arguments,
     shell:
-        "python scripts/report.py {input.plan} {params.config} --threads={threads} >{log} 2>&1"
+        "python scripts/report.py {input.plan} {params.config} --threads={threads} 2>{log} | tee -a {log}"
 
 
 rule html:

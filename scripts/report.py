@@ -23,7 +23,8 @@ def main() -> int:
     try:
         plan = read_json(options.plan)
         folder = options.tables or Path(plan["tables"])
-        draw(plan, folder, options.threads)
+        for fault in draw(plan, folder, options.threads):
+            print(fault)
         write_pages(plan, folder, options.configs, options.config)
     except (RecordError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import io
 import math
-import multiprocessing
+import re
 import textwrap
+import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,14 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.category import StrCategoryFormatter
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import (
+    FixedFormatter,
+    FixedLocator,
+    LogFormatter,
+    LogFormatterSciNotation,
+    MaxNLocator,
+    NullLocator,
+)
 from matplotlib.transforms import Bbox
 from scipy.special import stdtrit
 
@@ -35,8 +45,9 @@ from .columns import FAMILIES, SPLITS, axis_title
 from .figure_plan import MOST_BARS, MOST_COLOURS, MOST_PANELS
 from .hyperparameters import HYPERPARAMETERS, default
 from .labels import format_value
-from .records import write_atomic
+from .records import RecordError, write_atomic
 from .registry import REGISTRIES
+from .report_plan import IS_EMPTY
 from .tables import CONFIDENCE, best_run, group_settings, read_tables
 
 DPI = 200
@@ -45,6 +56,7 @@ MOST_LINES = 300  # of learning curves or parallel coordinates
 MOST_CELLS = 400  # of a heat map with its numbers written in
 MOST_VALUES = 40  # of a numeric hyper-parameter; more are drawn in bins
 BINS = 12
+MOST_LETTERS = 120  # of a label
 BEST_LINES = 5
 FOREST_RUNS = 1000
 GREY, BAD = "0.75", "black"
@@ -69,11 +81,20 @@ Drawing = tuple[Figure, str]
 
 # -- drawing a plan ------------------------------------------------------------------------------------------------
 
+
+class Undrawable(Exception):
+    """A figure that cannot be drawn of these tables; its text says why, in the figure's place."""
+
+
 _tables: dict[str, Tables] = {}  # by experiment; in each drawing process
 
 
-def draw(plan: dict[str, Any], folder: Path, threads: int = 1) -> None:
-    """Draw all figures of a plan from the tables in `folder`, into its folder `figures`."""
+def draw(plan: dict[str, Any], folder: Path, threads: int = 1) -> list[str]:
+    """Draw all figures of a plan from the tables in `folder`, into its folder `figures`.
+
+    A figure that cannot be drawn becomes an empty one that says why, and stops no other. Return a line for each of
+    them. Raises OSError where a figure cannot be written.
+    """
     _receive(load(folder))
     (folder / "figures").mkdir(exist_ok=True)
     jobs = [
@@ -82,16 +103,22 @@ def draw(plan: dict[str, Any], folder: Path, threads: int = 1) -> None:
         for figure in experiment["figures"]
     ]
     if threads == 1 or len(jobs) < 4:
-        for job in jobs:
-            _draw_and_save(*job)
-        return
-    with multiprocessing.Pool(threads, _receive, (_tables,)) as pool:
-        pool.starmap(_draw_and_save, jobs, chunksize=1)
+        faults = [_draw_and_save(*job) for job in jobs]
+    else:
+        try:
+            with ProcessPoolExecutor(threads, initializer=_receive, initargs=(_tables,)) as pool:
+                faults = list(pool.map(_draw_and_save, *zip(*jobs, strict=True)))
+        except BrokenProcessPool:
+            why = "a process that drew them was killed, maybe for lack of memory"
+            raise RecordError(f"{folder}/figures: {why}") from None
+    return [f"{stem}.png {IS_EMPTY} {fault}" for (_, _, stem), fault in zip(jobs, faults, strict=True) if fault]
 
 
 def load(folder: Path) -> dict[str, Tables]:
     """Return the tables in `folder`, by experiment."""
     tables = read_tables(folder, "summary", "epochs", "gradients", "confusion")
+    summary = tables["summary"]
+    tables["summary"] = summary.assign(**{name: _shortened(summary[name]) for name in summary.select_dtypes("str")})
     names = tables["summary"]["exp_name"].unique()
     parts = {name: dict(list(table.groupby("exp_name", sort=False))) for name, table in tables.items()}
     return {
@@ -100,36 +127,83 @@ def load(folder: Path) -> dict[str, Tables]:
     }
 
 
+def _shortened(texts: pd.Series) -> pd.Series:
+    """The texts, each with room in a figure, and those that differ still different."""
+    short: dict[str, str] = {}
+    for text in texts.dropna().unique():
+        if len(text) > MOST_LETTERS:
+            beginning = f"{text[: MOST_LETTERS // 2]}…{text[-MOST_LETTERS // 3 :]}"
+            short[text] = beginning if beginning not in short.values() else f"{beginning} ({len(short) + 1})"
+    return texts.replace(short) if short else texts
+
+
 def _receive(tables: dict[str, Tables]) -> None:
     _tables.update(tables)
 
 
-def _draw_and_save(exp_name: str, spec: Spec, stem: Path) -> None:
-    figure, box = draw_one(exp_name, spec, _tables.get(exp_name))
-    save(figure, box, stem.with_name(f"{stem.name}.png"), dpi=DPI)
-    save(figure, box, stem.with_name(f"{stem.name}.svg"), metadata={"Date": None})
-    plt.close(figure)
+def _draw_and_save(exp_name: str, spec: Spec, stem: Path) -> str:
+    """Draw one figure and write its files; return why it is empty, where it is."""
+    fault = ""
+    try:
+        files = _files(*draw_one(exp_name, spec, _tables.get(exp_name)))
+    except Exception as error:
+        if isinstance(error, Undrawable):
+            fault = str(error)
+        else:  # whatever it is, it is no reason to leave the user without the other figures
+            traceback.print_exc()
+            fault = " ".join(f"it cannot be drawn ({type(error).__name__}: {error})".split())
+        files = _files(*draw_one(exp_name, spec, None, fault))
+    finally:
+        plt.close("all")
+    for suffix, content in files.items():
+        write_atomic(stem.with_name(f"{stem.name}.{suffix}"), content, sync=False)
+    return fault
+
+
+def _files(figure: Figure, box: Bbox) -> dict[str, bytes]:
+    png, svg = _rendered(figure, box, "png", dpi=DPI), _rendered(figure, box, "svg", metadata={"Date": None})
+    return {"png": png, "svg": svg}
+
+
+def _rendered(figure: Figure, box: Bbox, suffix: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=suffix, bbox_inches=box, **options)
+    return buffer.getvalue()
 
 
 def save(figure: Figure, box: Bbox, path: Path, **options: Any) -> None:
     """Write a figure, whole or not at all; `options` are those of matplotlib's `savefig`."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix[1:], bbox_inches=box, **options)
-    write_atomic(path, buffer.getvalue(), sync=False)
+    write_atomic(path, _rendered(figure, box, path.suffix[1:], **options), sync=False)
 
 
-def draw_one(exp_name: str, spec: Spec, tables: Tables | None) -> tuple[Figure, Bbox]:
-    """Draw one figure, with its title, and its note below it. Return it with what it covers, in inches."""
+def draw_one(
+    exp_name: str, spec: Spec, tables: Tables | None, why_empty: str = "no run is finished"
+) -> tuple[Figure, Bbox]:
+    """Draw one figure, with its title, and its note below it. Return it with what it covers, in inches.
+
+    Without tables, or runs in them, it is empty but for `why_empty`. Raises Undrawable where the tables do not hold
+    what the figure shows.
+    """
     sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
-    if tables is None or tables.summary.empty:
-        figure, note = _empty("no run is finished")
-    else:
-        figure, note = KINDS[spec["kind"]](tables, spec)
+    with mpl.rc_context({"text.parse_math": False}):  # a label with two dollar signs is no formula
+        if tables is None or tables.summary.empty:
+            figure, note = _empty(why_empty)
+        else:
+            figure, note = KINDS[spec["kind"]](tables, spec)
+        return _finish(figure, note, f"{exp_name}: {spec['name'].replace('_', ' ')}")
+
+
+def _finish(figure: Figure, note: str, title: str) -> tuple[Figure, Bbox]:
+    """Make the tick labels readable, and add the title and the note."""
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            if isinstance(axis.get_major_formatter(), LogFormatter):
+                axis.set_major_formatter(_PowersOfTen())
+                axis.set_minor_formatter(_PowersOfTen())
     figure.draw_without_rendering()
     for ax in figure.axes:
         _untangle(ax)
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    title = f"{exp_name}: {spec['name'].replace('_', ' ')}"
     below = textwrap.fill(f"{_sentence(figure.get_label())} {note}".strip(), max(45, int(14 * box.width)))
     middle, left = (box.x0 + box.x1) / 2 / width, box.x0 / width
     texts = [
@@ -140,9 +214,20 @@ def draw_one(exp_name: str, spec: Spec, tables: Tables | None) -> tuple[Figure, 
     return figure, Bbox.union([box, *extents]).padded(0.08)
 
 
+class _PowersOfTen(LogFormatterSciNotation):
+    """The labels of a log axis, as matplotlib's but without its formulas: 10⁻³, 2×10⁻³."""
+
+    _SUPERSCRIPTS = str.maketrans("-−0123456789", "⁻⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        text = super().__call__(x, pos)
+        text = re.sub(r"\^\{([^}]*)\}", lambda found: found[1].translate(self._SUPERSCRIPTS), text)
+        return text.replace(r"$\mathdefault{", "").removesuffix("}$").replace(r"\times", "×")
+
+
 def _empty(text: str) -> Drawing:
     figure, ax = plt.subplots(figsize=(4, 2))
-    ax.text(0.5, 0.5, text, ha="center", va="center")
+    ax.text(0.5, 0.5, textwrap.fill(textwrap.shorten(text, 400), 50), ha="center", va="center")
     ax.set_axis_off()
     return figure, ""
 
@@ -503,7 +588,11 @@ def categorical(tables: Tables, spec: Spec) -> Drawing:
         options = {**options, "color": sns.color_palette("colorblind")[0]}
     axes = {"y": x, "x": "value", "orient": "h"} if flat else {"x": x, "y": "value"}
     for ax, part in panels:
-        plot(part, ax=ax, **axes, **options)
+        if part["value"].notna().any():
+            plot(part, ax=ax, **axes, **options)
+        else:  # every run diverged; seaborn's boxplot has no answer to that
+            (ax.set_ylim if flat else ax.set_xlim)(-0.5, n_x - 0.5)
+            (ax.set_yticks if flat else ax.set_xticks)(range(n_x), names)
         _crosses(ax, _category_positions(part[part["status"] == "diverged"], spec), upright=flat)
         if flat:
             ax.set_yticks(range(n_x), names)
@@ -806,7 +895,7 @@ def gradients(tables: Tables, spec: Spec) -> Drawing:
         summary = summary.assign(label=summary["label"].cat.set_categories(labels))
     data = tables.gradients.merge(summary[["hash", *groups]], on="hash")
     if data.empty:
-        return _empty("no gradients were recorded")
+        raise Undrawable("no gradients were recorded")
     last = data.groupby("hash")["epoch"].transform("max")
     data = data[(data["epoch"] == 1) | (data["epoch"] == last)]
     when = pd.Categorical(np.where(data["epoch"] == 1, "first", "last"), ["first", "last"], ordered=True)
@@ -867,7 +956,7 @@ def confusion(tables: Tables, spec: Spec) -> Drawing:
     """The confusion matrix of the best run: rows are true classes, colours shares of the row."""
     best = best_run(tables.summary)
     if tables.confusion.empty or best is None:
-        return _empty("no run has a confusion matrix")
+        raise Undrawable("no run has a confusion matrix")
     counts = tables.confusion.pivot_table("count", "true", "predicted", aggfunc="sum")
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
     n = len(counts)
@@ -997,9 +1086,11 @@ def importance(tables: Tables, spec: Spec) -> Drawing:
     keys = _varying(summary)
     data = summary if len(summary) <= FOREST_RUNS else summary.sample(FOREST_RUNS, random_state=0)
     worst = data[y].max() if "loss" in y or "seconds" in y else data[y].min()
+    if data[y].isna().all():
+        raise Undrawable(f"no run has a {axis_title(y)}")
     target = data[y].fillna(worst).to_numpy(float)
     if len(data) < 4 or np.ptp(target) == 0:
-        return _empty(f"{len(data)} runs with {len(np.unique(target))} results are too few")
+        raise Undrawable(f"{len(data)} runs with {len(np.unique(target))} results are too few")
     inputs = pd.DataFrame({key: _forest_input(data[key]) for key in keys})
     rows, scores = [], []
     for train, held_out in KFold(min(5, len(data) // 2), shuffle=True, random_state=0).split(inputs):

@@ -20,7 +20,7 @@ from .failures import MOST_NAMED, storage_trouble, unfinished
 from .hyperparameters import ConfigError, identity
 from .instance import claim, no_rate_limit, quieten_snakemake, stop_jobs_on_signals
 from .records import clear_finished, is_torn, list_records, record_name
-from .report_plan import Item, report_items
+from .report_plan import IS_EMPTY, Item, report_items
 from .slurm import jobs_left
 from .stopping import PROCESS_VARIABLE
 from .sweep import (
@@ -297,7 +297,10 @@ class Flow:
             print(f"Done: {done}. {hint}tables and figures of what is finished: {self.partial_folder}/")
             return
         folder = self.tables_folder
-        print(f"Done. Tables: {folder}/summary.csv  figures: {folder}/figures/  report: {self.html_report}")
+        log = Path(folder, "logs", "report.log")
+        n_empty = log.read_text(errors="replace").count(IS_EMPTY) if log.exists() else 0
+        empty = f" ({n_empty} of them could not be drawn, see {log})" if n_empty else ""
+        print(f"Done. Tables: {folder}/summary.csv  figures: {folder}/figures/{empty}  report: {self.html_report}")
 
     def say_error(self) -> None:
         """Say which runs are not finished and why."""

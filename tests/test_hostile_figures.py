@@ -1,0 +1,214 @@
+"""Results and names that no figure likes: every kind draws what it can, or says in one line why it cannot."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from conftest import Project
+from dlsweep import figures
+from dlsweep.figure_plan import KINDS
+from dlsweep.records import Record, record_name, write_json
+from dlsweep.sweep import expand_config
+from dlsweep.tables import write_tables
+from fake import fake_record
+
+WORDS = ["$a$ $x_{1", "{0} %s \\frac", "<b>&amp;</b>", "多" * 90, "\u202e\u0301", "x" * 900, "x" * 901]
+EXPERIMENT = {
+    "grid": {"lr": [0.01, 0.1], "act": ["relu", "tanh"]},
+    "seeds": 2,
+    "log_gradients": True,
+    "figures": list(KINDS),
+}
+
+BY_LABEL = [
+    *[("bars", "x"), ("box", "hue"), ("strip", "col"), ("curves", "row"), ("gradients", "hue")],
+    *[("scatter", "hue"), ("gap", "hue"), ("speed", "x")],
+]
+
+
+def diverged(record: Record) -> None:
+    last = record["epochs"][-1]
+    last["train_loss"] = last["val_loss"] = None
+    record["status"] = "diverged"
+    for name in ("test_loss", "test_acc", "best_epoch", "best_val_loss", "best_val_acc", "confusion"):
+        record["final"][name] = None
+
+
+def all_diverge_at_once(record: Record) -> None:
+    del record["epochs"][1:]
+    record["epochs"][0] |= dict.fromkeys(("train_acc", "val_acc"))
+    diverged(record)
+
+
+def a_panel_diverges(record: Record) -> None:
+    if record["setting"]["act"] == "tanh":
+        diverged(record)
+
+
+def one_survives(record: Record) -> None:
+    if (record["setting"]["act"], record["setting"]["lr"], record["setting"]["seed"]) != ("tanh", 0.1, 0):
+        diverged(record)
+
+
+def all_are_alike(record: Record) -> None:
+    for epoch in record["epochs"]:
+        epoch |= {"train_loss": 0.0, "val_loss": 0.0, "train_acc": 0.0, "val_acc": 0.0, "grad_norm": 0.0}
+        epoch["layer_gradients"] = {"layers.0.weight": 0.0}
+    record["final"] |= {"test_loss": 0.0, "test_acc": 0.0, "confusion": [[40]]}
+    record["timing"] |= {"train_seconds": 0.0, "samples_per_second": 0.0}
+
+
+def imported_results(record: Record) -> None:
+    """As the lecture's files have them: no times, no test loss, no confusion matrix, no gradients."""
+    for epoch in record["epochs"]:
+        epoch |= {"lr": None, "seconds": None}
+        epoch.pop("layer_gradients")
+        epoch.pop("grad_norm")
+    record["final"] |= {"test_loss": None, "test_acc": None, "confusion": None}
+    record["timing"] |= dict.fromkeys(("total_seconds", "train_seconds", "samples_per_second"))
+    record["model"]["n_parameters"] = None
+
+
+def enormous_losses(record: Record) -> None:
+    for epoch in record["epochs"]:
+        epoch |= {"train_loss": 1e300, "val_loss": 1.7e308}
+    record["final"] |= {"test_loss": 5e-324}
+
+
+def hostile_names(record: Record) -> None:
+    record["provenance"] |= {"device": "$GPU$ {0} %", "host": "多" * 40}
+    for epoch in record["epochs"]:
+        epoch["layer_gradients"] = {"$w$": 0.1, "": 0.2}
+
+
+def make(folder: Path, experiment: dict, change: Callable[[Record], None] | None = None) -> tuple[list[dict], Any]:
+    """The figures and the tables of an experiment whose records were changed."""
+    sweep = expand_config({"defaults": {"epochs": 3}, "experiments": {"e": experiment}})
+    for exp_name, digest, setting in sweep.records():
+        record = fake_record(exp_name, digest, setting)
+        if change:
+            change(record)
+        write_json(folder / record_name(exp_name, digest), record, sync=False)
+    write_tables(sweep.plan(str(folder)), folder)
+    return sweep.experiments["e"].figures, figures.load(folder)["e"]
+
+
+def drawn(specs: list[dict], tables: figures.Tables) -> dict[str, Bbox | str]:
+    """Draw figures; return by name what each covers, or why it is empty. Any other error is a failure."""
+    found: dict[str, Bbox | str] = {}
+    for spec in specs:
+        try:
+            figure, box = figures.draw_one("e", spec, tables)
+            figure.savefig(io.BytesIO(), bbox_inches=box, dpi=20)
+            found[spec["name"]] = box
+        except figures.Undrawable as why:
+            found[spec["name"]] = str(why)
+        finally:
+            figures.plt.close("all")
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN slice", "ignore:overflow encountered")
+@pytest.mark.parametrize(
+    ("change", "empty"),
+    [
+        (diverged, {"importance", "confusion"}),
+        (all_diverge_at_once, {"importance", "confusion"}),
+        (a_panel_diverges, set()),
+        (one_survives, {"importance"}),
+        (all_are_alike, {"importance"}),
+        (imported_results, {"importance", "confusion", "gradients"}),
+        (enormous_losses, set()),
+        (hostile_names, set()),
+    ],
+)
+def test_every_kind_draws_hostile_results_or_says_why_not(
+    change: Callable[[Record], None], empty: set[str], tmp_path: Path
+):
+    found = drawn(*make(tmp_path, EXPERIMENT, change))
+    assert {name for name, outcome in found.items() if isinstance(outcome, str)} == empty
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_any_label_is_drawn_as_it_is_written(tmp_path: Path):
+    by_label = [{"kind": kind, "name": f"{kind}-{axis}", axis: "label"} for kind, axis in BY_LABEL]
+    settings = [{"model_args": {word: word}} for word in WORDS]
+    experiment = {"model": "own:Net", "settings": settings, "log_gradients": True, "figures": by_label}
+    specs, tables = make(tmp_path, experiment)
+    found = drawn(specs, tables)
+    assert [why for why in found.values() if isinstance(why, str)] == []
+    assert {name for name, box in found.items() if max(box.width, box.height) > 40} == set()
+    (spec,) = [spec for spec in specs if spec["name"] == "gap-hue"]
+    figure, _ = figures.draw_one("e", spec, tables)
+    shown = " ".join(text.get_text() for text in figure.findobj(Text) if not text.get_parse_math())
+    assert "$a$ $x_{1" in shown and "\\frac" in shown
+
+
+def test_one_run_of_one_setting_is_drawn(tmp_path: Path):
+    kinds = [kind for kind in KINDS if kind not in ("line", "heatmap", "parallel", "importance")]
+    found = drawn(*make(tmp_path, {"log_gradients": True, "figures": kinds}))
+    assert [why for why in found.values() if isinstance(why, str)] == []
+
+
+# -- each figure stands alone --------------------------------------------------------------------------------------
+
+
+def test_an_error_in_one_figure_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def broken(tables: figures.Tables, spec: figures.Spec) -> figures.Drawing:
+        raise KeyError("$a_$ {x}\n" * 50)
+
+    monkeypatch.setitem(figures.KINDS, "strip", broken)
+    specs, _ = make(tmp_path, {**EXPERIMENT, "figures": ["bars", "strip", "box"]})
+    (fault,) = figures.draw({"experiments": {"e": {"figures": specs}}}, tmp_path)
+    assert fault.startswith(f"{tmp_path}/figures/e-strip.png is empty: it cannot be drawn (KeyError: ")
+    assert "\n" not in fault
+    names = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert names == sorted(f"e-{kind}.{suffix}" for kind in ("bars", "strip", "box") for suffix in ("png", "svg"))
+
+
+NET = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, in_shape, n_classes, name):
+        super().__init__()
+        self.factor = float("nan") if name == "not a number" else 1.0
+        self.layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, n_classes))
+
+    def forward(self, x):
+        return self.layers(x) * self.factor
+"""
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_report(project: Project):
+    (project.folder / "own.py").write_text(NET)
+    project.configure(
+        {
+            "defaults": {"epochs": 1, "train_size": 100, "hid_dim": 8},
+            "experiments": {
+                "bad": {
+                    "model": "own:Net",
+                    "model_args": {"name": "not a number"},
+                    "grid": {"lr": [0.1, 1.0], "optimizer": ["sgd", "adam"]},
+                    "figures": ["importance", "box"],
+                },
+                "names": {"model": "own:Net", "grid": {"model_args": [{"name": "$a_$"}, {"name": "%"}]}},
+            },
+        }
+    )
+    done = project.snakemake()
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = project.results / "logs" / "report.log"
+    assert "results/figures/bad-importance.png is empty: no run has a test accuracy\n" in done.stdout
+    assert f"figures: results/figures/ (1 of them could not be drawn, see {log.relative_to(project.folder)})" in (
+        done.stdout
+    )
+    assert log.read_text() == "results/figures/bad-importance.png is empty: no run has a test accuracy\n"
+    assert "no run has a test accuracy" in (project.results / "figures" / "bad-importance.svg").read_text()
+    assert "$a_$" in (project.results / "figures" / "names-accuracy.svg").read_text()
+    assert (project.results / "report.html").exists()
