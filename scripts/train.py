@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="the prepared data set (see scripts/prepare.py)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the record (default: results)")
     parser.add_argument("--hash", help="the hash that the setting must have")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     parser.add_argument("--jobs-per-gpu", type=int, default=1, help="runs that share a GPU (default: 1)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--time-limit", type=float, help="minutes; then it stops, after a checkpoint (default: none)")

@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .devices import take_slot
+from .devices import ORDER, take_slot
 from .hyperparameters import ConfigError, Setting, setting_hash
 from .loading import load_training
 from .records import (
@@ -88,6 +88,7 @@ def train(
     """Train, and write the record; return 0, or the exit status of a run that stopped or failed."""
     start, started = time.perf_counter(), _now()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
+    os.environ.setdefault(ORDER, "PCI_BUS_ID")  # cuda:1 is the GPU that nvidia-smi calls 1
     load_training()
     import torch
 
@@ -96,6 +97,8 @@ def train(
 
     torch.set_num_threads(options.threads)
     device = select_device(options.device)
+    if slot and device.type == "cpu":  # the start of a sweep says so; one by hand or on a cluster has only this
+        print(f"warning: torch cannot use the GPU of {slot}: this run trains on the CPU", file=sys.stderr)
     running = running_folder(options.results)
     record = {"schema_version": SCHEMA_VERSION, "exp_name": options.exp_name, "hash": digest, "setting": setting}
     provenance = {**describe_machine(command, device), "device_slot": slot, "started": started}

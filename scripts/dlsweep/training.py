@@ -57,12 +57,25 @@ def derive_seed(seed: int, stream: str, epoch: int = 0) -> int:
 
 
 def select_device(name: str = "auto") -> torch.device:
-    """Return the device: for auto cuda where there is one, mps on a Mac, else the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """Return the device: for auto cuda where there is one, mps on a Mac, else the CPU.
+
+    One of several (cuda:1) becomes the current one: seeds, random states and what a model itself puts on the GPU are
+    that one's. Raises ConfigError where torch cannot compute on it.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        if device.type != "cpu":
+            torch.zeros(1, device=device)
+            if device.index is not None:
+                torch.get_device_module(device).set_device(device.index)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: a build without CUDA
+        reason = str(error).strip().split("\n")[0]
+        raise ConfigError(f"--device: {name} cannot be used here ({reason}); allowed: auto, cpu, cuda, mps") from None
+    return device
 
 
 def score(logits: Tensor, y: Tensor) -> tuple[float, float, Tensor]:

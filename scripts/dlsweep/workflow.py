@@ -15,10 +15,10 @@ from typing import Any
 from . import warm
 from .columns import TABLES
 from .config_file import plain_value
-from .devices import visible_devices
+from .devices import KNOWN, VISIBLE, Found, complaints, find_devices, find_usable, select_visible
 from .failures import MOST_NAMED, storage_trouble, unfinished
 from .hyperparameters import ConfigError, identity
-from .instance import claim, no_rate_limit, quieten_snakemake, stop_jobs_on_signals
+from .instance import claim, limit_resource, no_rate_limit, quieten_snakemake, stop_jobs_on_signals
 from .records import clear_finished, is_torn, list_records, record_name
 from .report_plan import IS_EMPTY, Item, report_items
 from .slurm import jobs_left
@@ -220,20 +220,45 @@ class Flow:
         pairs = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in self.overrides.items()]
         return ["--config", *pairs] if pairs else []
 
+    # -- GPUs ----------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _gpus(self) -> Found:
+        """What the driver says of this machine's GPUs: asked once a start, since it takes time and may hang."""
+        hidden = os.environ.get(VISIBLE, "all").strip() in ("", "-1")
+        return Found([]) if hidden else find_devices()
+
     @functools.cached_property
     def gpu_slots(self) -> int:
         """How many runs this machine's GPUs take at once."""
-        return len(visible_devices()) * self.sweep.jobs_per_gpu
+        return len(select_visible(self._gpus.names)) * self.sweep.jobs_per_gpu
 
     @property
     def gpus_per_run(self) -> int:
         """1 where this machine shows a GPU, else 0. A cluster's profile sets its own."""
-        return min(self.gpu_slots, 1)
+        return int(bool(self.gpu_slots or self._gpus.error))
 
     def limit_gpus(self, workflow: Any) -> None:
         """Have no more runs at once than GPU slots, where they run on this machine and the user has not said."""
-        if self.gpu_slots and not _submits(workflow) and "gpu" not in workflow.global_resources:
+        self._gpus_are_pretended = KNOWN in os.environ
+        self._limits_gpus = not _submits(workflow) and "gpu" not in workflow.global_resources
+        if self.gpu_slots and self._limits_gpus:
             workflow.global_resources["gpu"] = self.gpu_slots
+        if self._gpus.names and not _submits(workflow):
+            os.environ[KNOWN] = ",".join(self._gpus.names)
+
+    def check_gpus(self, workflow: Any) -> None:
+        """Let torch try the GPUs; say loudly which it cannot use and why, and leave these out."""
+        elsewhere = workflow.deployment_settings.deployment_method  # the runs have another Python, with another torch
+        if self._gpus_are_pretended or elsewhere or not self.gpus_per_run:
+            return
+        usable = find_usable(self._gpus, Path(".snakemake", "gpus.json"))
+        for line in complaints(self._gpus, usable):
+            print(line, file=sys.stderr)
+        os.environ[KNOWN] = ",".join(self._gpus.names or usable.names)
+        os.environ[VISIBLE] = ",".join(usable.names)
+        if self._limits_gpus and usable.names != select_visible(self._gpus.names):
+            limit_resource(workflow, "gpu", len(usable.names) * self.sweep.jobs_per_gpu or None)
 
     def cluster_resources(self, workflow: Any) -> dict[str, Any]:
         """The resources of a run that only a cluster's scheduler needs, beside those of the profile.
@@ -269,6 +294,8 @@ class Flow:
             n_runs = sum(job.rule.name == "train" for job in workflow.dag.needrun_jobs())
             if n_runs > 1 and not workflow.deployment_settings.deployment_method:  # the runs are in this Python
                 warm.start()
+            if n_runs:
+                self.check_gpus(workflow)
         records = set(self.records)
         left = [job for run, job in self._jobs_left.items() if self._record(*run) in records]
         if left:
