@@ -6,10 +6,12 @@ import hashlib
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -98,6 +100,22 @@ def test_uint8_is_scaled_and_a_constant_channel_is_left_alone() -> None:
     assert torch.allclose(std[:1].double(), scaled[:, :1].std((0, 2, 3), correction=0), rtol=1e-6)
     normal = normalise(x, mean, std)
     assert normal.dtype == torch.float32 and abs(normal[:, 1]).max() < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_a_feature_that_is_constant_in_training_keeps_its_distance_in_other_splits(dtype: torch.dtype) -> None:
+    train = torch.tensor([[0, 10, 3], [0, 20, 3]], dtype=dtype)
+    mean, std = mean_std(train)
+    other = normalise(torch.tensor([[255, 20, 3]], dtype=dtype), mean, std)
+    assert std[0] == std[2] == 1
+    assert other.tolist() == [[pytest.approx(1 if dtype == torch.uint8 else 255), pytest.approx(1), 0]]
+
+
+def test_a_feature_far_from_zero_is_not_taken_for_a_constant_one() -> None:
+    """As time stamps are: their variance is lost in the difference of two mean squares."""
+    x = torch.stack([1.6e9 + 128 * torch.arange(20.0), torch.full((20,), 1.6e9)], 1)
+    _, std = mean_std(x)
+    assert std[0] == pytest.approx(x[:, 0].double().std(correction=0).item(), rel=1e-6) and std[1] == 1
 
 
 @pytest.mark.parametrize(
@@ -449,6 +467,97 @@ def test_image_folder_that_is_wrong(animals: Path) -> None:
     shutil.rmtree(animals / "train")
     shutil.rmtree(animals / "val")
     assert told() == f"{animals}: has no folders; it needs one per class"
+
+
+def ramps(folder: Path, as_stored: Callable[[np.ndarray], np.ndarray], suffix: str) -> list[np.ndarray]:
+    """Write two classes of 8 x 8 images whose grey values, integers from 0 to 255, rise in different directions."""
+    ramp = np.arange(64).reshape(8, 8) * 4
+    for name, image in (("a", ramp), ("b", ramp[::-1])):
+        (folder / name).mkdir(parents=True)
+        Image.fromarray(as_stored(image)).save(folder / name / f"0{suffix}")
+    return [ramp, ramp[::-1]]
+
+
+@pytest.mark.parametrize(
+    ("as_stored", "scale", "suffix"),
+    [
+        (lambda image: (image / 255).astype(np.float32), 1 / 255, ".tif"),  # floating point in [0, 1]
+        (lambda image: (image - 100).astype(np.float32), None, ".tif"),
+        (lambda image: image.astype(np.uint16), 1, ".png"),  # 8 bits in a file of 16
+        (lambda image: (image * 16).astype(np.uint16), 16, ".tif"),  # 12 bits, of a microscope
+        (lambda image: np.where(image > 250, 65535, image).astype(np.uint16), None, ".png"),  # one bright spot
+        (lambda image: (image * 1000).astype(np.int32), 1000, ".tif"),
+    ],
+)
+def test_images_of_more_than_8_bits_keep_what_they_show(
+    tmp_path: Path, as_stored: Callable[[np.ndarray], np.ndarray], scale: float | None, suffix: str
+) -> None:
+    shown = ramps(tmp_path / "deep", as_stored, suffix)
+    values = setting(dataset="image_folder", data_path=str(tmp_path / "deep"), image_size=8)
+    prepare(values, tmp_path / "data.pt", tmp_path)
+    x = torch.load(tmp_path / "data.pt", weights_only=True)["x_train"]
+    assert x.dtype == torch.float32 and x.shape == (2, 1, 8, 8)
+    for found, image in zip(x[:, 0].double().numpy(), shown, strict=True):
+        assert len(np.unique(found)) == 64
+        if scale:
+            np.testing.assert_allclose(found / scale, image, rtol=1e-6)
+
+
+def write_16_bit_colours(path: Path, pixels: np.ndarray) -> None:
+    """A PNG of (H, W, 3) uint16, which PIL cannot write."""
+    height, width, _ = pixels.shape
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def test_images_that_would_lose_what_they_show_are_refused_by_name(animals: Path) -> None:
+    def told() -> str:
+        return refused(animals.parent, dataset="image_folder", data_path=str(animals), image_size=8)
+
+    photo = animals / "dog" / "9.png"
+    ramp = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    icon = np.zeros((8, 8, 4), np.uint8)
+    icon[..., 3] = ramp
+    Image.fromarray(icon).save(photo)
+    assert told().startswith(f"{photo}: shows something only by its transparency")
+    Image.fromarray(ramp.astype(np.uint16)).save(photo)
+    assert told().startswith(f"{photo}: is an image of more than 8 bits (values in all such images: 0 to 63)")
+    assert f"{animals / 'cat' / '0.PNG'} is of 8 bits" in told()
+    write_16_bit_colours(photo, np.stack([ramp] * 3, -1).astype(np.uint16))
+    assert told().startswith(f"{photo}: is a colour image of 16 bits a channel")
+    photo = photo.rename(photo.with_suffix(".tif"))
+    Image.fromarray(np.full((8, 8), np.nan, np.float32)).save(photo)
+    assert told() == f"{photo}: has NaN or infinite pixels"
+
+
+def test_colour_tables_inks_and_transparency_beside_colours_are_read(animals: Path) -> None:
+    """Palette images, CMYK, RGBA with colours of its own, and 16 bits a channel that are used."""
+    colours = Image.fromarray(np.indices((8, 8)).sum(0, dtype=np.uint8)[..., None] * np.uint8([16, 8, 1]))
+    expected = np.asarray(colours).transpose(2, 0, 1)
+    folder = animals / "cat"
+    colours.convert("P", palette=Image.Palette.ADAPTIVE).save(folder / "a.png")
+    colours.convert("CMYK").save(folder / "b.tif")
+    colours.convert("RGBA").save(folder / "c.png")
+    write_16_bit_colours(folder / "d.png", np.asarray(colours).astype(np.uint16) * 257)
+    values = setting(dataset="image_folder", data_path=str(animals), image_size=8)
+    prepare(values, animals.parent / "data.pt", animals)
+    x = torch.load(animals.parent / "data.pt", weights_only=True)["x_train"]
+    for image in x[6:10]:
+        np.testing.assert_allclose(image.double(), expected, atol=8)
+
+
+def test_data_that_are_all_alike_are_told_on_the_console(project: Project) -> None:
+    np.savez(project.folder / "mine.npz", x_train=np.ones((60, 5)), y_train=Y)
+    data = {"dataset": "npz", "data_path": "mine.npz", "epochs": 1, "n_layer": 1, "hid_dim": 4}
+    project.configure({"experiments": {"own": {**data, "figures": []}}})
+    done = project.snakemake("own")
+    told = "warning: mine.npz: all 60 vectors of x_train are the same; nothing can be learned"
+    assert told in done.stdout + done.stderr
 
 
 # -- the prepared file and the command line ------------------------------------------------------------------------

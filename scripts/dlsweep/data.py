@@ -10,11 +10,12 @@ import os
 import pickle
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,8 +68,12 @@ def prepare(setting: Setting, output: Path, raw_folder: Path) -> None:
     """
     name = setting["dataset"]
     content = entry("dataset", name).load()(name, setting, raw_folder)
-    check(content, setting.get("data_path") or name)
+    source = setting.get("data_path") or name
+    check(content, source)
     content.setdefault("classes", [str(label) for label in range(int(content["y_train"].max()) + 1)])
+    for key in (key for key in content if key.startswith("x_") and _are_alike(content[key])):
+        what = "images" if content[key].ndim > 2 else "vectors"
+        print(f"warning: {source}: all {len(content[key])} {what} of {key} are the same; nothing can be learned")
     try:
         before = read(output)["digest"]
     except ConfigError:
@@ -78,6 +83,10 @@ def prepare(setting: Setting, output: Path, raw_folder: Path) -> None:
         print(f"warning: {output}: the data have changed; finished runs keep the results of the data before")
     for key in (key for key in content if key.startswith("x_")):
         print(f"{output}: {key} {tuple(content[key].shape)} {_dtype(content[key])}, {len(content['classes'])} classes")
+
+
+def _are_alike(x: Tensor) -> bool:
+    return len(x) > 1 and bool((x[1] == x[0]).all()) and bool((x == x[:1]).all())
 
 
 def save(content: Content, output: Path) -> None:
@@ -266,20 +275,31 @@ def mean_std(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation per channel of (N, C, H, W), or per feature of (N, D), as float32.
 
     uint8 counts as [0, 1]. Where all values are equal the standard deviation is given as 1, so that dividing by
-    it is harmless. Summed in float64 by numpy, in one thread: torch's sums depend on the number of threads.
+    it is harmless: another value, in another split, keeps its distance. Summed in float64 by numpy, in one thread:
+    torch's sums depend on the number of threads.
     """
     images = x.flatten(2).numpy() if x.ndim > 2 else x.unsqueeze(2).numpy()
     total, squares = 0.0, 0.0
-    for start in range(0, len(images), 1024):
-        chunk = images[start : start + 1024].astype("float64")
+    for chunk in _chunks(images):
         total = total + chunk.sum((0, 2))
         squares = squares + (chunk * chunk).sum((0, 2))
     n = len(images) * images.shape[2]
     mean = torch.as_tensor(total / n)
     variance = torch.as_tensor(squares / n) - mean**2
-    std = torch.where(variance > 1e-12 * mean**2, variance.clamp_min(0).sqrt(), 1.0)
-    scale = 255 if x.dtype == torch.uint8 else 1
-    return (mean / scale).float(), (std / scale).float()
+    scale = 255.0 if x.dtype == torch.uint8 else 1.0
+    doubtful = variance <= 1e-12 * mean**2  # the difference of two large numbers: constant, or far away from 0
+    if doubtful.any():
+        centre = mean.numpy()[:, None]
+        exact = torch.as_tensor(sum(((chunk - centre) ** 2).sum((0, 2)) for chunk in _chunks(images)) / n)
+        constant = torch.as_tensor((images == images[:1, :, :1]).all((0, 2)))
+        variance = torch.where(doubtful, exact, variance).masked_fill(constant, scale**2)
+    return (mean / scale).float(), (variance.sqrt() / scale).float()
+
+
+def _chunks(images: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the images, a thousand at a time, as float64."""
+    for start in range(0, len(images), 1024):
+        yield images[start : start + 1024].astype("float64")
 
 
 def normalise(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:

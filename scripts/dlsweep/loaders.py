@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -331,7 +331,8 @@ def load_image_folder(name: str, setting: Setting, raw_folder: Path) -> Content:
     """Return the images of a folder with a folder per class, or with train/ and val/ or test/ that have those.
 
     Images are turned as their EXIF data says, and resized, not cropped, to `image_size` x `image_size`: one channel
-    where all are grey, else three. Hidden files and folders and those that are no images are passed over.
+    where all are grey, else three. They are uint8, but float32 where 8 bits would lose what grey images of more bits
+    show. Hidden files and folders and those that are no images are passed over.
     """
     root = _data_path(setting)
     folders = _folders(root)
@@ -343,7 +344,7 @@ def load_image_folder(name: str, setting: Setting, raw_folder: Path) -> Content:
     if not classes:
         raise ConfigError(f"{root}: has no folders; it needs one per class")
     content: Content = {}
-    is_grey = True
+    files: dict[str, list[Path]] = {}
     for split in splits or ["train"]:
         folder = root / split if splits else root
         for other in _folders(folder):
@@ -352,16 +353,10 @@ def load_image_folder(name: str, setting: Setting, raw_folder: Path) -> Content:
         images = [(path, label) for label, name in enumerate(classes) for path in _image_files(folder / name)]
         if not images:
             raise ConfigError(f"{folder}: has no images")
-        size = setting["image_size"]
-        x = np.empty((len(images), 3, size, size), np.uint8)
-        for i, (path, _) in enumerate(images):
-            x[i], grey = _read_image(path, size)
-            is_grey = is_grey and grey
-        content[f"x_{split}"] = torch.from_numpy(x)
+        files[split] = [path for path, _ in images]
         content[f"y_{split}"] = torch.tensor([label for _, label in images])
-    if is_grey:
-        content |= {key: x[:, :1].contiguous() for key, x in content.items() if key.startswith("x_")}
-    return {**content, "classes": classes}
+    pixels = _read_images(files, setting["image_size"])
+    return {**content, **{f"x_{split}": torch.from_numpy(x) for split, x in pixels.items()}, "classes": classes}
 
 
 def _folders(folder: Path) -> list[str]:
@@ -386,20 +381,145 @@ def _image_files(folder: Path) -> list[Path]:
     return images
 
 
-def _read_image(path: Path, size: int) -> tuple[np.ndarray, bool]:
-    """Return an image as (3, size, size) uint8, and whether it is grey."""
+@dataclass(frozen=True)
+class _Image:
+    """What was read of a file: `pixels` (3, size, size) uint8, or None where the file has more than 8 bits of grey.
+
+    `low` and `high` are its least and largest value. `cut`: has 16 bits a channel, of which PIL keeps the upper 8;
+    `squeezed`: so little of its grey values would be left in 8 bits of 16 that they are not cut.
+    """
+
+    pixels: np.ndarray | None
+    mode: str
+    is_grey: bool
+    low: float
+    high: float
+    cut: bool
+    squeezed: bool
+    has_more: bool  # the file holds further images
+
+
+HALF = 2**15  # what uses 16 bits reaches further; what does not has fewer bits, or a range of its own
+FEW_LEVELS = 16  # what is left of an image's grey values when it is cut down to 8 bits
+
+
+def _read_images(files: Mapping[str, list[Path]], size: int) -> dict[str, np.ndarray]:
+    """Return the images of each split, (N, C, size, size): uint8, or float32 where that is needed."""
+    pixels: dict[str, np.ndarray] = {
+        split: np.empty((len(paths), 3, size, size), np.uint8) for split, paths in files.items()
+    }
+    deep: dict[Path, _Image] = {}  # images of more than 8 bits of grey
+    colours: dict[Path, _Image] = {}  # of 16 bits a channel
+    is_grey = True
+    usual: Path | None = None  # the first of 8 bits
+    several: list[Path] = []
+    for split, paths in files.items():
+        for i, path in enumerate(paths):
+            image = _read_image(path, size)
+            is_grey = is_grey and image.is_grey
+            if image.pixels is None:
+                deep[path] = image
+            else:
+                pixels[split][i], usual = image.pixels, usual or path
+            if image.cut:
+                colours[path] = replace(image, pixels=None)
+            if image.has_more:
+                several.append(path)
+    if several:
+        print(f"warning: of {len(several)} files with several images only the first is used: {several[0]}, ...")
+    if colours and max(image.high for image in colours.values()) < 128:
+        raise ConfigError(
+            f"{next(iter(colours))}: is a colour image of 16 bits a channel, of which the upper 8 can be read, and its"
+            " content is in the lower ones; save the images with 8 bits a channel"
+        )
+    if deep:
+        scale = _scale(deep, usual)
+        whole = scale == 256 and not any(image.squeezed for image in deep.values())
+        for split, paths in files.items():
+            x = pixels[split] if whole else pixels[split].astype(np.float32)
+            for i in (i for i, path in enumerate(paths) if path in deep):
+                x[i] = _read_deep(paths[i], size, scale, whole)
+            pixels[split] = x
+    return {split: np.ascontiguousarray(x[:, :1]) for split, x in pixels.items()} if is_grey else pixels
+
+
+def _scale(deep: Mapping[Path, _Image], usual: Path | None) -> int:
+    """Return what the values of deep images are divided by, to be like those of 8 bits, `usual` being one of them.
+
+    256 where they use all of 16 bits. Otherwise nobody knows how bright their values are beside those of another kind.
+    """
+    low, high = min(image.low for image in deep.values()), max(image.high for image in deep.values())
+    kinds = {image.mode[:1]: path for path, image in deep.items()}  # I: integers, F: floating point
+    if "F" not in kinds and low >= 0 and HALF <= high < 2 * HALF:
+        return 256
+    if usual or len(kinds) > 1:
+        path, other = next(iter(kinds.values())), usual or list(kinds.values())[1]
+        raise ConfigError(
+            f"{path}: is {_kind(deep[path])} (values in all such images: {low:g} to {high:g}), but {other} is"
+            f" {_kind(deep[other]) if other in deep else 'of 8 bits'}, and nothing says how their values compare; save"
+            " all images in one format"
+        )
+    return 1
+
+
+def _kind(image: _Image) -> str:
+    return "a floating-point image" if image.mode == "F" else "an image of more than 8 bits"
+
+
+def _is_squeezed(values: np.ndarray) -> bool:
+    """Say whether an image, maybe but for a few bright spots, would lose its grey values when it is cut to 8 bits."""
+    few = len(np.unique(values // 256))
+    return few < FEW_LEVELS and few < len(np.unique(values))
+
+
+def _read_deep(path: Path, size: int, scale: int, whole: bool) -> np.ndarray:
+    """Return a grey image of more than 8 bits as (size, size), uint8 where `whole`, else float32."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as opened:
+        values = np.asarray(ImageOps.exif_transpose(opened))
+    values = (values // scale).astype(np.uint8) if whole else values.astype(np.float32) / scale
+    return np.asarray(Image.fromarray(values).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _read_image(path: Path, size: int) -> _Image:
+    """Read one file. Raises ConfigError naming it where it is no image, or shows what cannot be had of it."""
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as opened:
+            cut = any(";16" in str(part) for part in opened.tile)
             image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):  # 16 bits: what PIL's own conversion does is cut off at 255
-                image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
-            grey = image.mode in ("1", "L", "LA")
-            image = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
-            return np.asarray(image).transpose(2, 0, 1), grey
+            mode = image.mode
+            if mode[0] in "IF":
+                values = np.asarray(image)
+                if not np.isfinite(values).all():
+                    raise ConfigError(f"{path}: has NaN or infinite pixels")
+                pixels, low, high = None, float(values.min()), float(values.max())
+                cut, squeezed = False, _is_squeezed(values)
+            else:
+                colour = image.convert("RGB")
+                lows, highs = zip(*colour.getextrema(), strict=True)
+                if (
+                    image.has_transparency_data
+                    and lows == highs
+                    and _has_content(image.convert("RGBA").getchannel("A"))
+                ):
+                    raise ConfigError(
+                        f"{path}: shows something only by its transparency, which is not read; put the image on a"
+                        " background of another colour"
+                    )
+                pixels = np.asarray(colour.resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+                low, high, squeezed = min(lows), max(highs), False
+            has_more = opened.format != "MPO" and getattr(opened, "n_frames", 1) > 1  # MPO: a photo and its preview
+            return _Image(pixels, mode, mode[0] in "IF" or mode in ("1", "L", "LA"), low, high, cut, squeezed, has_more)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ConfigError(f"{path}: is not a readable image ({error})") from None
+
+
+def _has_content(channel: Any) -> bool:
+    low, high = channel.getextrema()
+    return bool(low < high)
 
 
 def _listed(items: Any) -> str:
