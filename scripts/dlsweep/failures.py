@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .progress import Run, run_state
-from .records import record_name
+from .records import FINISHED, record_name
+from .redo import requested
 from .stopping import BY_SIGNAL
 from .sweep import Sweep
 
@@ -19,17 +20,21 @@ MOST_NAMED = 20  # lines a user still reads
 
 
 def unfinished(sweep: Sweep, results: Path, command: Callable[[str, str], str]) -> str:
-    """Return how many runs have no record, and of those that failed: setting, epoch, cause, log, command."""
+    """Return how many runs are not finished, and of those that failed: setting, epoch, cause, log, command.
+
+    Records that are still to be made again count as not finished.
+    """
+    again = requested(results)
     missing = [
         run_state(results, exp_name, digest)
         for exp_name, digest, _ in sweep.records()
-        if not (results / record_name(exp_name, digest)).exists()
+        if (exp_name, digest) in again or not (results / record_name(exp_name, digest)).exists()
     ]
     if not missing:
         return "every run is finished, but not what is made of them: see the errors above; start again to go on"
     causes = [_cause(results, run) for run in missing]
     failed = [(run, cause) for run, cause in zip(missing, causes, strict=True) if cause]
-    counts = Counter("failed" if cause else run.state for run, cause in zip(missing, causes, strict=True))
+    counts = Counter("failed" if cause else _state(run) for run, cause in zip(missing, causes, strict=True))
     n_runs = sum(len(experiment.settings) for experiment in sweep.experiments.values())
     lines = []
     for run, cause in failed[:MOST_NAMED]:
@@ -44,8 +49,12 @@ def unfinished(sweep: Sweep, results: Path, command: Callable[[str, str], str]) 
         ]
     if len(failed) > MOST_NAMED:
         lines.append(f"... and {len(failed) - MOST_NAMED} more")
+    kept = sum((results / record_name(run.exp_name, run.digest)).exists() for run in missing)
+    old = f"; {kept} of them have their old record until then" if kept else ""
     states = ", ".join(f"{n} {state}" for state, n in counts.items())
-    return "\n".join([*lines, f"{len(missing)} of {n_runs} runs are not finished ({states}); start again to go on"])
+    return "\n".join(
+        [*lines, f"{len(missing)} of {n_runs} runs are not finished ({states}){old}; start again to go on"]
+    )
 
 
 def storage_trouble(results: Path) -> str:
@@ -55,6 +64,15 @@ def storage_trouble(results: Path) -> str:
     if shutil.disk_usage(results).free < LITTLE_BYTES:
         return f"{results}: the disk is full; free some space, then start again"
     return ""
+
+
+def _state(run: Run) -> str:
+    return "not begun" if _has_only_the_old_record(run) else run.state
+
+
+def _has_only_the_old_record(run: Run) -> bool:
+    """Say so of a record that is to be made again, but whose new run has not begun."""
+    return run.state in FINISHED or run.state == "damaged"
 
 
 def _epoch(run: Run) -> int:
@@ -67,6 +85,8 @@ def _log(results: Path, run: Run) -> Path:
 
 def _cause(results: Path, run: Run) -> str:
     """Why a run failed, in one line; nothing where it did not, or was asked to stop."""
+    if _has_only_the_old_record(run):
+        return ""
     if run.error and not run.error.startswith(BY_SIGNAL):
         return run.error
     if run.state == "new" and (log := _log(results, run)).exists():  # it failed before it had a running record

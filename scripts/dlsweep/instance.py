@@ -88,7 +88,7 @@ def quieten_snakemake() -> None:
     """Drop what Snakemake says of outputs that it keeps: ours are whole or not there, so it would only alarm."""
     from snakemake.logging import logger
 
-    needless = ("Cannot restore ", "--keep-incomplete mode is set")
+    needless = "--keep-incomplete mode is set"
     logger.addFilter(lambda record: not str(record.msg).startswith(needless))
 
 

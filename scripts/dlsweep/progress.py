@@ -2,6 +2,7 @@
 
 A run's state is the `status` of its record (finished, stopped_early, diverged), or else that of its running
 record (running, interrupted, failed), or else `new`. A running record whose process is gone is `interrupted`.
+While a record is made again (redo.py), the running record counts; what it does not tell, the old record does.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from .hyperparameters import Setting
 from .records import (
     FINISHED,
+    REQUEST,
     Record,
     RecordError,
     is_locked,
@@ -27,6 +29,7 @@ from .records import (
     running_folder,
     split_name,
 )
+from .redo import request_file
 from .sweep import Sweep
 
 STATES = (*FINISHED, "running", "interrupted", "failed", "damaged", "new")
@@ -57,13 +60,18 @@ def runs(sweep: Sweep, results: Path) -> Iterator[Run]:
 def run_state(results: Path, exp_name: str, digest: str, read: Callable[[Path], Record] = read_record) -> Run:
     """Return where one run stands; `read` reads and checks its record."""
     name = record_name(exp_name, digest)
+    path = running_folder(results) / name
+    is_there = (results / name).exists()
+    if not is_there or (request_file(results, exp_name, digest).exists() and path.exists()):
+        return _running_state(results, exp_name, digest, path)
     try:
-        if (results / name).exists():
-            record = read(results / name)
-            return Run(exp_name, digest, record["status"], record)
+        record = read(results / name)
+        return Run(exp_name, digest, record["status"], record)
     except RecordError as error:
         return Run(exp_name, digest, "damaged", {}, str(error))
-    path = running_folder(results) / name
+
+
+def _running_state(results: Path, exp_name: str, digest: str, path: Path) -> Run:
     try:
         record = read_json(path)
         state, why = record["status"], record.get("error", "")
@@ -116,11 +124,12 @@ class Survey:
         found = []
         for exp_name, digest, setting in self.sweep.records():
             name = record_name(exp_name, digest)
-            progress = self._finished.get(name) if name in records else None
+            again = record_name(exp_name, digest).replace(".json", REQUEST) in running
+            progress = self._finished.get(name) if name in records and not again else None
             if progress is None and (name in records or name in running):
                 run = run_state(self.results, exp_name, digest, _glance)
                 progress = _progress(run, setting, self.results)
-                if progress.state in FINISHED:
+                if progress.state in FINISHED and not again:
                     self._finished[name] = progress
             found.append(progress or RunProgress(exp_name, digest, setting, "new"))
         return found

@@ -22,6 +22,7 @@ from .hyperparameters import ConfigError, check_setting, setting_hash
 
 SCHEMA_VERSION = 1
 FINISHED = ("finished", "diverged", "stopped_early")
+REQUEST = ".redo"  # suffix of a request to make a record again (redo.py)
 _HASH = re.compile("[0-9a-f]{40}")
 
 Record = dict[str, Any]
@@ -129,15 +130,23 @@ def list_records(results: Path) -> Iterator[tuple[str, str]]:
 
 
 def clear_run(results: Path, digest: str) -> None:
-    """Remove checkpoint, running records and lock of a finished setting, whose lock the caller holds."""
+    """Remove checkpoint, running records and lock of a finished setting, whose lock the caller holds.
+
+    Not the requests to make a record again (redo.py).
+    """
     for leftover in running_folder(results).glob(f"*{digest}.*"):
-        leftover.unlink(missing_ok=True)
+        if leftover.suffix != REQUEST:
+            leftover.unlink(missing_ok=True)
 
 
 def clear_finished(results: Path) -> None:
     """Do for runs what they could not, where they were killed between writing their record and clearing up."""
-    left = {found[0] for path in running_folder(results).glob("*") if (found := _HASH.search(path.name))}
-    for digest in left & {digest for _, digest in list_records(results)}:
+    left: set[str] = set()
+    open_requests: set[str] = set()
+    for path in running_folder(results).glob("*"):
+        if found := _HASH.search(path.name):
+            (open_requests if path.suffix == REQUEST else left).add(found[0])
+    for digest in (left - open_requests) & {digest for _, digest in list_records(results)}:
         with contextlib.suppress(Timeout), FileLock(running_folder(results) / f"{digest}.lock", blocking=False):
             clear_run(results, digest)
 

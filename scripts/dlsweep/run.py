@@ -18,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from . import redo
 from .devices import ORDER, take_slot
 from .hyperparameters import ConfigError, Setting, setting_hash
 from .loading import load_training
@@ -40,6 +41,7 @@ def run_setting(options: argparse.Namespace, setting: Setting, command: str) -> 
     """Make the record of one setting; return the exit status.
 
     A lock per setting keeps two processes from training it at once; the later one then finds the record.
+    A record with an open request (redo.py) is made again; it stays until the new one replaces it.
     Raises ConfigError where the setting has another hash than the one asked for, RecordError where the record
     is there already but cannot be trusted: it is the user's to move or delete.
     """
@@ -51,20 +53,23 @@ def run_setting(options: argparse.Namespace, setting: Setting, command: str) -> 
     running.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(running / f"{digest}.lock").acquire(cancel_check=snakemake_is_gone):
-            if path.exists():  # another process made it, maybe while this one waited
+            token = redo.open_token(options.results, options.exp_name, digest)
+            if path.exists() and not token:  # another process made it, maybe while this one waited
                 read_record(path)
-                print(f"{path}: is finished; delete it to make it again")
+                print(f"{path}: is finished; snakemake --forcerun {path} makes it again")
                 return 0
-            twin = find_twin(options.results, digest)
-            if twin:
+            if path.exists() and redo.answers(path, token):  # the process that made it could not clear up
+                print(f"{path}: is made again already")
+            elif twin := find_twin(options.results, digest, token):
                 print(f"{path}: the same setting as {record_name(twin['exp_name'], digest)}, which is finished")
                 write_json(path, {**twin, "exp_name": options.exp_name})
             else:
                 per_device = options.jobs_per_gpu if options.device == "auto" else 0
                 with take_slot(per_device, cancelled=snakemake_is_gone) as slot:
-                    status = train(options, setting, digest, path, command, slot)
+                    status = train(options, setting, digest, path, command, slot, token)
                 if status:
                     return status
+            redo.withdraw(options.results, options.exp_name, digest)
             clear_run(options.results, digest)
             return 0
     except Timeout:
@@ -72,20 +77,30 @@ def run_setting(options: argparse.Namespace, setting: Setting, command: str) -> 
         return 1
 
 
-def find_twin(results: Path, digest: str) -> Record | None:
-    """Return a good finished record of the same setting, of whichever experiment."""
+def find_twin(results: Path, digest: str, token: str = "") -> Record | None:
+    """Return a good finished record of the same setting, of whichever experiment, but none that is to be made again.
+
+    With a `token` only one that was made for the same request.
+    """
     for candidate in sorted(results.glob(f"*-{digest}.json")):
         try:
-            return read_record(candidate)
+            twin = read_record(candidate)
         except RecordError as error:
             print(f"warning: {error}; not used", file=sys.stderr)
+            continue
+        its_token = redo.open_token(results, twin["exp_name"], digest)
+        if (not its_token or redo.is_answer(twin, its_token)) and (not token or redo.is_answer(twin, token)):
+            return twin
     return None
 
 
 def train(
-    options: argparse.Namespace, setting: Setting, digest: str, path: Path, command: str, slot: str | None
+    options: argparse.Namespace, setting: Setting, digest: str, path: Path, command: str, slot: str | None, token: str
 ) -> int:
-    """Train, and write the record; return 0, or the exit status of a run that stopped or failed."""
+    """Train, and write the record; return 0, or the exit status of a run that stopped or failed.
+
+    `token` is that of the request to make the record again, or "". A request has a checkpoint of its own.
+    """
     start, started = time.perf_counter(), _now()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
     os.environ.setdefault(ORDER, "PCI_BUS_ID")  # cuda:1 is the GPU that nvidia-smi calls 1
@@ -102,6 +117,8 @@ def train(
     running = running_folder(options.results)
     record = {"schema_version": SCHEMA_VERSION, "exp_name": options.exp_name, "hash": digest, "setting": setting}
     provenance = {**describe_machine(command, device), "device_slot": slot, "started": started}
+    if token:
+        provenance["request"] = token
     epochs: list[dict[str, Any]] = []
     next_write = 0.0
 
@@ -130,7 +147,7 @@ def train(
     write_running("running")  # tells of a run that is killed before its first step
     try:
         with stop.watchdog(lambda reason: write_running("failed", reason)):
-            data, checkpoint = load_splits(options.data, setting), running / f"{digest}.pt"
+            data, checkpoint = load_splits(options.data, setting), redo.checkpoint_file(running, digest, token)
             provenance["data"] = data.digest
             trainer = Trainer(setting, data, device, checkpoint, stop, on_epoch)
             trainer.load_checkpoint()
@@ -148,6 +165,9 @@ def train(
             traceback.print_exc()
         print(f"error: {message}", file=sys.stderr)
         return 1
+    if token and path.exists() and not redo.open_token(options.results, options.exp_name, digest):
+        print(f"{path}: stays, since the request to make it again was taken back")
+        return 0
     seconds = trainer.progress.train_seconds
     timing = {
         "total_seconds": time.perf_counter() - start,

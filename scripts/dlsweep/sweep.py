@@ -22,7 +22,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -413,16 +413,26 @@ def _option(key: str, text: str) -> str:
     return shlex.quote(f"--{key.replace('_', '-')}={text}")
 
 
-def twins(sweep: Sweep, existing: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+def twins(
+    sweep: Sweep, existing: Iterable[tuple[str, str]], again: Collection[tuple[str, str]] = ()
+) -> dict[tuple[str, str], str]:
     """Say which records wait for another one: (exp_name, hash) -> the file name of that record.
 
     The first experiment of the config that has a setting trains it and the others copy its record, unless a
     record of the setting exists already, of whichever experiment: then nobody waits and all copy that one.
+    Records that are made again count first: who has none copies theirs, when it is there.
     """
-    on_disk = {digest for _, digest in existing}
+    there = set(existing)
+    on_disk = {digest for exp_name, digest in there if (exp_name, digest) not in again}
+    runs = [(exp_name, digest) for exp_name, digest, _ in sweep.records()]
     owners: dict[str, str] = {}
+    for exp_name, digest in (run for run in runs if run in again):
+        owners.setdefault(digest, exp_name)
     waiting: dict[tuple[str, str], str] = {}
-    for exp_name, digest, _ in sweep.records():
-        if digest not in on_disk and owners.setdefault(digest, exp_name) != exp_name:
+    for exp_name, digest in runs:
+        is_there = (exp_name, digest) in there or (digest in on_disk and digest not in owners)
+        if is_there and (exp_name, digest) not in again:
+            continue
+        if owners.setdefault(digest, exp_name) != exp_name:
             waiting[exp_name, digest] = record_name(owners[digest], digest)
     return waiting

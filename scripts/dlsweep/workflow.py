@@ -8,18 +8,18 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import warm
+from . import internals, redo, warm
 from .columns import TABLES
 from .config_file import plain_value
 from .devices import KNOWN, VISIBLE, Found, complaints, find_devices, find_usable, select_visible
 from .failures import MOST_NAMED, storage_trouble, unfinished
 from .hyperparameters import ConfigError, identity
 from .instance import claim, limit_resource, no_rate_limit, quieten_snakemake, stop_jobs_on_signals
-from .records import clear_finished, is_torn, list_records, record_name
+from .records import REQUEST, clear_finished, is_torn, list_records, record_name
 from .report_plan import IS_EMPTY, Item, report_items
 from .slurm import jobs_left
 from .stopping import PROCESS_VARIABLE
@@ -46,8 +46,10 @@ class Flow:
     sweep: Sweep
     config_files: list[str]
     overrides: dict[str, Any]
+    workflow: Any = None
     results: str = RESULTS
     threads: int = 1
+    _again: set[tuple[str, str]] = field(default_factory=set)  # records of this DAG that are there and made again
 
     @classmethod
     def from_snakemake(cls, workflow: Any) -> Flow:
@@ -56,10 +58,11 @@ class Flow:
         files = [str(path) for path in settings.configfiles] or [CONFIG_FILE]
         overrides = {key: plain_value(value) for key, value in settings.config.items()}
         try:
-            flow = cls(load_sweep(files, overrides), files, overrides)
+            flow = cls(load_sweep(files, overrides), files, overrides, workflow)
         except ConfigError as error:
             sys.exit(f"error: {error}")  # to an exception Snakemake adds the lines of code that raised it
         flow.limit_gpus(workflow)
+        internals.no_backups()
         if workflow.is_main_process:
             quieten_snakemake()
             flow.warn_of_damage()
@@ -173,11 +176,15 @@ class Flow:
 
         A finished run has none: when lost or outdated data were made again, Snakemake would make the run again
         after them. Not even with ancient(), which moreover hides from Snakemake that other runs are missing.
+        A record that is to be made again has them again.
         """
-        setting = self._setting(wildcards.exp, wildcards.hash)
-        if Path(self._record(wildcards.exp, wildcards.hash)).exists():
-            return []
-        twin = self._twins.get((wildcards.exp, wildcards.hash))
+        run = wildcards.exp, wildcards.hash
+        setting = self._setting(*run)
+        if Path(self._record(*run)).exists():
+            if run not in self._to_redo and not self._is_forced(*run):
+                return []
+            self._again.add(run)
+        twin = self._twins.get(run)
         return [data_file(self.results, setting), *([f"{self.results}/{twin}"] if twin else [])]
 
     def data_source(self, wildcards: Any) -> list[str]:
@@ -185,8 +192,29 @@ class Flow:
         return source_files(self._data_settings[wildcards.data])
 
     @functools.cached_property
+    def _to_redo(self) -> set[tuple[str, str]]:
+        """The records that this start makes again though no flag names them: those with an open request."""
+        experiments = self.sweep.experiments
+        asked = redo.requested(Path(self.results))
+        found = {run for run in asked if run[0] in experiments and run[1] in experiments[run[0]].settings}
+        internals.force(self.workflow, {self._record(*run) for run in found})
+        return found
+
+    @functools.cached_property
+    def _forced(self) -> tuple[Collection[str], Collection[str]]:
+        return internals.forced(self.workflow)
+
+    def _is_forced(self, exp_name: str, digest: str) -> bool:
+        rules, files = self._forced
+        return "train" in rules or self._record(exp_name, digest) in files
+
+    @functools.cached_property
     def _twins(self) -> dict[tuple[str, str], str]:
-        return twins(self.sweep, list_records(Path(self.results)))
+        """Who waits for whose record. All that are made again count where all are surely in the DAG."""
+        whole = not internals.targets(self.workflow)
+        existing = list(list_records(Path(self.results)))
+        again = {run for run in existing if run in self._to_redo or (whole and self._is_forced(*run))}
+        return twins(self.sweep, existing, again)
 
     def _setting(self, exp_name: str, digest: str) -> dict[str, Any]:
         experiment = self.sweep.experiments.get(exp_name)
@@ -281,28 +309,41 @@ class Flow:
 
     def start(self, workflow: Any) -> None:
         """Claim the sweep, make its local runs end with this process, and say what there is to do."""
-        self._claim = self._claimed(workflow.dag_settings.targets)
-        for job in workflow.dag.needrun_jobs():
-            if workflow.dag.reason(job).forced:  # --forcerun means it: see `kept`
-                for path in job.output:
-                    Path(path).unlink(missing_ok=True)
+        self._claim = self._claimed(internals.targets(workflow))
+        if internals.touches(workflow):
+            return
+        runs = internals.runs_to_do(workflow)
+        again = self._request_again(runs)
         if workflow.local_exec:
             if not _in_containers(workflow):  # they may not see this process
                 os.environ[PROCESS_VARIABLE] = str(os.getpid())
             stop_jobs_on_signals()
             no_rate_limit(workflow)
-            n_runs = sum(job.rule.name == "train" for job in workflow.dag.needrun_jobs())
-            if n_runs > 1 and not workflow.deployment_settings.deployment_method:  # the runs are in this Python
+            if len(runs) > 1 and not workflow.deployment_settings.deployment_method:  # the runs are in this Python
                 warm.start()
-            if n_runs:
+            if runs:
                 self.check_gpus(workflow)
         records = set(self.records)
         left = [job for run, job in self._jobs_left.items() if self._record(*run) in records]
         if left:
             jobs = ", ".join(left)
             print(f"{len(left)} runs are in SLURM jobs of an earlier start; new ones wait for the end of {jobs}")
-        done = sum(Path(record).exists() for record in self.records)
+        done = sum(Path(record).exists() for record in self.records) - len(again)
         print(f"{len(self.records)} runs in {len(self.sweep.experiments)} experiments; {done} are finished", flush=True)
+
+    def _request_again(self, runs: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Ask train.py for the records of this start that are there and made again, and say so; return them."""
+        again = [run for run in runs if run in self._again]
+        for run in again:
+            redo.request(Path(self.results), *run)
+        if left := [run for run in again if run in self._to_redo]:
+            print(
+                f"{len(left)} records are made again, as an earlier start was asked to (take it back: "
+                f"rm {self.results}/running/*{REQUEST})"
+            )
+        if len(again) > len(left):
+            print(f"{len(again) - len(left)} records are made again; each stays until its new one is there")
+        return again
 
     def _claimed(self, targets: Collection[str]) -> Any:
         """The lock of the sweep. Tables of what is finished can be made while the sweep runs."""

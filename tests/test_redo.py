@@ -1,0 +1,148 @@
+"""Records made again: the old one stays until the new one replaces it, whatever flag asked and whatever happens."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import Project
+
+# Its runs take no time, or as long as PACE says.
+MODEL = """
+import os, time
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, in_shape, n_classes):
+        super().__init__(nn.Flatten(), nn.Linear(in_shape[0] * in_shape[1] * in_shape[2], n_classes))
+
+    def forward(self, x):
+        if self.training:
+            time.sleep(float(os.environ.get("PACE", 0)))
+        return super().forward(x)
+"""
+CONFIG = {
+    "defaults": {"model": "net:Net", "dataset": "npz", "data_path": "mine.npz", "epochs": 40, "batch_size": 64},
+    "experiments": {
+        "one": {"grid": {"lr": [0.01, 0.1]}, "figures": []},
+        "two": {"lr": 0.1, "figures": []},  # the twin of one of the others
+    },
+}
+
+
+def write_data(project: Project, seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    splits = {f"x_{split}": chance.random((200, 6, 6), dtype=np.float32) for split in ("train", "test")}
+    labels = {f"y_{split}": chance.integers(0, 3, 200) for split in ("train", "test")}
+    np.savez(project.folder / "mine.npz", **splits, **labels)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A finished sweep; `copied` gives each test a copy of it."""
+    project = Project(tmp_path_factory.mktemp("finished"))
+    project.configure(CONFIG)
+    (project.folder / "net.py").write_text(MODEL)
+    write_data(project, 0)
+    done = project.snakemake()
+    assert done.returncode == 0, done.stderr
+    assert len(project.records()) == 3
+    return project
+
+
+@pytest.fixture
+def copied(finished: Project, tmp_path: Path) -> Project:
+    shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True)
+    copy = object.__new__(Project)
+    copy.folder = tmp_path
+    return copy
+
+
+def contents(project: Project) -> dict[str, tuple[int, int, bytes]]:
+    """Each record's file: which one it is, when it was changed, what it holds."""
+    paths = project.results.glob("*-*.json")
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
+
+
+def requests(project: Project) -> list[Path]:
+    return sorted(project.results.glob("running/*.redo"))
+
+
+def until(condition: Callable[[], object], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def started(project: Project, *arguments: str, pace: str = "0.1") -> Iterator[subprocess.Popen[str]]:
+    """A Snakemake in a process group of its own, which is killed in the end."""
+    environment = {**project.environment(), "PACE": pace}
+    command = ("snakemake", "--cores", "2", *arguments)
+    with (project.folder / "snakemake.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=project.folder, env=environment, stdout=log, stderr=log, text=True, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_forced_start_that_is_killed_loses_no_record_and_is_gone_on_with(copied: Project):
+    before, outcomes = contents(copied), copied.outcomes()
+    with started(copied, "-F"):
+        until(lambda: list(copied.results.glob("running/*.pt")))
+    assert contents(copied) == before
+    assert len(requests(copied)) == 3
+
+    planned = copied.planned()
+    assert planned["train"] == 3 and planned["aggregate"] == 1
+    done = copied.snakemake()  # nothing of -F on the command line
+    assert done.returncode == 0, done.stderr
+    assert "3 records are made again, as an earlier start was asked to" in done.stdout + done.stderr
+    assert copied.outcomes() == outcomes
+    assert not contents(copied).items() & before.items()
+    records = copied.records().values()
+    assert len({record["provenance"]["started"] + str(record["provenance"]["pid"]) for record in records}) == 2
+    assert sum(record["timing"]["resumed"] for record in records) > 0
+    assert not list((copied.results / "running").iterdir())
+    assert copied.planned() == {}
+
+
+def test_a_forced_record_is_trained_and_not_copied_from_its_twin(copied: Project):
+    before = contents(copied)
+    (twin,) = (name for name in before if name.startswith("two-"))
+    done = copied.snakemake("--forcerun", f"results/{twin}")
+    assert done.returncode == 0, done.stderr
+    after = contents(copied)
+    assert {name for name in before if before[name] != after[name]} == {twin}
+    assert "--exp-name=two" in copied.records()[twin]["provenance"]["command"]
+    assert not list((copied.results / "running").iterdir())
+
+
+def test_a_forced_record_that_fails_stays(copied: Project):
+    before = contents(copied)
+    name = sorted(before)[0]
+    source = (copied.folder / "net.py").read_text()
+    (copied.folder / "net.py").write_text("raise RuntimeError('broken')\n")
+    done = copied.snakemake("--forcerun", f"results/{name}")
+    assert done.returncode != 0
+    assert contents(copied) == before
+    assert "1 of 3 runs are not finished (1 failed); 1 of them have their old record until then" in done.stderr
+
+    requests(copied)[0].unlink()  # taken back
+    assert copied.planned().get("train", 0) == 0
+    (copied.folder / "net.py").write_text(source)
+    assert copied.snakemake().returncode == 0
+    assert contents(copied) == before
