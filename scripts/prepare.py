@@ -10,10 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from filelock import FileLock
-
 from dlsweep.hyperparameters import HYPERPARAMETERS, ConfigError, check_setting
 from dlsweep.loading import without_collector
+from dlsweep.locks import acquire
 from dlsweep.registry import DATASETS
 
 
@@ -44,7 +43,7 @@ def main() -> int:
             from dlsweep.data import prepare
 
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{options.output}.lock"):  # two sweeps may start at once
+        with acquire(Path(f"{options.output}.lock")):  # two sweeps may start at once
             prepare(setting, options.output, options.raw)
     except (ConfigError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

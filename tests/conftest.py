@@ -104,3 +104,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, text in getattr(report, "user_properties", []):
             if name == "faults" and report.when == "call":
                 terminalreporter.write_line(text)
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What to put into LD_PRELOAD for a file system that can do less: see shim.c."""
+    if not shutil.which("gcc"):
+        pytest.skip("the shim needs gcc")
+    library = tmp_path_factory.mktemp("shim") / "shim.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, Path(__file__).with_name("shim.c"), "-ldl"], check=True)
+    return str(library)

@@ -6,7 +6,6 @@ The readers of the single data sets are in loaders.py, which a run never imports
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import zipfile
 import zlib
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .hyperparameters import ConfigError
+from .records import atomic_file
 from .registry import entry
 
 Setting = Mapping[str, Any]
@@ -90,19 +90,13 @@ def _are_alike(x: Tensor) -> bool:
 
 
 def save(content: Content, output: Path) -> None:
-    """Write a prepared file with its digest: temporary file in the same folder, fsync, rename. Raises OSError."""
+    """Write a prepared file with its digest, whole or not at all. Raises OSError."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(output.name + ".tmp")
     try:
-        with temporary.open("wb") as file:
+        with atomic_file(output) as file:
             torch.save({**content, "digest": digest(content)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(output)
     except RuntimeError as error:  # what torch makes of a full disk
         raise OSError(f"{output}: cannot be written: {error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def digest(content: Content) -> str:

@@ -18,9 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from . import nvidia
+from .locks import Busy, Lock, acquire, take
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 ORDER = "CUDA_DEVICE_ORDER"
@@ -145,7 +144,7 @@ def take_slot(per_device: int = 1, cancelled: Callable[[], bool] = lambda: False
     """Hold a slot of one visible device, and let CUDA see that device alone; to be called before CUDA starts.
 
     Yields the slot's name, or None where no device is visible. `per_device` runs share a device; the one with the
-    most free slots comes first. 0 takes none. Waits for a free slot; raises filelock.Timeout where `cancelled` says
+    most free slots comes first. 0 takes none. Waits for a free slot; raises locks.Busy where `cancelled` says
     so meanwhile.
     """
     devices = visible_devices() if per_device else []
@@ -157,7 +156,7 @@ def take_slot(per_device: int = 1, cancelled: Callable[[], bool] = lambda: False
     job = os.environ.get("SLURM_JOB_ID", "")
     while not (taken := _take_one(folder, job, devices, per_device)):
         if cancelled():
-            raise Timeout(str(folder))
+            raise Busy(str(folder))
         time.sleep(POLL_SECONDS)
     device, slot, lock = taken
     try:
@@ -167,26 +166,18 @@ def take_slot(per_device: int = 1, cancelled: Callable[[], bool] = lambda: False
         lock.release()
 
 
-def _take_one(folder: Path, job: str, devices: Sequence[str], per_device: int) -> tuple[str, int, FileLock] | None:
+def _take_one(folder: Path, job: str, devices: Sequence[str], per_device: int) -> tuple[str, int, Lock] | None:
     """Lock a free slot of the device that has the most of them; None where there is none."""
-    with FileLock(folder / f"{job}.lock"):  # one looks at a time: for a moment it holds all that is free
+    with acquire(folder / f"{job}.lock"):  # one looks at a time: for a moment it holds all that is free
         free = {}
         for device in devices:
-            locks = [(slot, FileLock(folder / f"{job}.{device}.{slot}.lock")) for slot in range(per_device)]
-            free[device] = [(slot, lock) for slot, lock in locks if _lock_now(lock)]
+            locks = [(slot, take(folder / f"{job}.{device}.{slot}.lock")) for slot in range(per_device)]
+            free[device] = [(slot, lock) for slot, lock in locks if lock]
         emptiest = max(devices, key=lambda device: len(free[device]))
         taken = (emptiest, *free[emptiest].pop(0)) if free[emptiest] else None
         for _, lock in itertools.chain(*free.values()):
             lock.release()
     return taken
-
-
-def _lock_now(lock: FileLock) -> bool:
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return False
-    return True
 
 
 def locks_folder() -> Path:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from .progress import Run, run_state
-from .records import FINISHED, record_name
+from .records import FINISHED, record_name, write_atomic
 from .redo import requested
 from .stopping import BY_SIGNAL
 from .sweep import Sweep
@@ -59,10 +59,14 @@ def unfinished(sweep: Sweep, results: Path, command: Callable[[str, str], str]) 
 
 def storage_trouble(results: Path) -> str:
     """Say so where nothing more can be written to the results folder, which no log could tell."""
-    if not os.access(results, os.W_OK):
-        return f"{results}: nothing can be written there"
-    if shutil.disk_usage(results).free < LITTLE_BYTES:
-        return f"{results}: the disk is full; free some space, then start again"
+    probe = results / ".space"
+    try:
+        write_atomic(probe, bytes(LITTLE_BYTES))
+        probe.unlink()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"{results}: the disk is full ({os.strerror(error.errno)}); free some space, then start again"
+        return f"{results}: nothing can be written there ({os.strerror(error.errno or 0)})"
     return ""
 
 

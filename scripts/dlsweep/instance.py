@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
-import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -15,37 +12,37 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import FileLock, Timeout
 
 from .hyperparameters import ConfigError
-from .records import is_locked
+from .locks import Busy, Lock, acquire, holder, is_held
 
 GRACE_SECONDS = 60.0  # what a job has for its checkpoint before it is killed
 
 
-def claim(name: str) -> FileLock:
+def claim(name: str) -> Lock:
     """Hold the sweep called `name` in this folder until this process ends, however it ends.
 
     Snakemake's own lock outlives a killed process, so the profile turns it off in favour of this one.
     Raises ConfigError naming the process that holds the sweep already.
     """
     path = _lock_path(name)
-    lock = FileLock(path)
     try:
-        lock.acquire(timeout=0.5)  # long enough for who only asks whether it is held
-    except Timeout:
+        lock = acquire(path, timeout=0.5)  # long enough for who only asks whether it is held
+    except Busy:
         raise ConfigError(
-            f"{name}: another Snakemake is at work on this sweep ({path.read_text().strip()}); "
+            f"{name}: another Snakemake is at work on this sweep ({holder(path)}); "
             "wait until it is done, or stop it: the next start goes on from where it stood"
         ) from None
-    now = datetime.datetime.now().isoformat(" ", timespec="seconds")
-    path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    if lock.lease:
+        print(f"This file system has no file locks: files in {lock.lease.parent} and the like replace them")
     return lock
 
 
 def is_claimed(name: str) -> bool:
     """Say whether a Snakemake process is at work on the sweep called `name` in this folder."""
-    return is_locked(_lock_path(name))
+    return is_held(_lock_path(name))
 
 
 def _lock_path(name: str) -> Path:

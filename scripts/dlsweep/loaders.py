@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from .hyperparameters import ConfigError, nearest
+from .locks import acquire
 
 Setting = Mapping[str, Any]
 Content = dict[str, Any]
@@ -175,7 +175,7 @@ def _put_in_place(name: str, source: _Source, raw_folder: Path) -> None:
     """Unpack or download what is missing; a file is there whole or not at all, and none is replaced."""
     if _missing(source, raw_folder):
         raw_folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(raw_folder / f".{name}.lock"):  # another sweep may want it as well
+        with acquire(raw_folder / f".{name}.lock"):  # another sweep may want it as well
             damaged = _unpack(source, raw_folder)
             if _missing(source, raw_folder):
                 _download(name, source, raw_folder, damaged)

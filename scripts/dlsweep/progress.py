@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from .hyperparameters import Setting
+from .locks import is_held
 from .records import (
     FINISHED,
     REQUEST,
     Record,
     RecordError,
-    is_locked,
     read_json,
     read_record,
     record_name,
@@ -86,7 +86,7 @@ def _lives(results: Path, digest: str, path: Path, record: dict[str, Any]) -> bo
     """Say whether the process that wrote a running record is still at work: it holds the setting's lock."""
     if record["provenance"]["host"] != socket.gethostname():
         return time.time() - path.stat().st_mtime < STALE_SECONDS
-    return is_locked(running_folder(results) / f"{digest}.lock")
+    return is_held(running_folder(results) / f"{digest}.lock")
 
 
 # -- many runs, looked at again and again ----------------------------------------------------------------------------

@@ -6,7 +6,7 @@ A record is only trusted after `read_record`. Nothing here deletes a record.
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import functools
 import json
 import math
@@ -14,11 +14,10 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import Any, BinaryIO
 
 from .hyperparameters import ConfigError, check_setting, setting_hash
+from .locks import take
 
 SCHEMA_VERSION = 1
 FINISHED = ("finished", "diverged", "stopped_early")
@@ -147,20 +146,9 @@ def clear_finished(results: Path) -> None:
         if found := _HASH.search(path.name):
             (open_requests if path.suffix == REQUEST else left).add(found[0])
     for digest in (left - open_requests) & {digest for _, digest in list_records(results)}:
-        with contextlib.suppress(Timeout), FileLock(running_folder(results) / f"{digest}.lock", blocking=False):
-            clear_run(results, digest)
-
-
-def is_locked(path: Path) -> bool:
-    """Say whether a living process holds this lock file."""
-    try:
-        with path.open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
+        if lock := take(running_folder(results) / f"{digest}.lock"):
+            with lock:
+                clear_run(results, digest)
 
 
 def strict(value: Any) -> Any:
@@ -179,8 +167,9 @@ def to_json(value: Any) -> str:
     return json.dumps(strict(value), ensure_ascii=False, allow_nan=False)
 
 
-def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
-    """Write a file whole or not at all: temporary file in the same folder, fsync, rename.
+@contextlib.contextmanager
+def atomic_file(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
+    """Open a file to be written whole or not at all: temporary file in the same folder, fsync, rename.
 
     `sync=False` leaves out the fsync, for a file whose loss costs nothing. Raises OSError naming the file, and
     leaves no temporary file behind, where the disk is full or the folder is read-only.
@@ -188,7 +177,7 @@ def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
     temporary = path.with_name(path.name + ".tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
@@ -196,16 +185,29 @@ def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
         if sync:
             _sync_folder(path.parent)
     except OSError as error:
+        raise OSError(error.errno, f"cannot be written: {error.strerror}", str(path)) from None
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, f"cannot be written: {error.strerror}", str(path)) from None
+
+
+def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
+    """Write `data` as a file, as `atomic_file` does it."""
+    with atomic_file(path, sync) as file:
+        file.write(data)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power loss."""
+    """Make a rename last through a power loss, where the file system can do that for a folder.
+
+    AFS, some CIFS and FUSE mounts, shared folders of virtual machines cannot, and say so. The file itself is synced.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP):
+            raise
     finally:
         os.close(descriptor)
 

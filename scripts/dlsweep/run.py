@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime
 import functools
 import os
@@ -16,20 +15,21 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from . import redo
 from .devices import ORDER, take_slot
 from .hyperparameters import ConfigError, Setting, setting_hash
 from .loading import load_training
+from .locks import Busy, acquire
 from .records import (
     SCHEMA_VERSION,
     Record,
     RecordError,
     clear_run,
+    read_json,
     read_record,
     record_name,
     running_folder,
+    to_json,
     write_json,
 )
 from .stopping import Stop, snakemake_is_gone
@@ -52,7 +52,7 @@ def run_setting(options: argparse.Namespace, setting: Setting, command: str) -> 
     running = running_folder(options.results)
     running.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(running / f"{digest}.lock").acquire(cancel_check=snakemake_is_gone):
+        with acquire(running / f"{digest}.lock", cancelled=snakemake_is_gone):
             token = redo.open_token(options.results, options.exp_name, digest)
             if path.exists() and not token:  # another process made it, maybe while this one waited
                 read_record(path)
@@ -72,7 +72,7 @@ def run_setting(options: argparse.Namespace, setting: Setting, command: str) -> 
             redo.withdraw(options.results, options.exp_name, digest)
             clear_run(options.results, digest)
             return 0
-    except Timeout:
+    except Busy:
         print(f"{path}: waited for another process, and the Snakemake that asked for it has died", file=sys.stderr)
         return 1
 
@@ -124,8 +124,11 @@ def train(
 
     def write_running(status: str, error: str = "") -> None:
         content = {**record, "status": status, "epochs": epochs, "provenance": provenance, "error": error}
-        with contextlib.suppress(OSError):  # it is only for show; a full disk is told by what must be written
+        try:
             write_json(running / path.name, content, sync=False)
+        except OSError:  # it is only for show, but it must not show a run that has failed as running
+            if error:
+                mark_failed(running / path.name, status, error)
 
     def on_epoch(done: list[dict[str, Any]]) -> None:
         nonlocal epochs, next_write
@@ -154,6 +157,18 @@ def train(
             epochs = trainer.progress.epochs
             write_running("running")
             outcome = trainer.run()
+            if token and path.exists() and not redo.open_token(options.results, options.exp_name, digest):
+                print(f"{path}: stays, since the request to make it again was taken back")
+                return 0
+            seconds = trainer.progress.train_seconds
+            timing = {
+                "total_seconds": time.perf_counter() - start,
+                "train_seconds": seconds,
+                "samples_per_second": len(trainer.train_y) * len(trainer.progress.epochs) / seconds,
+                "resumed": trainer.progress.resumed,
+            }
+            provenance["finished"] = _now()
+            write_json(path, {**record, **outcome, "timing": timing, "provenance": provenance})
     except Interrupted:
         write_running("interrupted", stop.reason)
         print(f"{stop.reason}; the checkpoint is written", file=sys.stderr)
@@ -165,19 +180,22 @@ def train(
             traceback.print_exc()
         print(f"error: {message}", file=sys.stderr)
         return 1
-    if token and path.exists() and not redo.open_token(options.results, options.exp_name, digest):
-        print(f"{path}: stays, since the request to make it again was taken back")
-        return 0
-    seconds = trainer.progress.train_seconds
-    timing = {
-        "total_seconds": time.perf_counter() - start,
-        "train_seconds": seconds,
-        "samples_per_second": len(trainer.train_y) * len(trainer.progress.epochs) / seconds,
-        "resumed": trainer.progress.resumed,
-    }
-    write_json(path, {**record, **outcome, "timing": timing, "provenance": {**provenance, "finished": _now()}})
     print(f"{outcome['status']}: test accuracy {outcome['final']['test_acc']}  {path}")
     return 0
+
+
+def mark_failed(path: Path, status: str, error: str) -> None:
+    """Say in a running record that its run has failed, where it cannot be written whole: a full disk, or a quota.
+
+    It is written over in place and becomes shorter, which needs no space. Its setting and command are left out.
+    """
+    try:
+        content = {**read_json(path), "status": status, "error": error, "setting": {}}
+        content["provenance"] = {"host": content["provenance"]["host"]}
+        with path.open("r+b") as file:
+            file.truncate(file.write(to_json(content).encode()))
+    except (OSError, RecordError, KeyError, TypeError):
+        print(f"{path}: cannot be written either", file=sys.stderr)
 
 
 MEMORY_KEYS = ("batch_size", "hid_dim", "n_layer", "channels", "n_block", "image_size")
