@@ -7,6 +7,7 @@ from pathlib import Path
 from dlsweep.loading import without_collector
 
 with without_collector():
+    from dlsweep.config_file import parse_override
     from dlsweep.figures import draw
     from dlsweep.pages import write_pages
     from dlsweep.records import RecordError, read_json
@@ -16,7 +17,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("plan", type=Path, help="the plan file")
     parser.add_argument("configs", nargs="*", help="the config files that the plan was made of")
-    parser.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="and the changes of them")
+    parser.add_argument(
+        "--config", nargs="+", default=[], type=parse_override, metavar="KEY=VALUE", help="and the changes of them"
+    )
     parser.add_argument("--tables", type=Path, help="folder of the tables (default: the plan's)")
     parser.add_argument("--threads", type=int, default=1, help="figures drawn at a time (default: %(default)s)")
     options = parser.parse_args()
@@ -25,7 +28,7 @@ def main() -> int:
         folder = options.tables or Path(plan["tables"])
         for fault in draw(plan, folder, options.threads):
             print(fault)
-        write_pages(plan, folder, options.configs, options.config)
+        write_pages(plan, folder, options.configs, dict(options.config))
     except (RecordError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

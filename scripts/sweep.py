@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dlsweep import inspection, live
 from dlsweep.columns import tables_page
-from dlsweep.config_file import parse_override
+from dlsweep.config_file import CONFIG_FILE, parse_override
 from dlsweep.export import WRITERS, export
 from dlsweep.hyperparameters import ConfigError
 from dlsweep.importing import import_results
@@ -17,7 +17,7 @@ from dlsweep.records import RECORD_SCHEMA, RecordError, write_json
 from dlsweep.schema import config_schema, hyperparameter_table
 from dlsweep.sweep import load_sweep, plan_digest
 from dlsweep.verify import verify
-from dlsweep.workflow import CONFIG_FILE, RESULTS
+from dlsweep.workflow import RESULTS
 
 
 def write_plan(options: argparse.Namespace) -> int:

@@ -208,13 +208,14 @@ def test_damaged_records_through_the_front_door(project: Project):
     assert done.returncode == 0
     assert f"warning: results/{edited.name}: has hash" in done.stderr
     assert len((project.results / "summary.csv").read_text().splitlines()) == 1 + len(good)
-    told = project.run("python", "scripts/sweep.py", "verify")
+    told = project.run("python", "scripts/sweep.py", "verify", "--config", "parquet=true")
     assert told.returncode == 1
     assert torn.name in told.stdout and edited.name in told.stdout and good[0].name not in told.stdout
     assert "4 records, 2 of them cannot be trusted" in told.stdout
     redo = next(line for line in told.stdout.splitlines() if line.startswith("redo them: "))
     assert project.run("sh", "-c", redo.removeprefix("redo them: ")).returncode == 0
     assert project.outcomes() == outcomes
+    assert (project.results / "summary.parquet").exists()  # the command repeats the changes of the config, too
     assert project.run("python", "scripts/sweep.py", "verify").returncode == 0
 
 

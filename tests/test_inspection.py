@@ -93,6 +93,7 @@ def test_explain_says_where_each_value_comes_from(sweep: Project):
     assert found["act"] == "tanh experiments.child.settings[1].act (config.yaml, line 15)"
     assert found["hid_dim"] == "100 default"
     assert f"results/child-{digest}.json  (not there)" in text
+    assert f"results/running/{digest}.pt  (not there)" in text
     words = shlex.split(next(line for line in text.splitlines() if "scripts/train.py" in line))
     assert {f"--hash={digest}", "--lr=0.2", "--act=tanh", "--data=results/data/digits.pt"} <= set(words)
 
@@ -171,11 +172,12 @@ def test_import_takes_over_the_lectures_results(project: Project):
     save(old, {**LECTURE, "use_xavier": False, "use_bn": False}, {**RESULT, "val_losses": [2.0, math.nan]}, 40)
     vgg = {"exp_name": "cnn", "model_code": "VGG11", "in_channels": 3, "use_bn": False, "optim": "SGD", "lr": 0.1}
     save(old, vgg)
+    save(old, {**vgg, "use_bn": True})
     (old / "by_hand-abcdef.json").write_text(json.dumps({**RESULT, **LECTURE, "exp_name": "by_hand", "epoch": 2}))
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in old.iterdir()}
 
     text = command(project, "import", "old")
-    assert "4 of 4 files are records now" in text and 'dataset="cifar10"' in text
+    assert "5 of 5 files are records now" in text and 'dataset="cifar10"' in text
     assert text.count("not the sha1") == 1
     common = {
         **{"dataset": "cifar10", "n_layer": 5, "dropout": 0.2, "weight_decay": 1e-5, "optimizer": "rmsprop"},
@@ -183,10 +185,9 @@ def test_import_takes_over_the_lectures_results(project: Project):
     }
     normalized = {"batch_norm": True, "batch_norm_position": "after", "init": "xavier_normal", "bias_init": 0.01}
     vgg11 = {"dataset": "cifar10", "model": "vgg11", "optimizer": "sgd", "lr": 0.1, "epochs": 2}
+    cnn = [("cnn", vgg11), ("cnn", {**vgg11, "batch_norm": True, "batch_norm_position": "before"})]
     meant = [("exp1_lr", {**common, **normalized}), ("exp1_lr", common), ("by_hand", {**common, **normalized})]
-    names = [
-        record_name(exp_name, setting_hash(check_setting(values))) for exp_name, values in [*meant, ("cnn", vgg11)]
-    ]
+    names = [record_name(exp_name, setting_hash(check_setting(values))) for exp_name, values in [*meant, *cnn]]
     assert sorted(path.name for path in project.results.glob("*.json")) == sorted(names)
     record = read_record(project.results / names[0])
     assert [epoch["val_acc"] for epoch in record["epochs"]] == [0.19, 0.395]
@@ -198,7 +199,7 @@ def test_import_takes_over_the_lectures_results(project: Project):
 
     # Nothing is overwritten, the source is as it was, and a config that asks for the same setting has it.
     stamps = {path: path.stat().st_mtime_ns for path in project.results.glob("*.json")}
-    assert command(project, "import", "old").count("is there already") == 4
+    assert command(project, "import", "old").count("is there already") == 5
     assert {path: path.stat().st_mtime_ns for path in project.results.glob("*.json")} == stamps
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in old.iterdir()} == before
     project.configure({"experiments": {"exp1_lr": {**common, **normalized}}})

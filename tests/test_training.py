@@ -329,11 +329,12 @@ def test_your_own_model_is_recorded_with_its_source(make, tmp_path: Path, monkey
         "class Net(nn.Sequential):\n"
         "    def __init__(self, in_shape, n_classes, width):\n"
         "        super().__init__(nn.Flatten(), nn.LazyLinear(width), nn.Linear(width, n_classes))\n"
+        "        self[2].bias.requires_grad_(False)\n"
     )
     Path("net_of_this_test.py").write_text(source)
     outcome = make(model="net_of_this_test:Net", model_args={"width": 5}).run()
     sha1 = hashlib.sha1(source.encode()).hexdigest()
-    assert outcome["model"] == {"n_parameters": 65 * 5 + 6 * 10, "source_sha1": sha1}
+    assert outcome["model"] == {"n_parameters": 65 * 5 + 5 * 10, "source_sha1": sha1}  # without the frozen bias
     assert make().run()["model"]["source_sha1"] is None
 
 

@@ -12,6 +12,7 @@ import yaml
 from .hyperparameters import ConfigError
 
 Values = dict[str, Any]
+CONFIG_FILE = "config.yaml"
 
 
 class _Loader(yaml.SafeLoader):
@@ -75,6 +76,18 @@ def parse_override(text: str) -> tuple[str, Any]:
         return key, yaml.load(value, _Loader)
     except (yaml.YAMLError, ValueError, ConfigError) as error:
         raise ConfigError(f"the value of {key} is not YAML: {_one_line(error)}") from None
+
+
+def snakemake_options(files: Iterable[Path | str], overrides: Mapping[str, Any]) -> list[str]:
+    """Return the options that have Snakemake read these config files and overrides again."""
+    names = [str(path) for path in files]
+    return [*(["--configfile", *names] if names != [CONFIG_FILE] else []), *override_options(overrides)]
+
+
+def override_options(overrides: Mapping[str, Any]) -> list[str]:
+    """Return the option --config of these overrides, as Snakemake and scripts/sweep.py take it."""
+    pairs = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in overrides.items()]
+    return ["--config", *pairs] if pairs else []
 
 
 def plain_value(value: Any) -> Any:

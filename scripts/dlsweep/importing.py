@@ -47,8 +47,8 @@ KEYS: Mapping[str, Callable[[Any], Setting]] = {
     "l2": _same("weight_decay"),
     "train_batch_size": _same("batch_size"),
     "epoch": _same("epochs"),
-    # The lecture's model normalizes after the activation, and has xavier_normal weights and biases of 0.01.
-    "use_bn": lambda value: {"batch_norm": value, **({"batch_norm_position": "after"} if value is True else {})},
+    "use_bn": _same("batch_norm"),
+    # The lecture's model has xavier_normal weights and biases of 0.01.
     "use_xavier": lambda value: {"init": "xavier_normal", "bias_init": 0.01} if value is True else {"init": "default"},
     "test_batch_size": lambda value: {},  # decides no result
 }
@@ -198,13 +198,12 @@ def _setting(original: Mapping[str, Any], given: Setting, n_epochs: int) -> tupl
     if values.get("epochs", n_epochs) != n_epochs:
         raise ConfigError(f"{said_by['epochs']}: {values['epochs']} does not fit the {n_epochs} epochs in the lists")
     known = {**given, **values, "epochs": n_epochs}
+    is_mlp = known.get("model", HYPERPARAMETERS["model"].default) == "mlp"
+    if said_by.get("batch_norm") == "use_bn" and values["batch_norm"] and is_mlp:
+        known.setdefault("batch_norm_position", "after")  # so does the lecture's MLP; its VGG normalizes before
     setting = resolve({"dataset": LECTURE_DATASET, **known})
     for name, key in said_by.items():
-        if (
-            name not in setting
-            and name not in ("batch_norm_position", "bias_init")
-            and not _is_neutral(name, values[name])
-        ):
+        if name not in setting and name != "bias_init" and not _is_neutral(name, values[name]):
             raise ConfigError(f"{key}: {shown(original[key])} does not apply to the other keys, such as the model")
     _check_shape(original, setting["dataset"])
     return setting, {key: setting[key] for key in ASSUMED if key not in known}

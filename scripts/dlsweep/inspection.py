@@ -13,6 +13,7 @@ from .hyperparameters import ConfigError, Setting, identity
 from .origin import origins
 from .progress import STATES, Run, Survey, run_state
 from .records import FINISHED, list_records, read_json, read_record, record_name, running_folder
+from .redo import checkpoint_file, open_token
 from .sweep import Sweep, data_file, train_arguments
 
 # -- show ----------------------------------------------------------------------------------------------------------
@@ -97,13 +98,12 @@ def explain(options: argparse.Namespace) -> int:
     data = data_file(str(results), setting)
     print(f"command\n  python scripts/train.py {train_arguments(exp_name, digest, setting, data, str(results))}")
     name = record_name(exp_name, digest)
-    checkpoint = (running_folder(results) / name).with_suffix(".pt")
     print("files")
     for what, path in {
         "record": results / name,
         "log": results / "logs" / Path(name).with_suffix(".log"),
         "running record": running_folder(results) / name,
-        "checkpoint": checkpoint,
+        "checkpoint": checkpoint_file(running_folder(results), digest, open_token(results, exp_name, digest)),
         "data": Path(data),
     }.items():
         print(f"  {what:<14}  {path}{'' if path.exists() else '  (not there)'}")

@@ -20,6 +20,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import YamlLexer
 
 from .captions import captions, finding
+from .config_file import snakemake_options
 from .eta import duration
 from .progress import run_state
 from .records import read_json, record_name, write_atomic
@@ -31,10 +32,10 @@ SHOWN_SETTINGS = 200  # of a leaderboard
 SHOWN_RUNS = 200  # of those that are not finished
 
 
-def write_pages(plan: Mapping[str, Any], folder: Path, configs: Sequence[str], overrides: Sequence[str]) -> None:
+def write_pages(plan: Mapping[str, Any], folder: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> None:
     """Write the captions and pages of a plan from the tables in `folder` and the records.
 
-    `configs` and `overrides` are the config files and `key=value` overrides that the plan was made of.
+    `configs` and `overrides` are the config files and the changes of them that the plan was made of.
     """
     tables = read_tables(folder, "summary", "leaderboard")
     summary, board = tables["summary"], tables["leaderboard"]
@@ -66,7 +67,7 @@ def write_pages(plan: Mapping[str, Any], folder: Path, configs: Sequence[str], o
         CONFIG_PAGE,
         "config.html",
         title="Config",
-        command=shlex.join(["snakemake", "--cores", "4", *_options(configs, overrides)]),
+        command=shlex.join(["snakemake", "--cores", "4", *snakemake_options(configs, overrides)]),
         files={path: highlight(Path(path).read_text(), YamlLexer(), formatter) for path in configs},
         css=formatter.get_style_defs("pre"),
     )
@@ -98,11 +99,6 @@ def as_rst(html: str) -> str:
     """Return HTML as what Snakemake takes for a caption: reStructuredText that is a Jinja template."""
     lines = [f"   {line}" for line in html.replace("{", "&#123;").splitlines()]
     return "\n".join([".. raw:: html", "", *lines, ""])
-
-
-def _options(configs: Sequence[str], overrides: Sequence[str]) -> list[str]:
-    files = ["--configfile", *configs] if list(configs) != ["config.yaml"] else []
-    return [*files, *(["--config", *overrides] if overrides else [])]
 
 
 def _accuracy(value: float | None) -> str:

@@ -288,7 +288,7 @@ class Trainer:
             "epochs": self.progress.epochs,
             "final": self.final(status),
             "model": {
-                "n_parameters": sum(weight.numel() for weight in self.model.parameters()),
+                "n_parameters": sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad),
                 "source_sha1": source_sha1(self.setting),
             },
         }

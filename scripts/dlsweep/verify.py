@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from .config_file import snakemake_options
 from .records import RecordError, list_records, read_record, record_name, running_folder
 
 
@@ -29,7 +30,7 @@ def verify(options: argparse.Namespace) -> int:
         print(f"{path}: a checkpoint that was not used; its run's log says why")
     print(f"{count} records, {len(redo) + len(foreign)} of them cannot be trusted")
     if redo:
-        config = [] if options.configs == ["config.yaml"] else ["--configfile", *options.configs]
+        config = snakemake_options(options.configs, dict(options.config))
         print("redo them:", shlex.join(["snakemake", "--cores", "4", *config, "--forcerun", *redo]))
     if foreign:
         print(f"no setting of {', '.join(options.configs)}, so verify them with their config, or:", file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import shlex
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 
 from . import internals, redo, warm
 from .columns import TABLES
-from .config_file import plain_value
+from .config_file import CONFIG_FILE, override_options, plain_value, snakemake_options
 from .devices import KNOWN, VISIBLE, Found, complaints, find_devices, find_usable, select_visible
 from .failures import MOST_NAMED, storage_trouble, unfinished
 from .hyperparameters import ConfigError, identity
@@ -36,7 +35,6 @@ from .sweep import (
 )
 
 RESULTS = "results"
-CONFIG_FILE = "config.yaml"
 
 
 @dataclass
@@ -138,9 +136,8 @@ class Flow:
         With --rerun-incomplete, which runs nothing here: without it, a report refuses a record whose job was killed
         after writing it, although the profile says that such files are complete.
         """
-        files = ["--configfile", *self.config_files] if self.config_files != [CONFIG_FILE] else []
         call = [sys.executable, "-m", "snakemake", "--cores=1", "--rerun-incomplete"]
-        return shlex.join([*call, *files, *self._override_arguments])
+        return shlex.join([*call, *snakemake_options(self.config_files, self.overrides)])
 
     @functools.cached_property
     def records(self) -> list[str]:
@@ -241,12 +238,7 @@ class Flow:
     @property
     def config_arguments(self) -> str:
         """The config files and overrides of this call, as scripts/sweep.py takes them."""
-        return shlex.join([*self.config_files, *self._override_arguments])
-
-    @property
-    def _override_arguments(self) -> list[str]:
-        pairs = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in self.overrides.items()]
-        return ["--config", *pairs] if pairs else []
+        return shlex.join([*self.config_files, *override_options(self.overrides)])
 
     # -- GPUs ----------------------------------------------------------------------------------------------------
 
