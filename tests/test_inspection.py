@@ -196,6 +196,8 @@ def test_import_takes_over_the_lectures_results(project: Project):
     assert record["provenance"]["imported"]["sha1_checked"] is True
     diverged = read_record(project.results / names[1])
     assert diverged["status"] == "diverged" and diverged["epochs"][1]["val_loss"] is None
+    assert diverged["epochs"][1]["val_acc"] is None and diverged["final"]["test_acc"] is None  # the share of class 0
+    assert diverged["final"]["best_val_acc"] == 0.19
 
     # Nothing is overwritten, the source is as it was, and a config that asks for the same setting has it.
     stamps = {path: path.stat().st_mtime_ns for path in project.results.glob("*.json")}

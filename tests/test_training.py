@@ -25,6 +25,7 @@ from conftest import ROOT, Project, outcome
 from dlsweep import training
 from dlsweep.data import Splits, load_splits, prepare
 from dlsweep.hyperparameters import ConfigError, check_setting
+from dlsweep.records import strict
 from dlsweep.training import Trainer
 
 CPU = torch.device("cpu")
@@ -306,6 +307,34 @@ def test_a_run_that_diverges(make):
     outcome = make(lr=1e6, n_layer=3, act="identity", epochs=9).run()
     assert outcome["status"] == "diverged" and len(outcome["epochs"]) < 9
     assert outcome["final"]["test_acc"] is None and outcome["final"]["confusion"] is None
+
+
+def test_predictions_that_are_not_finite_have_no_accuracy(make, monkeypatch: pytest.MonkeyPatch):
+    """The argmax of NaN is class 0, so that a run that diverged was as good as class 0 is frequent."""
+    trainer = make(lr=1e6, n_layer=3, act="identity", epochs=9, test_weights="best", monitor="val_acc", patience=1)
+    outcome = trainer.run()
+    last, final = strict(outcome["epochs"][-1]), strict(outcome["final"])
+    assert outcome["status"] == "diverged" and last["val_loss"] is None
+    assert last["val_acc"] is None and last["train_acc"] is None
+    *before, _ = outcome["epochs"]
+    assert all(0 <= epoch["val_acc"] <= 1 for epoch in before if math.isfinite(epoch["val_loss"]))
+    assert final["best_val_acc"] is None or math.isfinite(final["best_val_acc"])
+    for bad in (math.nan, math.inf):
+        logits = torch.full((4, 3), bad)
+        loss, accuracy, _ = training.score(logits, torch.zeros(4, dtype=torch.long))
+        assert math.isnan(loss) and math.isnan(accuracy)
+    # A class that is ruled out is a prediction like any other.
+    logits = torch.tensor([[0.0, 1.0, -math.inf], [2.0, 1.0, -math.inf]])
+    loss, accuracy, _ = training.score(logits, torch.tensor([1, 1]))
+    assert math.isfinite(loss) and accuracy == 0.5
+
+    # The test images alone may be beyond what the weights can take.
+    trainer = make(epochs=1)
+    trainer.test_x = trainer.test_x * math.inf
+    outcome = trainer.run()
+    final = strict(outcome["final"])
+    assert outcome["status"] == "finished" and math.isfinite(outcome["epochs"][-1]["val_acc"])
+    assert [final[name] for name in ("test_loss", "test_acc", "per_class_acc", "confusion")] == [None] * 4
 
 
 def test_one_image_cannot_be_normalised(make):

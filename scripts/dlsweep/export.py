@@ -13,7 +13,7 @@ from typing import Any
 
 from .hyperparameters import ConfigError
 from .labels import format_value
-from .records import Record
+from .records import Record, known_epoch
 
 CURVES = ("train_loss", "train_acc", "val_loss", "val_acc", "lr", "grad_norm", "seconds")
 RESULTS = ("test_loss", "test_acc", "best_val_loss", "best_val_acc", "best_epoch")
@@ -56,7 +56,7 @@ def write_tensorboard(records: list[Record], folder: Path) -> int:
             continue
         with writer_class(str(run)) as writer:
             for epoch in record["epochs"]:
-                for name, value in _measured(epoch, CURVES).items():
+                for name, value in _measured(known_epoch(epoch), CURVES).items():
                     writer.add_scalar(name, value, epoch["epoch"])
             setting = {
                 key: v if isinstance(v, (bool, int, float)) else format_value(v) for key, v in record["setting"].items()
@@ -84,7 +84,7 @@ def write_mlflow(records: list[Record], folder: Path) -> int:
             metrics = [
                 entities.Metric(name, value, 0, epoch["epoch"])
                 for epoch in record["epochs"]
-                for name, value in _measured(epoch, CURVES).items()
+                for name, value in _measured(known_epoch(epoch), CURVES).items()
             ]
             metrics += [entities.Metric(name, v, 0, 0) for name, v in _measured(record["final"], RESULTS).items()]
             parameters = [entities.Param(key, json.dumps(value)) for key, value in record["setting"].items()]

@@ -19,7 +19,7 @@ from typing import Any
 
 from .config_file import shown
 from .hyperparameters import HYPERPARAMETERS, ConfigError, Setting, check_value, nearest, resolve, setting_hash
-from .records import SCHEMA_VERSION, Record, RecordError, record_fault, record_name, strict, write_json
+from .records import SCHEMA_VERSION, Record, RecordError, known_epoch, record_fault, record_name, strict, write_json
 from .sweep import SAFE_NAME
 
 FILE_NAME = re.compile(r"(?P<exp_name>.+)-(?P<hex>[0-9a-f]{6}|[0-9a-f]{40})\.json")
@@ -110,6 +110,7 @@ def convert(path: Path, given: Setting) -> Record:
     checked = hashlib.sha1(str(original).encode()).hexdigest().startswith(name["hex"])
     modified = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).isoformat(timespec="seconds")
     losses = [epoch["val_loss"] for epoch in epochs]
+    tested = "test_acc" in content and math.isfinite(losses[-1])  # with NaN for weights it is the share of class 0
     finite = all(math.isfinite(epoch[key]) for epoch in epochs for key in ("train_loss", "val_loss"))
     best = min(range(len(losses)), key=lambda i: losses[i] if math.isfinite(losses[i]) else math.inf)
     record: Record = {
@@ -121,10 +122,10 @@ def convert(path: Path, given: Setting) -> Record:
         "epochs": epochs,
         "final": {
             "test_loss": None,
-            "test_acc": _fraction(content["test_acc"], "test_acc") if "test_acc" in content else None,
-            "best_epoch": best + 1,
+            "test_acc": _fraction(content["test_acc"], "test_acc") if tested else None,
+            "best_epoch": best + 1 if math.isfinite(losses[best]) else None,
             "best_val_loss": losses[best],
-            "best_val_acc": epochs[best]["val_acc"],
+            "best_val_acc": epochs[best]["val_acc"] if math.isfinite(losses[best]) else None,
         },
         "model": {"n_parameters": None},
         "timing": {"total_seconds": None, "train_seconds": None, "samples_per_second": None, "resumed": 0},
@@ -135,6 +136,7 @@ def convert(path: Path, given: Setting) -> Record:
         },
     }
     record = strict(record)
+    record["epochs"] = [known_epoch(epoch) for epoch in record["epochs"]]
     fault = record_fault(record, Path(record_name(record["exp_name"], digest)))
     if fault:
         raise ConfigError(f"the record {fault}")

@@ -12,7 +12,7 @@ from .eta import duration, expected_seconds, run_seconds_left
 from .hyperparameters import ConfigError, Setting, identity
 from .origin import origins
 from .progress import STATES, Run, Survey, run_state
-from .records import FINISHED, list_records, read_json, read_record, record_name, running_folder
+from .records import FINISHED, known_epoch, list_records, read_json, read_record, record_name, running_folder
 from .redo import checkpoint_file, open_token
 from .sweep import Sweep, data_file, train_arguments
 
@@ -171,7 +171,7 @@ def _outcome(digest: str, results: Path) -> dict[str, Any]:
     for exp_name in _recorded_experiments(digest, results):
         record = read_record(results / record_name(exp_name, digest))
         numbers = {key: value for key, value in record["final"].items() if not isinstance(value, list)}
-        last = record["epochs"][-1] if record["epochs"] else {}
+        last = known_epoch(record["epochs"][-1]) if record["epochs"] else {}
         ends = {key: last.get(key) for key in ("epoch", "train_loss", "train_acc", "val_loss", "val_acc")}
         seconds = record["timing"]["total_seconds"]
         outcome = {"state": record["status"], **ends, **numbers, **record["model"], "total_seconds": seconds}

@@ -162,6 +162,17 @@ def strict(value: Any) -> Any:
     return value
 
 
+def known_epoch(epoch: dict[str, Any]) -> dict[str, Any]:
+    """Return an epoch of a record without accuracies of a loss that is not finite.
+
+    Where the loss became NaN, the outputs say nothing of the class; older records counted them as class 0.
+    """
+    if epoch.get("train_loss") is not None and epoch.get("val_loss") is not None:
+        return epoch
+    unknown = {f"{split}_acc": None for split in ("train", "val") if epoch.get(f"{split}_loss") is None}
+    return {**epoch, **unknown}
+
+
 def to_json(value: Any) -> str:
     """Return strict JSON: one line per epoch would be long, so nested lists of numbers stay on one line."""
     return json.dumps(strict(value), ensure_ascii=False, allow_nan=False)

@@ -79,10 +79,13 @@ def select_device(name: str = "auto") -> torch.device:
 
 
 def score(logits: Tensor, y: Tensor) -> tuple[float, float, Tensor]:
-    """Return mean cross-entropy (nats), accuracy in [0, 1] and the predicted classes."""
+    """Return mean cross-entropy (nats), accuracy in [0, 1] and the predicted classes.
+
+    Where the loss is not finite the accuracy is NaN: the argmax of NaN is class 0, which nobody predicted.
+    """
     predicted = logits.argmax(1)
     loss, correct = torch.stack([F.cross_entropy(logits, y), (predicted == y).sum()]).tolist()
-    return loss, correct / len(y), predicted
+    return loss, correct / len(y) if math.isfinite(loss) else math.nan, predicted
 
 
 class Trainer:
@@ -330,6 +333,8 @@ class Trainer:
         elif status == "diverged":
             return final
         final["test_loss"], final["test_acc"], predicted = self.evaluate(self.test_x, self.test_y)
+        if not math.isfinite(final["test_loss"]):
+            return final
         counts = torch.bincount(self.test_y.cpu() * self.n_classes + predicted.cpu(), minlength=self.n_classes**2)
         confusion = counts.reshape(self.n_classes, self.n_classes)  # row: true class, column: predicted class
         final["per_class_acc"] = (confusion.diag().double() / confusion.sum(1)).tolist()
