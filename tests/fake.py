@@ -22,9 +22,9 @@ def fake_record(exp_name: str, digest: str, setting: dict, n_epochs: int | None 
         entry = {
             "epoch": epoch,
             "train_loss": None if bad else 2.3 * math.exp(-epoch / 4) + 0.02,
-            "train_acc": min(1.0, acc + 0.02),
+            "train_acc": None if bad else min(1.0, acc + 0.02),
             "val_loss": None if bad else 2.3 * math.exp(-epoch / 5) + generator.uniform(0.05, 0.1),
-            "val_acc": acc,
+            "val_acc": None if bad else acc,
             "lr": setting["lr"],
             "seconds": 0.1,
         }

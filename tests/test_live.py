@@ -197,7 +197,8 @@ def test_the_best_setting_is_chosen_by_validation_over_seeds(project: Project, t
         for val, test in [accuracies[r.setting["lr"], r.setting["seed"]]]
     ]
     best = view.best("a")
-    assert best == {"setting": "lr=0.2", "seeds": 2, "val_acc": pytest.approx(0.75), "test_acc": pytest.approx(0.35)}
+    means = {"val_acc": pytest.approx(0.75), "test_acc": pytest.approx(0.35)}
+    assert best == {"setting": "lr=0.2", "seeds": 2, "diverged": 0, **means}
 
 
 @pytest.mark.parametrize(

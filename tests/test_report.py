@@ -98,7 +98,7 @@ def test_the_report_of_a_sweep(project: Project, browser: webdriver.Chrome):
     }
     overview = browser.find_element(By.CLASS_NAME, "prose").text
     assert f"7 of 7 runs in 2 experiments are done, {n_diverged} diverged" in overview
-    assert f"lrs 6 lr=0.5 {mean(accuracies[1]):.4f} ± " in overview
+    assert f"lrs 6 lr=0.5 {mean(accuracies[1]):.4f} [" in overview
     assert f"one 1 baseline {best:.4f}" in overview
 
     click(browser, "lrs")
@@ -111,11 +111,11 @@ def test_the_report_of_a_sweep(project: Project, browser: webdriver.Chrome):
         assert shown["y"] >= 0 and shown["y"] + shown["height"] <= window[1], name
     leaderboard = page(browser, "leaderboard")
     for rank, lr, values in ((1, 0.5, accuracies[1]), (2, 0.05, accuracies[0])):
-        assert f"{rank} lr={lr} 2 " in leaderboard and f" {mean(values):.4f} ± " in leaderboard
+        assert f"{rank} lr={lr} 2 " in leaderboard and f" {mean(values):.4f} [" in leaderboard
     assert f"3 lr=1e+06 2 ({n_diverged} diverged)" in leaderboard
     row(browser, "accuracy")[1].click()
     caption = browser.find_element(By.CSS_SELECTOR, "#app .prose-invert").text
-    finding = f"lr=0.5, with test accuracy {mean(accuracies[1]):.3f} ± "
+    finding = f"lr=0.5, with test accuracy {mean(accuracies[1]):.3f} ["
     for words in (finding, "6 runs of 3 settings", "2 seeds", f"{n_diverged} diverged"):
         assert words in caption
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from scipy.special import expit, logit
 
 from dlsweep import columns
 from dlsweep.hyperparameters import HYPERPARAMETERS
+from dlsweep.live import View
 from dlsweep.records import RecordError, record_name, write_json
-from dlsweep.tables import group_settings, leaderboard, read_tables, write_tables
+from dlsweep.statistics import INTERVAL_DOC
+from dlsweep.sweep import expand_config
+from dlsweep.tables import best_run, group_settings, leaderboard, leaderboard_markdown, read_tables, write_tables
 from fake import fake_record, fake_sweep
 
 ROOT = Path(__file__).parent.parent
@@ -70,7 +75,8 @@ def test_summary_needs_no_cleaning(mixed: tuple[dict, Path]):
         last = found["epochs"][-1]
         for name in ("train_loss", "train_acc", "val_loss", "val_acc"):
             assert row[name] == pytest.approx(last[name], nan_ok=True) if last[name] is not None else pd.isna(row[name])
-        assert row["generalization_gap"] == pytest.approx(last["train_acc"] - last["val_acc"])
+        gap = math.nan if last["val_acc"] is None else last["train_acc"] - last["val_acc"]
+        assert row["generalization_gap"] == pytest.approx(gap, nan_ok=True)
         assert row["epochs_run"] == len(found["epochs"])
         assert row["seconds_per_epoch"] == pytest.approx(0.1)
     for key in ("lr", "seed", "epochs", "n_parameters"):
@@ -101,7 +107,8 @@ def test_epochs_and_gradients_are_tidy(mixed: tuple[dict, Path]):
                 if name in ("epochs", "gradients")
             }
             assert list(mine["epochs"]["epoch"]) == [epoch["epoch"] for epoch in found["epochs"]]
-            assert list(mine["epochs"]["val_acc"]) == pytest.approx([epoch["val_acc"] for epoch in found["epochs"]])
+            accuracies = [math.nan if epoch["val_acc"] is None else epoch["val_acc"] for epoch in found["epochs"]]
+            assert list(mine["epochs"]["val_acc"]) == pytest.approx(accuracies, nan_ok=True)
             expected = [v for epoch in found["epochs"] for v in epoch.get("layer_gradients", {}).values()]
             assert list(mine["gradients"]["gradient"]) == pytest.approx(expected)
 
@@ -153,7 +160,8 @@ def test_leaderboard_against_scipy():
     values = {"best": [0.90, 0.92, 0.95, 0.91], "same": [0.89, 0.93, 0.94, 0.90], "worse": [0.70, 0.75, 0.71, 0.74]}
     board = leaderboard(a_summary(values)).set_index("label")
     for label, accuracies in values.items():
-        low, high = stats.t.interval(0.95, 3, np.mean(accuracies), stats.sem(accuracies))
+        mean = np.mean(accuracies)  # the delta method, written out
+        low, high = expit(stats.t.interval(0.95, 3, logit(mean), stats.sem(accuracies) / (mean * (1 - mean))))
         assert (board.loc[label, "test_acc_low"], board.loc[label, "test_acc_high"]) == pytest.approx((low, high))
         assert board.loc[label, "test_acc_sd"] == pytest.approx(np.std(accuracies, ddof=1))
     p = [stats.ttest_rel(values[label], values["best"]).pvalue for label in ("same", "worse")]
@@ -177,7 +185,8 @@ def test_selection_is_by_validation_and_diverged_runs_count():
     board = leaderboard(a_summary({"chosen": [0.8, 0.81], "lucky": [0.99, 0.98], "broken": [None, 0.97, 0.96]}))
     assert list(board["label"]) == ["chosen", "lucky", "broken"]
     assert list(board["n"]) == [2, 2, 3]
-    assert list(board["n_diverged"]) == [0, 0, 1]
+    assert list(board["n_diverged"]) == [0, 0, 1] and list(board["n_tested"]) == [2, 2, 2]
+    assert board["val_acc"][2] == pytest.approx(2 * 0.7 / 3)
     assert board["test_acc"][2] == pytest.approx(0.965)
 
 
@@ -187,17 +196,55 @@ def test_leaderboard_of_single_runs(values: dict):
     assert board[["test_acc_sd", "test_acc_low", "p_value", "p_holm"]].isna().all(axis=None)
 
 
-def test_equal_runs_are_no_difference():
-    board = leaderboard(a_summary({"a": [0.9, 0.9], "b": [0.9, 0.9], "c": [0.8, 0.8]}))
-    assert list(board["p_value"][1:2]) == [1.0]
-    assert group_settings(a_summary({"a": [0.9, 0.9]}))["test_acc_low"].item() == pytest.approx(0.9)
+def test_runs_that_do_not_vary_have_no_p_value():
+    board = leaderboard(a_summary({"a": [0.9, 0.9], "b": [0.9, 0.9], "c": [0.9028, 0.9028]}))
+    assert board[["p_value", "p_holm"]].isna().all(axis=None)
+    assert list(board["test"][1:]) == ["neither varies"] * 2 and pd.isna(board["test"][0])
+    assert "| 0.9028 [0.9028, 0.9028] | 0.0000 | neither varies |" in leaderboard_markdown(board)
+    assert group_settings(a_summary({"a": [0.9, 0.9, 0.9]}))["test_acc_low"].item() == pytest.approx(0.9)
 
 
 def test_leaderboard_markdown(mixed: tuple[dict, Path]):
     _, folder = mixed
     text = (folder / "leaderboard.md").read_text()
-    assert "**validation**" in text and "**test**" in text
-    assert "## mixed" in text and "(2 diverged)" in text and " ± " in text
+    words = " ".join(text.split())
+    assert INTERVAL_DOC in words and "a diverged run counting as 0" in words
+    assert "## mixed" in text and "2 (2 diverged)" in text and re.search(r"\| 0\.\d{4} \[0\.\d{4}, 0\.\d{4}\] \|", text)
+    for page in ("docs/tables.md", "docs/figures.md", "docs/report.md"):
+        assert INTERVAL_DOC in " ".join((ROOT / page).read_text().split()), page
+
+
+def test_with_the_best_weights_a_setting_that_diverges_is_not_the_best(tmp_path: Path):
+    """The weights from before the loss became NaN are tested, and are better than any run that went well."""
+    config = {"experiments": {"e": {"test_weights": "best", "epochs": 3, "grid": {"lr": [0.001, 1.0]}, "seeds": 3}}}
+    plan = fake_sweep(config, tmp_path)
+    for digest in plan["experiments"]["e"]["hashes"]:
+        changed = record(plan, "e", digest)
+        if changed["status"] == "diverged" and changed["setting"]["seed"] < 2:
+            changed["epochs"][-1] |= {"train_acc": 0.91, "val_acc": 0.91}  # class 0, as earlier versions counted NaN
+        elif changed["status"] == "diverged":
+            changed = fake_record("e", digest, {**changed["setting"], "lr": 0.03})
+            changed["setting"]["lr"] = 1.0
+        if changed["setting"]["lr"] == 1.0:
+            changed["final"] |= {"best_val_acc": 0.99, "test_acc": 0.98}
+        write_json(tmp_path / record_name("e", digest), changed)
+    write_tables(plan, tmp_path)
+    tables = read_tables(tmp_path)
+    board = tables["leaderboard"]
+    assert list(board["label"]) == ["lr=0.001", "lr=1"] and list(board["n_diverged"]) == [0, 2]
+    assert board["val_acc"][1] == pytest.approx(0.33) and board["test_acc"][1] == pytest.approx(0.98)
+    assert "| lr=1 | 3 (2 diverged) | 0.3300 |" in (tmp_path / "leaderboard.md").read_text()
+    assert set(tables["confusion"]["hash"]) == {best_run(tables["summary"])["hash"]}
+    assert best_run(tables["summary"])["label"] == "lr=0.001"
+    assert tables["epochs"].dropna(subset=["val_acc"])["val_loss"].notna().all()
+    sweep = expand_config(config)
+    best = View(sweep, tmp_path).best("e")
+    assert best and (best["setting"], best["val_acc"]) == ("lr=0.001", pytest.approx(board["val_acc"][0]))
+    for path in tmp_path.glob("e-*.json"):
+        if json.loads(path.read_text())["setting"]["lr"] < 1:
+            path.unlink()
+    best = View(sweep, tmp_path).best("e")
+    assert best and (best["seeds"], best["diverged"], best["val_acc"]) == (3, 2, pytest.approx(0.33))
 
 
 def aggregate(plan: dict, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

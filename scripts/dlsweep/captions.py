@@ -8,8 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from .columns import REPORTED, metric
 from .figure_plan import KINDS
-from .tables import CONFIDENCE, group_settings, read_tables
+from .statistics import interval_name, mean_text
+from .tables import group_settings, read_tables
 
 
 def caption(exp_name: str, figure: Mapping[str, Any], summary: pd.DataFrame) -> str:
@@ -27,13 +29,17 @@ def finding(part: pd.DataFrame) -> str:
     n_seeds, n_diverged = part["seed"].nunique(), int((part["status"] == "diverged").sum())
     counts = f"{runs}, {n_seeds} seed{'s' if n_seeds > 1 else ''}; {n_diverged or 'none'} diverged."
     best = board.iloc[0]
+    if best["n_diverged"] == best["n"]:
+        return f"Every run diverged. {counts}"
     if pd.isna(best["test_acc"]):
         return f"No run of the best setting was tested. {counts}"
-    half = best["test_acc_high"] - best["test_acc"]
-    n_tested = part.loc[part["label"] == best["label"], "test_acc"].count()
-    over = f" ± {half:.3f} ({CONFIDENCE:.0%} CI over {n_tested} seeds)" if pd.notna(half) else ""
+    n = best["n_tested"]
+    name = interval_name([n], metric(REPORTED).within)
+    over = f" ({name}{f' over {n} seeds' if n > 2 else ''})" if name else ""
+    accuracy = mean_text(best["test_acc"], best["test_acc_low"], best["test_acc_high"], digits=3)
+    diverged = f"; {best['n_diverged']} of its {best['n']} runs diverged" if best["n_diverged"] else ""
     what = "Best setting by validation accuracy" if len(board) > 1 else "The setting"
-    return f"{what}: {best['label']}, with test accuracy {best['test_acc']:.3f}{over}. {counts}"
+    return f"{what}: {best['label']}, with test accuracy {accuracy}{over}{diverged}. {counts}"
 
 
 def captions(plan: Mapping[str, Any], folder: Path) -> dict[str, str]:

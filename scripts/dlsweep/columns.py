@@ -1,4 +1,4 @@
-"""Every column of every table once: type, unit and a sentence. Loads neither torch nor pandas.
+"""Every column of every table once: type, unit, range and a sentence. Loads neither torch nor pandas.
 
 The tables are built in this order, figures check the names they are given against it, and docs/tables.md is
 derived from it.
@@ -7,22 +7,46 @@ derived from it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .hyperparameters import HYPERPARAMETERS
+from .statistics import FRACTION, INTERVAL_DOC, POSITIVE, UNBOUNDED, Range
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column. `type` is int, float, bool or str; `title` names it on an axis (default: its own name)."""
+    """One column. `type` is int, float, bool or str; `title` names it on an axis (default: its own name).
+
+    `within` are the least and the greatest value that it can have; `better` is `max` or `min` for what a run is to be
+    good at, of which a diverged run has the worst value.
+    """
 
     type: type
     doc: str
     unit: str = ""
     title: str = ""
+    within: Range = UNBOUNDED
+    better: str = ""
 
 
 _C = Column
+
+
+def _count(doc: str, unit: str = "", title: str = "") -> Column:
+    return Column(int, doc, unit, title, POSITIVE)
+
+
+def _positive(doc: str, unit: str = "", title: str = "") -> Column:
+    return Column(float, doc, unit, title, POSITIVE)
+
+
+def _loss(doc: str, title: str = "") -> Column:
+    return Column(float, doc, "nats", title, POSITIVE, "min")
+
+
+def _accuracy(doc: str, title: str = "") -> Column:
+    return Column(float, doc, "", title, FRACTION, "max")
+
 
 _KEYS = {
     "exp_name": _C(str, "The experiment."),
@@ -30,33 +54,34 @@ _KEYS = {
 }
 
 _LAST = {
-    "train_loss": _C(float, "Mean cross-entropy on the training split, during the epoch.", "nats", "train loss"),
-    "train_acc": _C(float, "Accuracy on the training split, during the epoch.", "", "train accuracy"),
-    "val_loss": _C(float, "Mean cross-entropy on the validation split, after the epoch.", "nats", "val loss"),
-    "val_acc": _C(float, "Accuracy on the validation split, after the epoch.", "", "val accuracy"),
+    "train_loss": _loss("Mean cross-entropy on the training split, during the epoch.", "train loss"),
+    "train_acc": _accuracy("Accuracy on the training split, during the epoch.", "train accuracy"),
+    "val_loss": _loss("Mean cross-entropy on the validation split, after the epoch.", "val loss"),
+    "val_acc": _accuracy("Accuracy on the validation split, after the epoch.", "val accuracy"),
 }
 
 METRICS: Mapping[str, Column] = {
-    "epochs_run": _C(int, "Epochs trained; fewer than `epochs` where the run stopped early or diverged.", "epochs"),
-    **{name: _C(c.type, f"Last epoch: {c.doc[0].lower()}{c.doc[1:]}", c.unit, c.title) for name, c in _LAST.items()},
-    "test_loss": _C(float, "Mean cross-entropy on the test split, once, after training.", "nats", "test loss"),
-    "test_acc": _C(float, "Accuracy on the test split; empty where the run diverged.", "", "test accuracy"),
-    "best_epoch": _C(int, "The epoch that is best on the validation split, by `monitor`.", "", "best epoch"),
-    "best_val_loss": _C(float, "`val_loss` of the best epoch.", "nats", "best val loss"),
-    "best_val_acc": _C(float, "`val_acc` of the best epoch.", "", "best val accuracy"),
-    "tested_val_acc": _C(
-        float,
-        "`val_acc` of the weights that are tested (`test_weights`): what settings are selected by.",
-        "",
-        "val accuracy",
+    "epochs_run": _C(
+        int, "Epochs trained; fewer than `epochs` where the run stopped early or diverged.", "epochs", "", POSITIVE
+    ),
+    **{name: replace(c, doc=f"Last epoch: {c.doc[0].lower()}{c.doc[1:]}") for name, c in _LAST.items()},
+    "test_loss": _loss("Mean cross-entropy on the test split, once, after training.", "test loss"),
+    "test_acc": _accuracy("Accuracy on the test split; empty where the run diverged.", "test accuracy"),
+    "best_epoch": _count("The epoch that is best on the validation split, by `monitor`.", "", "best epoch"),
+    "best_val_loss": _loss("`val_loss` of the best epoch.", "best val loss"),
+    "best_val_acc": _accuracy("`val_acc` of the best epoch.", "best val accuracy"),
+    "tested_val_acc": _accuracy(
+        "`val_acc` of the weights that are tested (`test_weights`): what settings are selected by.", "val accuracy"
     ),
     "generalization_gap": _C(float, "`train_acc` - `val_acc` of the last epoch.", "", "train - val accuracy"),
-    "n_parameters": _C(int, "Trainable parameters.", "", "parameters"),
-    "total_seconds": _C(float, "Wall time of the run's last process, start included.", "s", "total time"),
-    "train_seconds": _C(float, "Time of the epochs, validation included.", "s", "training time"),
-    "seconds_per_epoch": _C(float, "`train_seconds` / `epochs_run`.", "s", "time per epoch"),
-    "samples_per_second": _C(float, "Training images per second of `train_seconds`.", "images/s", "throughput"),
-    "resumed": _C(int, "How often the run went on from a checkpoint.", "", "resumed"),
+    "n_parameters": _count("Trainable parameters.", "", "parameters"),
+    "total_seconds": _positive("Wall time of the run's last process, start included.", "s", "total time"),
+    "train_seconds": _positive("Time of the epochs, validation included.", "s", "training time"),
+    "seconds_per_epoch": _positive("`train_seconds` / `epochs_run`.", "s", "time per epoch"),
+    "samples_per_second": _C(
+        float, "Training images per second of `train_seconds`.", "images/s", "throughput", POSITIVE
+    ),
+    "resumed": _count("How often the run went on from a checkpoint.", "", "resumed"),
 }
 
 _TYPES: dict[type, type] = {list: str, dict: str}  # as JSON text
@@ -74,9 +99,9 @@ SUMMARY: Mapping[str, Column] = {
 
 EPOCH_METRICS: Mapping[str, Column] = {
     **_LAST,
-    "lr": _C(float, "Learning rate of the epoch's last step.", "", "learning rate"),
-    "seconds": _C(float, "Time of the epoch, validation included.", "s", "time per epoch"),
-    "grad_norm": _C(float, "Mean norm of the gradient; empty without `log_gradients`.", "", "gradient norm"),
+    "lr": _positive("Learning rate of the epoch's last step.", "", "learning rate"),
+    "seconds": _positive("Time of the epoch, validation included.", "s", "time per epoch"),
+    "grad_norm": _positive("Mean norm of the gradient; empty without `log_gradients`.", "", "gradient norm"),
 }
 
 EPOCHS: Mapping[str, Column] = {**_KEYS, "epoch": _C(int, "The epoch, from 1."), **EPOCH_METRICS}
@@ -86,7 +111,9 @@ GRADIENTS: Mapping[str, Column] = {
     "epoch": _C(int, "The epoch, from 1."),
     "layer": _C(int, "The layer with weights, from 1 at the input."),
     "name": _C(str, "The layer's name in the model."),
-    "gradient": _C(float, "Mean absolute gradient of its weights, over the epoch's steps.", "", "mean |gradient|"),
+    "gradient": _C(
+        float, "Mean absolute gradient of its weights, over the epoch's steps.", "", "mean |gradient|", POSITIVE
+    ),
 }
 
 CONFUSION: Mapping[str, Column] = {
@@ -96,26 +123,32 @@ CONFUSION: Mapping[str, Column] = {
     "count": _C(int, "How many test images.", "images"),
 }
 
+SELECTED_BY, REPORTED = "tested_val_acc", "test_acc"
+"""The metric that settings are ranked by, and the one that they are reported by."""
+
 LEADERBOARD: Mapping[str, Column] = {
     "exp_name": _KEYS["exp_name"],
-    "rank": _C(int, "1 is the best mean `tested_val_acc`."),
+    "rank": _C(int, "1 is the best mean `val_acc`; settings of which every run diverged come last."),
     "label": SUMMARY["label"],
     "n": _C(int, "Runs of the setting: its seeds.", "runs"),
-    "n_diverged": _C(int, "Those that diverged. They count in `val_acc`, and have no test accuracy.", "runs"),
-    "val_acc": _C(float, "Mean `tested_val_acc`."),
+    "n_diverged": _C(int, "Those that diverged.", "runs"),
+    "n_tested": _C(
+        int, "Those that have a test accuracy; a diverged run has one only with `test_weights: best`.", "runs"
+    ),
+    "val_acc": _C(float, "Mean `tested_val_acc` of all runs; a diverged one counts as 0, whatever it had before."),
     "val_acc_sd": _C(float, "Its standard deviation over seeds; empty for one run."),
-    "test_acc": _C(float, "Mean `test_acc`."),
+    "test_acc": _C(float, "Mean `test_acc` of the `n_tested` runs."),
     "test_acc_sd": _C(float, "Its standard deviation over seeds; empty for one run."),
-    "test_acc_low": _C(float, "Low end of its 95 % confidence interval (Student's t); empty for one run."),
+    "test_acc_low": _C(float, f"Low end of the {INTERVAL_DOC}; empty for one run."),
     "test_acc_high": _C(float, "High end of it."),
-    "test_loss": _C(float, "Mean `test_loss`.", "nats"),
+    "test_loss": _C(float, "Mean `test_loss` of the same runs.", "nats"),
     "difference": _C(float, "`test_acc` minus that of rank 1."),
     "test": _C(
         str,
         "How `test_acc` is compared with rank 1's: `paired` t-test over the same seeds, `welch` where the seeds"
-        " differ; empty where one has fewer than two runs.",
+        " differ; or why no test is possible: `fewer than two runs`, `neither varies`, `all seeds differ alike`.",
     ),
-    "p_value": _C(float, "Two-sided p-value of that test."),
+    "p_value": _C(float, "Two-sided p-value of that test; empty where none is possible."),
     "p_holm": _C(float, "The same, corrected for the number of comparisons in the experiment (Holm)."),
 }
 
@@ -134,6 +167,11 @@ TABLES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
 SPLITS = ("train", "val", "test")
 FAMILIES: Mapping[str, str] = {"acc": "accuracy", "loss": "loss (nats)"}
 """Metrics that stand for one column per split: `acc` is train_acc, val_acc and test_acc."""
+
+
+def metric(name: str) -> Column:
+    """Return the column of a metric of a run, an epoch or a layer; of a family that of its test split."""
+    return {**GRADIENTS, **METRICS, **EPOCH_METRICS}[f"test_{name}" if name in FAMILIES else name]
 
 
 def axis_title(name: str) -> str:
@@ -175,7 +213,9 @@ What `pandas.read_csv` makes of them, without any option:
   `keep_default_na=False, na_values=[""]`, or name it otherwise.
 
 `leaderboard.md` is `leaderboard.csv` for reading. Settings are **selected by validation** accuracy and **reported on
-test**: the interval and the comparisons are of the test accuracy, which chose nothing.
+test**: the interval and the comparisons are of the test accuracy, which chose nothing. A diverged run counts when
+settings are ranked: its validation accuracy is taken as 0. Its test accuracy is not made up, so a mean over fewer runs
+than the setting has is shown with the number of those that diverged.
 """
 
 

@@ -8,6 +8,7 @@ add one line to `KINDS` here and one to that of figure_plan.py.
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import re
@@ -39,16 +40,16 @@ from matplotlib.ticker import (
     NullLocator,
 )
 from matplotlib.transforms import Bbox
-from scipy.special import stdtrit
 
-from .columns import FAMILIES, SPLITS, axis_title
+from .columns import FAMILIES, REPORTED, SPLITS, axis_title, metric
 from .figure_plan import MOST_BARS, MOST_COLOURS, MOST_PANELS
 from .hyperparameters import HYPERPARAMETERS, default
 from .labels import format_value
 from .records import RecordError, write_atomic
 from .registry import REGISTRIES
 from .report_plan import IS_EMPTY
-from .tables import CONFIDENCE, best_run, group_settings, read_tables
+from .statistics import Range, importances, interval, interval_name, interval_of, mean_text
+from .tables import best_run, group_settings, read_tables
 
 DPI = 200
 MOST_POINTS = 3000  # of a scatter plot
@@ -235,28 +236,15 @@ def _empty(text: str) -> Drawing:
 # -- what the kinds share ------------------------------------------------------------------------------------------
 
 
-def interval(values: Any) -> tuple[float, float]:
-    """Return the 95 % confidence interval of the mean (Student's t); of two values their range."""
-    values = np.asarray(values, float)
-    values = values[~np.isnan(values)]
-    if len(values) < 3:
-        return (values.min(), values.max()) if len(values) else (np.nan, np.nan)
-    half = stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2) * values.std(ddof=1) / math.sqrt(len(values))
-    return values.mean() - half, values.mean() + half
-
-
-def _means(data: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
-    """The mean of `value` in each group, and its `interval` as low and high: for many groups at once."""
+def _means(data: pd.DataFrame, groups: Sequence[str], within: Range) -> pd.DataFrame:
+    """The mean of `value` in each group, and its `interval` as low and high."""
     found = data.groupby(list(groups), observed=True, dropna=False)["value"].agg(["mean", "std", "count", "min", "max"])
-    n = found["count"]
-    half = stdtrit((n - 1).where(n > 1), (1 + CONFIDENCE) / 2) * found["std"] / np.sqrt(n)
-    low, high = (found["mean"] - half).where(n > 2, found["min"]), (found["mean"] + half).where(n > 2, found["max"])
-    low = low.where((low > 0) | (found["min"] <= 0), found["min"])  # a log axis has no place for an end below 0
+    low, high = interval(found["mean"], found["std"], found["count"], found["min"], found["max"], within)
     return found.assign(value=found["mean"], low=low, high=high)[["value", "low", "high", "count"]].reset_index()
 
 
-def _runs_note(summary: pd.DataFrame, groups: Sequence[str], kind: str = "") -> str:
-    """How many runs and seeds a mark stands for, what its interval is, and what it pools."""
+def _runs_note(summary: pd.DataFrame, groups: Sequence[str], *metrics: str, kind: str = "") -> str:
+    """How many runs and seeds a mark stands for, what its interval of these metrics is, and what it pools."""
     n = summary.groupby(list(groups), dropna=False, observed=True).size() if groups else pd.Series([len(summary)])
     few, most = n.min(), n.max()
     runs = f"{few}" if few == most else f"{few} to {most}"
@@ -265,8 +253,9 @@ def _runs_note(summary: pd.DataFrame, groups: Sequence[str], kind: str = "") -> 
     if kind in ("box", "violin"):
         text = f"{runs} each"
     text += f" ({_seeds(summary)})"
-    if most > 1 and kind not in ("box", "violin", "strip", "heatmap"):
-        text += "; bars or bands: " + ("their range" if most == 2 else f"{CONFIDENCE:.0%} confidence interval (t)")
+    name = interval_name(n, *(metric(y).within for y in metrics)) if metrics else ""
+    if name and kind not in ("box", "violin", "strip"):
+        text += f"; bars or bands: {name}"
     if "label" in groups:
         return text
     pooled = [key for key in _varying(summary) if key not in groups and _is_pooled(summary, groups, key)]
@@ -282,9 +271,9 @@ def _sentence(*parts: str) -> str:
     return "".join(f"{part}. " for part in parts if part).strip()
 
 
-def _diverged_note(summary: pd.DataFrame) -> str:
+def _diverged_note(summary: pd.DataFrame, mark: str = "×: ") -> str:
     n = int((summary["status"] == "diverged").sum())
-    return f"×: {n} of {len(summary)} runs diverged" if n else ""
+    return f"{mark}{n} of {len(summary)} runs diverged" if n else ""
 
 
 def _varying(summary: pd.DataFrame) -> list[str]:
@@ -480,7 +469,7 @@ def _facets(
 
 
 def _panel_title(name: str, value: Any) -> str:
-    text = value if name in ("split", "label", "measure") else f"{name} = {value}"
+    text = axis_title(value) if name == "measure" else value if name in ("split", "label") else f"{name} = {value}"
     return textwrap.fill(text, 28)
 
 
@@ -543,7 +532,7 @@ def _best_labels(summary: pd.DataFrame, most: int) -> tuple[list[str], str]:
 
 # -- categorical ---------------------------------------------------------------------------------------------------
 
-_ERRORS = {"errorbar": interval, "err_kws": {"linewidth": 1}}
+_ERRORS = {"err_kws": {"linewidth": 1}}
 _CATEGORICAL: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "bars": (sns.barplot, {**_ERRORS, "capsize": 0.3, "err_kws": {"linewidth": 1, "color": "0.25"}}),
     "points": (sns.pointplot, {**_ERRORS, "capsize": 0.1, "linestyle": "none", "markersize": 4}),
@@ -580,6 +569,8 @@ def categorical(tables: Tables, spec: Spec) -> Drawing:
     size = (2.3, max(0.8, thick * n_x)) if flat else (min(14, max(2.2, along)), 2.3)
     figure, panels = _facets(data, spec, *size)
     plot, options = _CATEGORICAL[spec["kind"]]
+    if "err_kws" in options:
+        options = {**options, "errorbar": functools.partial(interval_of, within=metric(y).within)}
     if hue:
         colours = dict(zip(data[hue].cat.categories, palette(data[hue]), strict=True))
         options = {**options, "hue": hue, "palette": colours, "legend": False, **_DODGED.get(spec["kind"], {})}
@@ -598,7 +589,9 @@ def categorical(tables: Tables, spec: Spec) -> Drawing:
             ax.set_yticks(range(n_x), names)
     _label_axes(panels, *((axis_title(y), "") if flat else (axis_title(x), axis_title(y))))
     counted = summary[summary["test_acc"].notna()] if summary["test_acc"].notna().any() else summary
-    return figure, _sentence(left_out, _runs_note(counted, groups, spec["kind"]), _diverged_note(tables.summary))
+    return figure, _sentence(
+        left_out, _runs_note(counted, groups, y, kind=spec["kind"]), _diverged_note(tables.summary)
+    )
 
 
 def _category_positions(data: pd.DataFrame, spec: Spec) -> pd.Series:
@@ -632,7 +625,7 @@ def line(tables: Tables, spec: Spec) -> Drawing:
             ax.set_yscale("log")
     _label_axes(panels, axis_title(spec["x"]), axis_title(spec["y"]))
     summary = tables.summary.assign(**{spec["x"]: values})
-    return figure, _sentence(in_bins, _runs_note(summary, groups), _diverged_note(summary))
+    return figure, _sentence(in_bins, _runs_note(summary, groups, spec["y"]), _diverged_note(summary))
 
 
 def _lines(
@@ -654,7 +647,7 @@ def _lines(
     markers = dict(zip(colours, "osD^vP" if few and len(colours) <= 6 else "." * len(colours), strict=False))
     by = [name for name in (hue, style) if name]
     for ax, part in panels:
-        means = _means(part, [*by, x])
+        means = _means(part, [*by, x], metric(part["measure"].iat[0] if "measure" in part else spec["y"]).within)
         for keys, line in means.groupby(by, observed=True) if by else [((), means)]:
             names = dict(zip(by, keys, strict=True))
             colour = colours[names.get(hue)]
@@ -684,17 +677,17 @@ def speed(tables: Tables, spec: Spec) -> Drawing:
     data = _with_text(tables.summary, groups[1:])
     axis = NumberAxis.of(data[spec["x"]])
     data = data.assign(position=axis.positions)
-    measures = {axis_title(name): name for name in ("samples_per_second", "seconds_per_epoch", "test_acc")}
-    long = pd.concat([data.assign(value=data[name], measure=title) for title, name in measures.items()])
-    long = long.assign(measure=pd.Categorical(long["measure"], list(measures), ordered=True))
+    measures = ("samples_per_second", "seconds_per_epoch", "test_acc")
+    long = pd.concat([data.assign(value=data[name], measure=name) for name in measures])
+    long = long.assign(measure=pd.Categorical(long["measure"], measures, ordered=True))
     figure, panels = _lines(long, {**spec, "col": "measure"}, "position", axis.n_ticks, sharey=False)
-    for (ax, part), name in zip(panels, measures.values(), strict=True):
+    for (ax, part), name in zip(panels, measures, strict=True):
         axis.apply(ax)
         _crosses(ax, part.loc[part["status"] == "diverged", "position"])
         if _spans_decades(name, part["value"]):
             ax.set_yscale("log")
     _label_axes(panels, axis_title(spec["x"]), "")
-    return figure, _sentence(_runs_note(tables.summary, groups), _diverged_note(tables.summary))
+    return figure, _sentence(_runs_note(tables.summary, groups, *measures), _diverged_note(tables.summary))
 
 
 def _spans_decades(name: str, values: pd.Series) -> bool:
@@ -783,10 +776,10 @@ def gap(tables: Tables, spec: Spec) -> Drawing:
         left_out = _sentence(left_out, f"In colour: the best {len(labels)} settings by validation accuracy")[:-1]
     figure, ax = plt.subplots(figsize=(3.4, 3.4))
     _scatter(ax, data, "train_acc", "val_acc", hue, levels, colours)
-    diverged = data[data["status"] == "diverged"]
-    ax.plot(diverged["train_acc"], diverged["val_acc"], "x", color=BAD, markersize=5, gid="diverged")
     ax.axline((1, 1), slope=1, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
     low = np.nanmin([data["train_acc"].min(), data["val_acc"].min(), 0.95]) - 0.03
+    diverged = data.loc[data["status"] == "diverged", ["train_acc", "val_acc"]].fillna(low + 0.01)
+    ax.plot(diverged["train_acc"], diverged["val_acc"], "x", color=BAD, markersize=5, gid="diverged")
     ax.set(xlim=(low, 1.02), ylim=(low, 1.02), xlabel=axis_title("train_acc"), ylabel=axis_title("val_acc"))
     ax.set_aspect("equal")
     note = f"A point a run, last epoch; {_seeds(tables.summary)}; dashed: no gap"
@@ -825,7 +818,7 @@ def curves(tables: Tables, spec: Spec) -> Drawing:
             ax.text(
                 0.97,
                 0.05,
-                _test_text(runs["test_acc"]),
+                _test_text(runs),
                 transform=ax.transAxes,
                 ha="right",
                 va="bottom",
@@ -834,17 +827,18 @@ def curves(tables: Tables, spec: Spec) -> Drawing:
                 bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1},
             )
     _label_axes(panels, "epoch", axis_title(y))
-    written = "Written in: mean test accuracy ± half its interval" if y == "acc" and not hue else ""
+    written = "Written in: mean test accuracy [its interval]" if y == "acc" and not hue else ""
     cut = "Values far above the others leave the axis" if beyond else ""
-    return figure, _sentence(_runs_note(tables.summary, groups), written, cut, _diverged_note(tables.summary))
+    return figure, _sentence(_runs_note(tables.summary, groups, y), written, cut, _diverged_note(tables.summary))
 
 
-def _test_text(values: pd.Series) -> str:
-    values = values.dropna()
+def _test_text(runs: pd.DataFrame) -> str:
+    """The mean test accuracy of the runs that have one, and how many diverged."""
+    values, n_diverged = runs[REPORTED].dropna(), int((runs["status"] == "diverged").sum())
     if values.empty:
         return "diverged"
-    low, high = interval(values)
-    return f"test {values.mean():.3f}" + (f" ± {(high - low) / 2:.3f}" if len(values) > 1 else "")
+    text = f"test {mean_text(values.mean(), *interval_of(values, metric(REPORTED).within), digits=3)}"
+    return f"{text}, {n_diverged} of {len(runs)} diverged" if n_diverged else text
 
 
 def _many_curves(tables: Tables, spec: Spec) -> Drawing:
@@ -902,7 +896,7 @@ def gradients(tables: Tables, spec: Spec) -> Drawing:
     data = data.assign(value=data["gradient"].where(data["gradient"] > 0), when=when).rename(
         columns={"when": "in epoch"}
     )
-    figure, panels = _lines(data, {**spec, "style": "in epoch"}, "layer", data["layer"].nunique())
+    figure, panels = _lines(data, {**spec, "y": "gradient", "style": "in epoch"}, "layer", data["layer"].nunique())
     layers = sorted(data["layer"].unique())
     for ax, _ in panels:
         ax.set_yscale("log")
@@ -910,7 +904,7 @@ def gradients(tables: Tables, spec: Spec) -> Drawing:
             ax.set_xticks(layers)
     _label_axes(panels, "layer, from the input", axis_title("gradient"))
     recorded = summary[summary["hash"].isin(data["hash"])]
-    return figure, _sentence(left_out, _runs_note(recorded, groups), _diverged_note(tables.summary))
+    return figure, _sentence(left_out, _runs_note(recorded, groups, "gradient"), _diverged_note(tables.summary))
 
 
 # -- tables as pictures --------------------------------------------------------------------------------------------
@@ -949,7 +943,7 @@ def heatmap(tables: Tables, spec: Spec) -> Drawing:
     ax.tick_params(axis="y", rotation=0)
     ax.grid(False)
     notes = [note for _, note in binned.values()]
-    return figure, _sentence(*notes, _runs_note(summary, [x, y], "heatmap"), _diverged_note(summary))
+    return figure, _sentence(*notes, _runs_note(summary, [x, y]), _diverged_note(summary))
 
 
 def confusion(tables: Tables, spec: Spec) -> Drawing:
@@ -980,7 +974,7 @@ def confusion(tables: Tables, spec: Spec) -> Drawing:
     ax.tick_params(axis="y", rotation=0)
     numbers = "Numbers: test images" if n <= 20 else ""
     run = f"{best['label']}, seed {best['seed']}: test accuracy {best['test_acc']:.3f}"
-    return figure, _sentence(f"The best run by validation accuracy: {run}", numbers)
+    return figure, _sentence(f"The best run by validation accuracy: {run}", numbers, _diverged_note(tables.summary, ""))
 
 
 # -- many hyper-parameters -----------------------------------------------------------------------------------------
@@ -992,9 +986,9 @@ def parallel(tables: Tables, spec: Spec) -> Drawing:
     keys = _varying(summary)
     order = {label: i for i, label in enumerate(group_settings(summary)["label"])}
     table = summary.groupby("label", sort=False).agg(
-        {**dict.fromkeys(keys, "first"), y: "mean", "status": lambda s: (s == "diverged").any()}
+        {**dict.fromkeys(keys, "first"), y: "mean", "status": lambda s: (s == "diverged").sum()}
     )
-    table = table.rename(columns={"status": "diverged"}).assign(rank=[order[label] for label in table.index])
+    table = table.rename(columns={"status": "n_diverged"}).assign(rank=[order[label] for label in table.index])
     table = table.sort_values("rank", kind="stable")
     step = math.ceil(len(table) / MOST_LINES)
     shown = pd.concat([table.head(BEST_LINES), table.iloc[BEST_LINES::step]])
@@ -1017,6 +1011,7 @@ def parallel(tables: Tables, spec: Spec) -> Drawing:
     n = len(shown)
     for i, label in reversed(list(enumerate(shown.index))):
         bad = pd.isna(shown[y].iat[i])
+        partly = shown["n_diverged"].iat[i] > 0
         ax.plot(
             range(len(lines.columns)),
             lines.loc[label],
@@ -1024,11 +1019,11 @@ def parallel(tables: Tables, spec: Spec) -> Drawing:
             linewidth=2 if i == 0 else 0.9 if n <= 60 else 0.6,
             alpha=1 if i < BEST_LINES else 0.75 if n <= 60 else 0.5,
             linestyle=":" if bad else "-",
-            marker="x" if bad else None,
+            marker="x" if bad or partly else None,
             markersize=3,
             markevery=[-1],
             zorder=4 if i == 0 else 2,
-            gid="diverged" if bad else None,
+            gid="diverged" if bad or partly else None,
         )
     for at, name in enumerate(lines.columns):
         ax.axvline(at, color="0.3", linewidth=0.8, zorder=1)
@@ -1055,7 +1050,12 @@ def parallel(tables: Tables, spec: Spec) -> Drawing:
     seeds = summary["seed"].nunique()
     note = f"A line a setting: {every}; mean over {seeds} seed{'s' if seeds > 1 else ''}. Thick: the best by validation"
     n_bad = int(shown[y].isna().sum())
-    return figure, _sentence(note, f"Dotted to ×: {n_bad} settings whose runs all diverged" if n_bad else "")
+    n_partly = int((shown["n_diverged"] > 0).sum()) - n_bad
+    return figure, _sentence(
+        note,
+        f"Dotted to ×: {n_bad} settings whose runs all diverged" if n_bad else "",
+        f"Ending in ×: {n_partly} of which some diverged; the mean is that of the others" if n_partly > 0 else "",
+    )
 
 
 def _parallel_ticks(axis: NumberAxis, low: float, span: float) -> list[tuple[float, str]]:
@@ -1072,47 +1072,26 @@ def _parallel_ticks(axis: NumberAxis, low: float, span: float) -> list[tuple[flo
 
 
 def importance(tables: Tables, spec: Spec) -> Drawing:
-    """Permutation importance (Breiman 2001) of each hyper-parameter that varies, for a random forest's prediction.
+    """How much each hyper-parameter that varies matters to a random forest's prediction (`statistics.importances`).
 
-    The forest is fitted to four fifths of the runs and asked about the others, in turn; the importance is by how
-    much the explained share of their variance (R²) falls when the hyper-parameter's values are shuffled among
-    them. A diverged run counts as the worst result of the experiment.
+    A diverged run counts as the worst result of the experiment.
     """
-    from sklearn.ensemble import RandomForestRegressor
-    from sklearn.inspection import permutation_importance
-    from sklearn.model_selection import KFold
-
     summary, y = tables.summary, spec["y"]
     keys = _varying(summary)
     data = summary if len(summary) <= FOREST_RUNS else summary.sample(FOREST_RUNS, random_state=0)
-    worst = data[y].max() if "loss" in y or "seconds" in y else data[y].min()
-    if data[y].isna().all():
+    better, results = metric(y).better, data[y].astype(float)
+    if better:
+        results = results.mask(data["status"] == "diverged")
+    known = results.notna() if not better else pd.Series(True, data.index)
+    data, results = data[known], results[known].fillna(results.min() if better == "max" else results.max())
+    n_settings = data["label"].nunique()
+    if results.isna().all():
         raise Undrawable(f"no run has a {axis_title(y)}")
-    target = data[y].fillna(worst).to_numpy(float)
-    if len(data) < 4 or np.ptp(target) == 0:
-        raise Undrawable(f"{len(data)} runs with {len(np.unique(target))} results are too few")
-    inputs = pd.DataFrame({key: _forest_input(data[key]) for key in keys})
-    rows, scores = [], []
-    for train, held_out in KFold(min(5, len(data) // 2), shuffle=True, random_state=0).split(inputs):
-        forest = RandomForestRegressor(50, min_samples_leaf=1 if len(data) < 50 else 2, random_state=0)
-        forest.fit(inputs.iloc[train], target[train])
-        variance = target.var()
-        error = ((forest.predict(inputs.iloc[held_out]) - target[held_out]) ** 2).mean()
-        scores.append(1 - error / variance)
-        found = permutation_importance(
-            forest,
-            inputs.iloc[held_out],
-            target[held_out],
-            n_repeats=5,
-            random_state=0,
-            scoring="neg_mean_squared_error",
-        )
-        rows += [
-            {"key": key, "importance": drop / variance}
-            for key, drops in zip(keys, found.importances, strict=True)
-            for drop in drops
-        ]
-    long = pd.DataFrame(rows)
+    if n_settings < 4 or results.nunique() < 2:
+        raise Undrawable(f"{n_settings} settings with {results.nunique()} results are too few")
+    inputs = np.column_stack([_forest_input(data[key]) for key in keys])
+    found = importances(inputs, results.to_numpy(), data["label"].to_numpy())
+    long = pd.DataFrame(found.falls.T, columns=keys).melt(var_name="key", value_name="importance")
     order = long.groupby("key")["importance"].mean().sort_values(ascending=False).index[:MOST_BARS]
     figure, ax = plt.subplots(figsize=(4, 0.8 + 0.28 * len(order)))
     colour = sns.color_palette("colorblind")[0]
@@ -1128,12 +1107,10 @@ def importance(tables: Tables, spec: Spec) -> Drawing:
         err_kws={"linewidth": 1, "color": "0.25"},
     )
     ax.set(xlabel=f"importance for {axis_title(y)}: fall of R²", ylabel="")
-    n_bad = int(summary[y].isna().sum())
-    fit = f"The forest explains R² = {np.mean(scores):.2f} of the held-out variance"
-    if np.mean(scores) < 0.3:
-        fit += ": too little to trust the order"
-    note = f"Random forest, {len(data)} runs ({_seeds(summary)}); bars: standard deviation over folds and shuffles"
-    return figure, _sentence(note, fit, f"{n_bad} diverged runs count as the worst" if n_bad else "")
+    n_bad = int((data["status"] == "diverged").sum())
+    runs = f"{len(data)} runs of {n_settings} settings ({_seeds(data)})"
+    note = f"Random forest, {runs}; bars: standard deviation over folds of settings and shuffles"
+    return figure, _sentence(note, found.trust, f"{n_bad} diverged runs count as the worst" if n_bad and better else "")
 
 
 def _forest_input(values: pd.Series) -> pd.Series:

@@ -9,16 +9,18 @@ import json
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .columns import SELECTED_BY, metric
 from .eta import duration, expected_seconds, run_seconds_left, sweep_seconds_left
 from .inspection import print_columns
 from .instance import is_claimed
 from .labels import setting_labels
 from .progress import STATES, RunProgress, Survey
 from .records import FINISHED, record_name
+from .statistics import mean_text, rank
 from .sweep import Sweep
 
 if TYPE_CHECKING:
@@ -82,25 +84,23 @@ class View:
         return [*lines, f"and {more} more"] if more else lines
 
     def best(self, exp_name: str) -> dict[str, Any] | None:
-        """Return an experiment's best setting so far: by mean validation accuracy, over its finished seeds."""
-        seeds: defaultdict[str, list[RunProgress]] = defaultdict(list)
-        for run in self.runs:
-            if run.exp_name == exp_name and run.state in FINISHED and run.val_acc is not None:
-                seeds[self.label(run)].append(run)
-        if not seeds:
+        """Return an experiment's best setting so far, of its finished runs, as the leaderboard ranks them."""
+        done = [run for run in self.runs if run.exp_name == exp_name and run.state in FINISHED]
+        selected = metric(SELECTED_BY)
+        order = rank(
+            ((self.label(run), run.val_acc, run.state == "diverged") for run in done), selected.better, selected.within
+        )
+        if not order:
             return None
-        best = max(seeds, key=lambda label: _mean(run.val_acc for run in seeds[label]) or 0.0)
+        best = order[0]
+        tested = [run.test_acc for run in done if run.test_acc is not None and self.label(run) == best.label]
         return {
-            "setting": best,
-            "seeds": len(seeds[best]),
-            "val_acc": _mean(run.val_acc for run in seeds[best]),
-            "test_acc": _mean(run.test_acc for run in seeds[best]),
+            "setting": best.label,
+            "seeds": best.n,
+            "diverged": best.n_diverged,
+            "val_acc": best.mean,
+            "test_acc": sum(tested) / len(tested) if tested else None,
         }
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 # -- status --------------------------------------------------------------------------------------------------------
@@ -121,17 +121,20 @@ def status(options: argparse.Namespace) -> int:
     states = [state for state in STATES if view.states[state]]
     lines: list[list[Any]] = [["experiment", "runs", *states, "val acc", "test acc", "best setting so far"]]
     for name, states_of in counts.items():
-        found = best[name]
-        cells = (_accuracy(found["val_acc"]), _accuracy(found["test_acc"]), found["setting"]) if found else ("", "", "")
-        lines.append([name, states_of.total(), *(states_of[state] for state in states), *cells])
+        lines.append([name, states_of.total(), *(states_of[state] for state in states), *_best_cells(best[name])])
     print(view.headline(), end="\n\n")
     print_columns(lines)
     print(*["", *view.failures()] if view.failures() else [], sep="\n", end="")
     return 0
 
 
-def _accuracy(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+def _best_cells(best: dict[str, Any] | None) -> tuple[str, str, str]:
+    if best is None:
+        return "", "", ""
+    if best["diverged"] == best["seeds"]:
+        return "", "", "none: every run diverged"
+    diverged = f" ({best['diverged']} of {best['seeds']} runs diverged)" if best["diverged"] else ""
+    return mean_text(best["val_acc"]), mean_text(best["test_acc"]), f"{best['setting']}{diverged}"
 
 
 # -- watch ---------------------------------------------------------------------------------------------------------
@@ -175,7 +178,7 @@ def _watch_lines(view: View, wait: float) -> None:
             if run.state != seen[key] and run.state not in ("new", "running"):
                 accuracies = (("val acc", run.val_acc), ("test acc", run.test_acc))
                 known = [f"{name} {value:.4f}" for name, value in accuracies if value is not None]
-                result = run.error or ", ".join(known)
+                result = run.error or ", ".join(known) or "no result"
                 left = f", about {duration(view.seconds_left)} left" if view.seconds_left else ""
                 done = f"{view.n_finished}/{len(view.runs)}{left}"
                 print(f"{run.exp_name} {view.run_label(run)} {run.state}: {result} ({done})", flush=True)
@@ -217,7 +220,7 @@ def _screen(view: View, height: int) -> RenderableType:
             Text(view.run_label(run)),
             f"{run.n_epochs}/{epochs}",
             ProgressBar(epochs, run.n_epochs),
-            *(_accuracy(run.last.get(key)) for key in ("train_loss", "val_loss", "val_acc")),
+            *(mean_text(run.last.get(key)) for key in ("train_loss", "val_loss", "val_acc")),
             "" if left is None else duration(left),
         )
     bar = ProgressBar(len(view.runs), view.n_finished)

@@ -25,7 +25,8 @@ from .eta import duration
 from .progress import run_state
 from .records import read_json, record_name, write_atomic
 from .report_plan import CONFIG_PAGE, OVERVIEW, PROVENANCE_PAGE, caption_file, leaderboard_page
-from .tables import CONFIDENCE, best_run, read_tables
+from .statistics import INTERVAL_DOC, mean_text, p_text, runs_text
+from .tables import LEADERBOARD_NOTES, best_run, read_tables
 
 TEMPLATES = Path(__file__).parents[2] / "report"
 SHOWN_SETTINGS = 200  # of a leaderboard
@@ -40,8 +41,8 @@ def write_pages(plan: Mapping[str, Any], folder: Path, configs: Sequence[str], o
     tables = read_tables(folder, "summary", "leaderboard")
     summary, board = tables["summary"], tables["leaderboard"]
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
-    templates.filters |= {"accuracy": _accuracy, "mean": _mean}
-    templates.globals["confidence"] = f"{CONFIDENCE:.0%}"
+    templates.filters |= {"accuracy": mean_text}
+    templates.globals |= {"mean": mean_text, "p": p_text, "runs": runs_text, "interval": INTERVAL_DOC}
     formatter = HtmlFormatter(nobackground=True)
 
     def write(path: str, template: str, **content: Any) -> None:
@@ -60,6 +61,7 @@ def write_pages(plan: Mapping[str, Any], folder: Path, configs: Sequence[str], o
             finding=finding(parts[exp_name]),
             rows=rows[:SHOWN_SETTINGS],
             n_more=max(len(rows) - SHOWN_SETTINGS, 0),
+            notes=LEADERBOARD_NOTES,
         )
     for stem, text in captions(plan, folder).items():
         write(caption_file(stem), "caption.html", text=text)
@@ -99,16 +101,6 @@ def as_rst(html: str) -> str:
     """Return HTML as what Snakemake takes for a caption: reStructuredText that is a Jinja template."""
     lines = [f"   {line}" for line in html.replace("{", "&#123;").splitlines()]
     return "\n".join([".. raw:: html", "", *lines, ""])
-
-
-def _accuracy(value: float | None) -> str:
-    return "" if value is None or pd.isna(value) else f"{value:.4f}"
-
-
-def _mean(row: Mapping[str, Any]) -> str:
-    """The mean test accuracy of a leaderboard's row and the half-width of its interval, where it has one."""
-    mean, high = row.get("test_acc"), row.get("test_acc_high")
-    return f"{_accuracy(mean)} ± {high - mean:.4f}" if mean is not None and pd.notna(high) else _accuracy(mean)
 
 
 def _unfinished(plan: Mapping[str, Any], summary: pd.DataFrame) -> list[dict[str, str]]:

@@ -23,6 +23,7 @@ from .records import (
     REQUEST,
     Record,
     RecordError,
+    known_epoch,
     read_json,
     read_record,
     record_name,
@@ -154,7 +155,7 @@ def _progress(run: Run, setting: Setting, results: Path) -> RunProgress:
     record = run.record
     epochs = record.get("epochs", [])
     provenance, final, timing = (record.get(key, {}) for key in ("provenance", "final", "timing"))
-    last = epochs[-1] if epochs else {}
+    last = known_epoch(epochs[-1]) if epochs else {}
     latest = [epoch["seconds"] for epoch in epochs[-5:] if epoch["seconds"] is not None]
     trained = sum(epoch["seconds"] or 0.0 for epoch in epochs)
     if run.state in FINISHED:

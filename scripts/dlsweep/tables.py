@@ -5,20 +5,27 @@ from __future__ import annotations
 import io
 import json
 import sys
-import warnings
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
-from .columns import CONFUSION, EPOCHS, GRADIENTS, LEADERBOARD, SUMMARY, TABLES, Column
+from .columns import CONFUSION, EPOCHS, GRADIENTS, LEADERBOARD, REPORTED, SELECTED_BY, SUMMARY, TABLES, Column, metric
 from .labels import setting_labels
-from .records import Record, RecordError, read_record, record_name, write_atomic
+from .records import Record, RecordError, known_epoch, read_record, record_name, write_atomic
+from .statistics import (
+    COMPARISON_DOC,
+    INTERVAL_DOC,
+    compare_with_first,
+    interval,
+    mean_text,
+    p_text,
+    rank,
+    runs_text,
+)
 
-CONFIDENCE = 0.95
 SHOWN_SETTINGS = 20  # of an experiment, in leaderboard.md
 
 
@@ -58,7 +65,7 @@ def _table(rows: Mapping[str, list[Any]], columns: Mapping[str, Column]) -> pd.D
 
 def _summary_row(record: Record) -> dict[str, Any]:
     setting, final, timing, provenance = (record[part] for part in ("setting", "final", "timing", "provenance"))
-    last: dict[str, Any] = record["epochs"][-1] if record["epochs"] else {}
+    last: dict[str, Any] = known_epoch(record["epochs"][-1]) if record["epochs"] else {}
     n_epochs = len(record["epochs"])
     train_acc, val_acc = last.get("train_acc"), last.get("val_acc")
     seconds = timing["train_seconds"]
@@ -96,7 +103,7 @@ def epochs_table(records: Iterable[Record]) -> pd.DataFrame:
     """Return one row per record and epoch."""
     rows: dict[str, list[Any]] = {name: [] for name in EPOCHS}
     for record in records:
-        epochs = record["epochs"]
+        epochs = [known_epoch(epoch) for epoch in record["epochs"]]
         for name, values in rows.items():
             if name in ("exp_name", "hash"):
                 values += [record[name]] * len(epochs)
@@ -138,40 +145,53 @@ def _by_column(rows: list[tuple[Any, ...]], columns: Mapping[str, Column]) -> di
 # -- the leaderboard -----------------------------------------------------------------------------------------------
 
 
-def group_settings(part: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per setting of one experiment's summary, best mean validation accuracy first.
+def _ranked(part: pd.DataFrame, by: str) -> list[Any]:
+    """The standings of an experiment's settings (`by` the label) or runs (by the hash), best first."""
+    selected = metric(SELECTED_BY)
+    values = zip(part[by], part[SELECTED_BY], part["status"] == "diverged", strict=True)
+    return rank(values, selected.better, selected.within)
 
-    A diverged run has no test accuracy; the validation accuracy that it ended with counts, so that a setting
-    is not ranked by the seeds that survived. The interval of the test accuracy is Student's t; NaN for one run.
+
+def group_settings(part: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per setting of one experiment's summary, best first.
+
+    Settings are ranked by the mean validation accuracy over all their runs, of which the diverged ones count as the
+    worst possible, and reported by the test accuracy of those that have one.
     """
-    groups = part.assign(diverged=part["status"] == "diverged").groupby("label", sort=False)
-    test = groups["test_acc"]
+    standings = _ranked(part, "label")
+    groups = part.groupby("label", sort=False)
+    test = groups[REPORTED].agg(["mean", "std", "count", "min", "max"])
+    within = metric(REPORTED).within
+    low, high = interval(test["mean"], test["std"], test["count"], test["min"], test["max"], within)
     table = pd.DataFrame(
         {
-            "n": groups.size(),
-            "n_diverged": groups["diverged"].sum(),
-            "val_acc": groups["tested_val_acc"].mean(),
-            "val_acc_sd": groups["tested_val_acc"].std(),
-            "test_acc": test.mean(),
-            "test_acc_sd": test.std(),
+            "n_tested": test["count"],
+            "test_acc": test["mean"],
+            "test_acc_sd": test["std"],
+            "test_acc_low": low,
+            "test_acc_high": high,
             "test_loss": groups["test_loss"].mean(),
         }
     )
-    n = test.count()
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, (n - 1).where(n > 1)) * table["test_acc_sd"] / np.sqrt(n)
-    table["test_acc_low"], table["test_acc_high"] = table["test_acc"] - half, table["test_acc"] + half
-    table = table.sort_values("val_acc", ascending=False, kind="stable").reset_index()
-    return table.assign(rank=range(1, len(table) + 1))
+    table = table.reindex([one.label for one in standings]).rename_axis("label").reset_index()
+    return table.assign(
+        rank=range(1, len(table) + 1),
+        n=[one.n for one in standings],
+        n_diverged=[one.n_diverged for one in standings],
+        val_acc=[one.mean for one in standings],
+        val_acc_sd=[one.sd for one in standings],
+    )
 
 
 def best_run(part: pd.DataFrame) -> pd.Series | None:
-    """Return the best run of an experiment's best setting, by validation accuracy, of those that were tested."""
-    tested = part[part["test_acc"].notna()]
+    """Return the best run, by validation accuracy, of the best setting that has a run that was tested."""
+    tested = part[part[REPORTED].notna()]
     if tested.empty:
         return None
-    order = group_settings(part).set_index("label")["rank"]
-    runs = tested.assign(rank=tested["label"].map(order))
-    return runs.sort_values(["rank", "tested_val_acc"], ascending=[True, False], kind="stable").iloc[0]
+    labels = tested.set_index("label", drop=False)
+    best = next(one.label for one in _ranked(part, "label") if one.label in labels.index)
+    runs = labels.loc[[best]].set_index("hash", drop=False)
+    return runs.loc[_ranked(runs, "hash")[0].label]
 
 
 def leaderboard(summary: pd.DataFrame) -> pd.DataFrame:
@@ -186,74 +206,45 @@ def leaderboard(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _compared(board: pd.DataFrame, part: pd.DataFrame) -> pd.DataFrame:
-    """Add the test of each setting's test accuracy against that of rank 1.
-
-    Runs of one seed share their split, initialization and order of images, so they are compared in pairs where
-    both settings have the same seeds; Welch's test is used where not, or where all pairs differ alike, which says
-    nothing of how much they vary. The p-values are corrected by Holm's method.
-    """
-    from statsmodels.stats.multitest import multipletests  # a second to load, and nobody else needs it
-
-    tested = part[part["test_acc"].notna()]
+    """Add the test of each setting's test accuracy against that of rank 1."""
     # One row per seed, one column per setting; two runs of one seed differ in what no label shows: no pairs.
-    by_seed = tested.pivot_table("test_acc", "seed", "label", aggfunc="mean").reindex(columns=board["label"])
-    values = by_seed.to_numpy()
-    n = tested.groupby("label").size().reindex(board["label"], fill_value=0).to_numpy()
-    has = ~np.isnan(values)
-    same_seeds = (has == has[:, :1]).all(axis=0) & (n == has.sum(axis=0)) & (n[0] == has[:, 0].sum())
-    testable = (n > 1) & (n[0] > 1)
-    testable[0] = False
-    pairs = values[has[:, 0]]
-    vary = (pairs - pairs[:, :1]).std(axis=0) > 1e-9 if len(pairs) else np.zeros(len(board), dtype=bool)
-    paired = testable & same_seeds & vary
-    welch = testable & ~paired
-
-    p_value = np.full(len(board), np.nan)
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # of equal values, whose p-value is set below
-        p_value[paired] = stats.ttest_rel(pairs[:, paired], pairs[:, :1], axis=0).pvalue
-        mean, sd = board["test_acc"].to_numpy(), board["test_acc_sd"].to_numpy()
-        p_value[welch] = stats.ttest_ind_from_stats(
-            mean[welch], sd[welch], n[welch], mean[0], sd[0], n[0], equal_var=False
-        ).pvalue
-    difference = mean - mean[0] if len(mean) else mean
-    p_value[testable & (difference == 0) & np.isnan(p_value)] = 1.0
-    corrected = np.full(len(board), np.nan)
-    known = ~np.isnan(p_value)
-    if known.any():
-        corrected[known] = multipletests(p_value[known], method="holm")[1]
-    test = np.select([paired, welch], ["paired", "welch"], "")
+    nth = part.groupby(["label", "seed"]).cumcount()
+    row = part["seed"].astype(str).where(nth == 0, part["label"] + nth.astype(str))
+    values = part.assign(row=row).pivot(index="row", columns="label", values=REPORTED)
+    found = compare_with_first(values.reindex(columns=board["label"]).to_numpy(float))
     return board.assign(
-        difference=difference, test=pd.Series(test, dtype="str").replace("", None), p_value=p_value, p_holm=corrected
+        difference=board["test_acc"] - board["test_acc"].iloc[0],
+        test=pd.Series(found.test, dtype="str").replace("", None),
+        p_value=found.p_value,
+        p_holm=found.p_holm,
     )
+
+
+LEADERBOARD_NOTES = (
+    "Settings are ranked by their mean validation accuracy over all runs, a diverged run counting as 0; a setting of"
+    " which every run diverged comes last.",
+    "They are reported by their test accuracy, which chose nothing: the mean over the runs that have one"
+    f" [{INTERVAL_DOC}].",
+    f"p: {COMPARISON_DOC}.",
+)
+"""How a leaderboard is to be read, for those who see it as text or in the report."""
 
 
 def leaderboard_markdown(board: pd.DataFrame) -> str:
     """Return leaderboard.md: the best settings of each experiment."""
-    lines = [
-        "# Leaderboard",
-        "",
-        "Settings are ranked by their mean **validation** accuracy and reported by their **test** accuracy: mean ± the",
-        f"half-width of the {CONFIDENCE:.0%} confidence interval over seeds (Student's t; none for one run).",
-        "p: two-sided t-test of the test accuracy against rank 1, corrected for the number of comparisons (Holm).",
-    ]
+    lines = ["# Leaderboard", "", *(line for note in LEADERBOARD_NOTES for line in textwrap.wrap(note, 118))]
     for exp_name, part in board.groupby("exp_name", sort=False):
         lines += ["", f"## {exp_name}", "", "| rank | setting | runs | val accuracy | test accuracy | sd | p |"]
         lines += ["|--:|---|--:|--:|--:|--:|--:|"]
-        for row in part.head(SHOWN_SETTINGS).itertuples():
-            diverged = f" ({row.n_diverged} diverged)" if row.n_diverged else ""
-            half = row.test_acc_high - row.test_acc
-            accuracy = _number(row.test_acc) + ("" if pd.isna(half) else f" ± {half:.4f}")
-            cells = [row.rank, row.label, f"{row.n}{diverged}", _number(row.val_acc), accuracy]
-            cells += [_number(row.test_acc_sd), _number(row.p_holm)]
+        for row in part.head(SHOWN_SETTINGS).to_dict("records"):
+            accuracy = mean_text(row["test_acc"], row["test_acc_low"], row["test_acc_high"])
+            cells = [row["rank"], row["label"], runs_text(row["n"], row["n_diverged"])]
+            cells += [mean_text(row["val_acc"]), accuracy, mean_text(row["test_acc_sd"])]
+            cells += [p_text(row["p_holm"], row["test"])]
             lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
         if len(part) > SHOWN_SETTINGS:
             lines += ["", f"{len(part) - SHOWN_SETTINGS} more settings in leaderboard.csv."]
     return "\n".join(lines) + "\n"
-
-
-def _number(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.4f}"
 
 
 # -- files ---------------------------------------------------------------------------------------------------------
