@@ -17,7 +17,7 @@ from dlsweep.records import RECORD_SCHEMA, RecordError, write_json
 from dlsweep.schema import config_schema, hyperparameter_table
 from dlsweep.sweep import load_sweep, plan_digest
 from dlsweep.verify import verify
-from dlsweep.workflow import RESULTS
+from dlsweep.workflow import RESULTS, check_folders
 
 
 def write_plan(options: argparse.Namespace) -> int:
@@ -140,6 +140,8 @@ def main() -> int:
         options = build_parser().parse_args()
         if "configs" in options:
             options.sweep = load_sweep(options.configs, dict(options.config))
+        if "results" in options:
+            check_folders(str(options.results))
         status: int = options.run(options)
         sys.stdout.flush()
         return status

@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
-from conftest import ROOT, Project
-from dlsweep.config_file import plain_value
+from conftest import ROOT, SMALL, Project
+from dlsweep.config_file import plain_value, where_stated
 from dlsweep.hyperparameters import ConfigError, check_setting, setting_hash
 from dlsweep.sweep import expand_config, load_sweep, twins
 
@@ -85,10 +85,10 @@ def test_the_command_line_changes_the_config_and_chooses_an_experiment(project: 
 @pytest.mark.parametrize(
     ("snakemakes", "meant"),
     [
-        ({"epochs": "1", "lr": "1e-3"}, {"epochs": 1, "lr": "1e-3"}),
+        ({"epochs": "1", "lr": "1e-3"}, {"epochs": 1, "lr": 0.001}),
         (
-            {"batch_norm": "true", "grad_clip": "null", "x": ["no"]},
-            {"batch_norm": True, "grad_clip": None, "x": [False]},
+            {"batch_norm": "true", "grad_clip": "null", "x": ["no", "010"]},
+            {"batch_norm": True, "grad_clip": None, "x": ["no", 10]},
         ),
         ({"exclude": {"lr": ">0.1"}, "act": "relu"}, {"exclude": {"lr": ">0.1"}, "act": "relu"}),
         (3, 3),
@@ -239,8 +239,9 @@ MISTAKES = {
     "empty grid": ("experiments: {a: {grid: {}}}", ["experiments.a.grid", "empty"]),
     "misspelt model": ("defaults: {model: mpl}\nexperiments: {a: }", ["defaults.model", '"mpl"', "resnet20", "'mlp'"]),
     "misspelt data": ("experiments: {a: {dataset: digit}}", ["experiments.a.dataset", "cifar10", "'digits'"]),
-    "not YAML": ("experiments:\n  a: [", ["not YAML", "line 2"]),
-    "one name twice": ("experiments:\n  a: {}\n  a: {}", ["line 3", "'a' stands twice"]),
+    "not YAML": ("experiments:\n  a: [", ["not valid YAML", "line 2"]),
+    "not UTF-8": (b"experiments:\n  a: {data_path: \xe4}", ["line 2", "UTF-8"]),
+    "one name twice": ("experiments:\n  a: {}\n  a: {}", ["line 3", "'a' appears twice, first in line 2"]),
     "unsafe name": ("experiments: {'../a': {}}", ["experiments.../a", "safe file name", "A-Z a-z 0-9"]),
     "a rule's name": ("experiments: {train: {}}", ["experiments.train", "name of a rule"]),
 }
@@ -253,7 +254,8 @@ def test_snakemake_stops_with_one_message_before_it_makes_anything(tmp_path: Pat
         folder = tmp_path / name.replace(" ", "_")
         folder.mkdir()
         project = Project(folder)
-        project.configure(config, "config.yaml" if how == "config.yaml" else "mine.yaml")
+        file = project.folder / ("config.yaml" if how == "config.yaml" else "mine.yaml")
+        file.write_bytes(config if isinstance(config, bytes) else config.encode())
         before = sorted(project.folder.rglob("*"))
         done = project.snakemake(*(() if how == "config.yaml" else ("--configfile", "mine.yaml")))
         text = done.stdout + done.stderr
@@ -261,13 +263,11 @@ def test_snakemake_stops_with_one_message_before_it_makes_anything(tmp_path: Pat
         assert "Traceback" not in text and 'File "' not in text, text
         after = [path for path in sorted(project.folder.rglob("*")) if ".snakemake" not in path.parts]
         assert after == before, name
-        if how == "--configfile" and name == "not YAML":
-            return  # Snakemake itself reads that file first, and does not name it
         message = next(line for line in text.splitlines() if line.startswith("error: "))
         for word in [how if how == "config.yaml" else "mine.yaml", *words]:
             assert word in message, (name, message)
 
-    names = MISTAKES if how == "config.yaml" else ("unknown key", "not YAML", "one name twice")
+    names = MISTAKES if how == "config.yaml" else ("unknown key", "not YAML", "not UTF-8", "one name twice")
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(attempt, names))
 
@@ -319,6 +319,26 @@ def test_snakemake_stops_with_one_message_before_it_makes_anything(tmp_path: Pat
         ("experiments: {a.b: {lr: 0}}", ["line 1", "experiments.a.b.lr"]),
         ("name: plan\nexperiments: {a: {}}", ["line 1", "name", "plan"]),
         ("experiments: {}", ["at least one"]),
+        ("experiments: {a: {seed: 1:30}}", ["experiments.a.seed", '"1:30"', "an integer"]),
+        ("experiments: {a: {seed: 0b11}}", ["experiments.a.seed", '"0b11"', "an integer"]),
+        ("experiments: {a: {batch_norm: yes}}", ["experiments.a.batch_norm", '"yes"', "Write true, without quotes"]),
+        ("experiments: {a: {batch_norm: Off}}", ["experiments.a.batch_norm", '"Off"', "Write false, without quotes"]),
+        ("experiments: {a: {grad_clip: off}}", ["experiments.a.grad_clip", '"off"', "Write null"]),
+        ("experiments: {a: {grid: {patience: [None, 3]}}}", ["grid.patience", '"None"', "Write null"]),
+        ("experiments: {a: {model_args: {bias: no}}}", ["a.model_args.bias: no ", "allowed: false", '"no" in quotes']),
+        ("experiments: {a: {model_args: {x: [1:30]}}}", ["a.model_args.x: 1:30 ", "a number", '"1:30" in quotes']),
+        ("experiments:\n  12:30: {}", ["line 2", "experiments.12:30", "safe file name"]),
+        ("experiments: {a: {}, ? [b] : {}}", ["line 1", "a key must be text"]),
+        ("experiments: {a: {<<: 3}}", ["line 1", "<< takes a mapping"]),
+        ("experiments: {a: {<<: {lr: 1}, <<: {lr: 2}}}", ["line 1", "'<<' appears twice"]),
+        ("b: &b\n  lr: -1\nexperiments: {a: {<<: *b}}", ["line 1", "b: unknown key"]),
+        ("experiments:\n  b: &b\n    seed: 1\n  a:\n    <<: *b\n    lr: -1", ["line 6", "experiments.a.lr"]),
+        ("experiments: {a: {train_size: 1.0}}", ["a.train_size", "1.0 would be one image", "null for all"]),
+        ("experiments: {a: {grid: {train_size: {linspace: [0.1, 1, 4]}}}}", ["train_size: 1.0 would be one image"]),
+        ("experiments: {a: {grid: {val_size: [0.1, 1e0]}}}", ["val_size: 1.0 would be one image", "below 1"]),
+        ("experiments: {a: {model: my_nets.Wide}}", ["a.model", '"my_nets.Wide"', '"my_nets:Wide"']),
+        ("experiments: {a: {model: x}}", ["a.model", "resnet20", '"module:Class"']),
+        ("experiments: {a: {dataset: npz, data_path: 'd/{x}.npz'}}", ["a.data_path", "d/{x}.npz", "braces"]),
         ("experiments: &e {a: *e}", ["my.yaml"]),
         ("- a", ["must be a mapping"]),
         ("", ["must be a mapping"]),
@@ -333,6 +353,121 @@ def test_one_clear_message(config: str, words: list[str], tmp_path: Path):
     assert "\n" not in message
     for word in ["my.yaml", *words]:
         assert word in message
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        *(("early_stop", "patience"), ("early_stopping", "patience"), ("learning_rate", "lr"), ("batch", "batch_size")),
+        *(("n_epochs", "epochs"), ("num_epochs", "epochs"), ("optim", "optimizer"), ("l2", "weight_decay")),
+        *(("hidden_dim", "hid_dim"), ("hidden_size", "hid_dim"), ("layers", "n_layer"), ("num_layers", "n_layer")),
+        *(("activation", "act"), ("random_seed", "seed"), ("scheduler", "lr_schedule")),
+    ],
+)
+def test_the_name_that_other_tools_use_is_known(said: str, meant: str):
+    with pytest.raises(ConfigError, match=rf"experiments.exp.{said}: unknown key; .*\. Write '{meant}' instead\.$"):
+        settings_of({said: 1})
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("momentun", "momentum"), ("epcohs", "epochs"), ("n-layer", "n_layer"), ("Dropout", "dropout"), ("lrr", "lr")],
+)
+def test_a_near_name_is_proposed(said: str, meant: str):
+    with pytest.raises(ConfigError, match=rf"Did you mean '{meant}'\?$"):
+        settings_of({said: 1})
+
+
+@pytest.mark.parametrize("said", ["metrics", "loss", "name", "target", "search", "augment", "workers", "root", "notes"])
+def test_nonsense_is_not_proposed(said: str):
+    with pytest.raises(ConfigError, match=r"unknown key; allowed: [^?']*$"):
+        settings_of({said: 1})
+
+
+def test_what_is_written_is_what_is_meant(tmp_path: Path):
+    """YAML 1.1 takes 010 for 8, 1:30 for 90, no for false and 1e-3 for text."""
+    (tmp_path / "config.yaml").write_text(
+        """
+experiments:
+  no: {grid: {batch_size: [008, 016, 032]}, seeds: 010}
+  010: {model: "own:Net", model_args: {lr: 1e-3, octal: 0o10, day: 2024-01-01, many: 1_000, is: "no", on: true}}
+  null: {hid_dim: 1_000, lr: 1e-3, seeds: [007, 0x10]}
+  1e3: {dataset: npz, data_path: 2024-13-45}
+"""
+    )
+    sweep = load_sweep([tmp_path / "config.yaml"])
+    assert list(sweep.experiments) == ["no", "010", "null", "1e3"]
+    no, octal, null, number = ([*experiment.settings.values()] for experiment in sweep.experiments.values())
+    assert {s["batch_size"] for s in no} == {8, 16, 32} and len({s["seed"] for s in no}) == 10
+    args = octal[0]["model_args"]
+    assert args == {"lr": 0.001, "octal": 8, "day": "2024-01-01", "many": 1000, "is": "no", "on": True}
+    assert [(s["hid_dim"], s["lr"], s["seed"]) for s in null] == [(1000, 0.001, 7), (1000, 0.001, 16)]
+    assert number[0]["data_path"] == "2024-13-45"
+
+
+def test_merge_keys(tmp_path: Path):
+    (tmp_path / "config.yaml").write_text(
+        """
+experiments:
+  a: &a {lr: 0.1, seed: 3}
+  b: &b {lr: 0.3, act: tanh}
+  c: {<<: *a, lr: 0.2}
+  d: {<<: [*a, *b]}
+"""
+    )
+    found = load_sweep([tmp_path / "config.yaml"]).experiments
+    settings = {name: next(iter(experiment.settings.values())) for name, experiment in found.items()}
+    assert (settings["c"]["lr"], settings["c"]["seed"]) == (0.2, 3)
+    assert (settings["d"]["lr"], settings["d"]["seed"], settings["d"]["act"]) == (0.1, 3, "tanh")
+    where = {
+        key: where_stated(f"experiments.{key}", [tmp_path / "config.yaml"], {}) for key in ("c.lr", "c.seed", "d.act")
+    }
+    assert [place.rpartition(" ")[2] for place in where.values()] == ["5", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        *(("config.yaml", ""), ("my sweep.yaml", "my_sweep"), ("bär.yaml", "b_r")),
+        *(
+            ("_draft.yaml", "draft"),
+            ("ä b.yaml", "a_b"),
+            ("data.yaml", "data_sweep"),
+            (".figures.yaml", "figures_sweep"),
+        ),
+        *(("数据.yaml", "sweep-54b8a90b"), ("x" * 101 + ".yaml", "sweep-4dda8f24")),
+    ],
+)
+def test_a_file_may_have_any_name(tmp_path: Path, file: str, name: str):
+    (tmp_path / file).write_text("experiments: {a: {}}")
+    assert load_sweep([tmp_path / file]).name == name
+
+
+def test_a_target_after_configfile_is_told_apart_from_a_file(project: Project):
+    project.configure(SMALL, "mine.yaml")
+    done = project.snakemake("-n", "--configfile", "mine.yaml", "small")
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert "error: small: there is no such config file. If it is a target, write -- before it" in done.stderr
+    assert project.planned("--configfile", "mine.yaml", "--", "small")["train"] == 4
+
+
+def test_results_that_is_a_file_is_one_message(project: Project):
+    (project.folder / "results").write_text("")
+    for done in (project.snakemake("-n"), project.run("python", "scripts/sweep.py", "show")):
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert [line for line in done.stderr.splitlines() if line.startswith("error: results: is not a folder")]
+
+
+def test_a_class_folder_with_braces_is_one_message(project: Project):
+    (project.folder / "images/{cat}").mkdir(parents=True)
+    project.configure({"experiments": {"a": {"dataset": "image_folder", "data_path": "images"}}})
+    done = project.snakemake("-n")
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert "error: images/{cat} has braces" in done.stderr
+
+
+def test_whole_sizes_may_come_from_a_range():
+    assert [s["val_size"] for s in settings_of({"grid": {"val_size": {"range": [1, 3]}}})] == [1, 2, 3]
 
 
 def test_a_message_names_the_file_and_line_that_has_the_value(tmp_path: Path):

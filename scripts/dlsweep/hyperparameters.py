@@ -26,6 +26,14 @@ class ConfigError(Exception):
     """A mistake that the user can mend; its text is the whole message."""
 
 
+class Ambiguous(str):
+    """Text that stands in a config without quotes, and that YAML 1.1 reads as a number or as true or false.
+
+    `no`, `1:30` and `0b11` are text in YAML 1.2. Where a key takes text or something else, the text is what is meant;
+    where it takes anything (`model_args`), the user must say what.
+    """
+
+
 @dataclass(frozen=True)
 class Hyperparameter:
     """One hyper-parameter.
@@ -184,19 +192,76 @@ _CONDITIONAL = {
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 
 
+_OTHER_NAMES = {
+    # keys
+    "patience": "early_stop early_stopping early_stopping_patience",
+    "lr": "learning_rate lrate initial_lr",
+    "batch_size": "batch bs minibatch_size train_batch_size",
+    "epochs": "n_epochs num_epochs max_epochs num_train_epochs",
+    "optimizer": "optim optimiser",
+    "weight_decay": "l2 wd l2_penalty",
+    "hid_dim": "hidden_dim hidden_size hidden_units n_hidden units width",
+    "n_layer": "layers num_layers hidden_layers",
+    "n_block": "blocks num_blocks",
+    "act": "activation activation_fn nonlinearity",
+    "seed": "random_seed random_state manual_seed",
+    "lr_schedule": "scheduler lr_scheduler schedule",
+    "lr_step": "step_size",
+    "lr_gamma": "gamma lr_decay",
+    "warmup_epochs": "warmup",
+    "batch_norm": "bn batch_normalization",
+    "dropout": "dropout_rate drop_rate",
+    "grad_clip": "clip_grad clip_grad_norm gradient_clip gradient_clipping max_grad_norm",
+    "init": "initialization initializer weight_init",
+    "dataset": "data data_set",
+    "model": "net network arch architecture",
+    "model_args": "model_kwargs model_params",
+    "train_size": "n_train train_fraction",
+    "val_size": "n_val val_split val_fraction validation_split validation_size",
+    "test_size": "n_test test_split test_fraction",
+    "horizontal_flip": "flip hflip random_flip",
+    "channels": "filters n_filters n_channels",
+    "kernel_size": "kernel filter_size",
+    "precision": "amp mixed_precision dtype",
+    "sample": "n_samples n_trials trials",
+    "seeds": "n_seeds num_seeds repeats n_repeats",
+    "figures": "plots",
+    # values
+    "true": "yes on",
+    "false": "no off",
+    "null": "none",
+    "constant": "none",
+    "default": "none",
+    "nag": "nesterov",
+    "silu": "swish",
+    "sigmoid": "logistic",
+    "kaiming_normal": "he_normal",
+    "kaiming_uniform": "he_uniform",
+    "xavier_normal": "glorot_normal",
+    "xavier_uniform": "glorot_uniform",
+    "cosine": "cosine_annealing",
+}
+"""What other tools call our names: proposed with certainty, where the name is allowed."""
+
+
 def nearest(name: object, names: Iterable[str]) -> str:
-    """Return ' Did you mean ...?' for the allowed name nearest to `name`, or nothing."""
+    """Return a sentence with the allowed name that `name` stands for, or that it is a misspelling of, or nothing."""
     import difflib  # only for who mistypes: every start of Snakemake loads this module
 
-    match = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.5)
+    said, names = str(name).lower().replace("-", "_"), list(names)
+    for other in names:
+        if said in _OTHER_NAMES.get(other, "").split():
+            return f" Write {other!r} instead."
+    swapped = [other for other in names if sorted(other) == sorted(said)]
+    match = swapped or difflib.get_close_matches(said, names, n=1, cutoff=0.75)
     return f" Did you mean {match[0]!r}?" if match else ""
 
 
 def check_value(key: str, value: Any) -> Any:
     """Return `value` normalised to the type of hyper-parameter `key`.
 
-    Numbers may be written as text, since YAML 1.1 reads `1e-3` as text. Raises ConfigError naming the key,
-    the value and what is allowed.
+    Numbers may be written as text, as a command line gives them. Raises ConfigError naming the key, the value and
+    what is allowed.
     """
     if key not in HYPERPARAMETERS:
         raise ConfigError(f"{key}: unknown hyper-parameter.{nearest(key, HYPERPARAMETERS)}")
@@ -206,9 +271,23 @@ def check_value(key: str, value: Any) -> Any:
     normal = _normalise(key, hyper, value)
     if normal is None:
         shown = json.dumps(value, ensure_ascii=False, default=str)
-        names = (*hyper.choices, *(["null"] if hyper.nullable else []))
-        raise ConfigError(f"{key}: {shown} is not allowed; allowed: {hyper.allowed}.{nearest(value, names)}")
+        raise ConfigError(f"{key}: {shown} is not allowed; allowed: {hyper.allowed}.{_hint(key, hyper, value)}")
     return normal
+
+
+def _hint(key: str, hyper: Hyperparameter, value: Any) -> str:
+    """Return what the user probably means by a value that is not allowed."""
+    said = str(value).lower()
+    words = ["true", "false"] if hyper.type is bool else ["null"] if hyper.nullable else []
+    for word in words:
+        off = word == "null" and said in ("false", "no", "off")
+        if said == word or said in _OTHER_NAMES[word].split() or off:
+            return f" Write {word}, without quotes."
+    hint = nearest(value, hyper.choices)
+    if key == "model" and not hint:
+        example = re.sub(r"\.(?=\w+$)", ":", value) if isinstance(value, str) and ":" not in value else ""
+        hint = ' Your own model is written "module:Class"' + (f': "{example}".' if ":" in example else ".")
+    return hint
 
 
 def _normalise(key: str, hyper: Hyperparameter, value: Any) -> Any:
@@ -219,7 +298,7 @@ def _normalise(key: str, hyper: Hyperparameter, value: Any) -> Any:
         return value
     if hyper.type is str:
         usable = isinstance(value, str) and not hyper.choices and 0 < len(value) <= 300 and value.isprintable()
-        return value if usable else None
+        return str(value) if usable else None
     if hyper.type is bool:
         return value if isinstance(value, bool) else None
     if hyper.type is list:
@@ -228,6 +307,7 @@ def _normalise(key: str, hyper: Hyperparameter, value: Any) -> Any:
         good = all(isinstance(item, int) and not isinstance(item, bool) and item > 0 for item in value)
         return value if good else None
     if hyper.type is dict:
+        _refuse_ambiguous(key, value)
         return value if _is_plain_mapping(value) else None
     return _number(hyper, value)
 
@@ -249,6 +329,18 @@ def _number(hyper: Hyperparameter, value: object) -> int | float | None:
     if hyper.high is not None and value > hyper.high:
         return None
     return value
+
+
+def _refuse_ambiguous(where: str, value: Any) -> None:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _refuse_ambiguous(f"{where}.{key}", item)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_ambiguous(where, item)
+    elif isinstance(value, Ambiguous):
+        words = [word for word in ("true", "false") if value.lower() in _OTHER_NAMES[word].split()]
+        raise ConfigError(f'{where}: {value} is not clear; allowed: {(*words, "a number")[0]}, or "{value}" in quotes')
 
 
 def _is_plain_mapping(value: Any) -> bool:

@@ -22,6 +22,7 @@ import json
 import math
 import re
 import shlex
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,14 +154,26 @@ def load_sweep(paths: Iterable[Path | str], overrides: Mapping[str, Any] | None 
     """
     files = [Path(path) for path in paths]
     config = read_configs(files, overrides or {})
-    default_name = "" if files[0].stem == "config" else re.sub(r"[^A-Za-z0-9_.-]", "_", files[0].stem)
     try:
-        return expand_config(config, default_name)
+        return expand_config(config, name_after(files[0]))
     except ConfigError as error:
         key_path = str(error).partition(": ")[0]
         raise ConfigError(f"{where_stated(key_path, files, overrides or {})}: {error}") from None
     except RecursionError:
         raise ConfigError(f"{files[0]}: is nested too deeply") from None
+
+
+def name_after(file: Path) -> str:
+    """Return the name of the sweep of a config file that gives none; "" for config.yaml."""
+    if file.stem == "config":
+        return ""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", file.stem)
+    if not SAFE_NAME.fullmatch(name):  # _draft, ä b, or longer than a name may be
+        plain = unicodedata.normalize("NFKD", file.stem).encode("ascii", "ignore").decode()
+        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", plain).lstrip("_.-")
+        digest = hashlib.sha1(file.stem.encode(errors="surrogateescape")).hexdigest()[:8]
+        name = plain if SAFE_NAME.fullmatch(plain) else f"sweep-{digest}"
+    return f"{name}_sweep" if name in RESERVED_NAMES else name
 
 
 def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -83,9 +84,30 @@ def read_base(values: Mapping[str, Any], where: str) -> Values:
 def checked(key: str, value: Any, where: str) -> Any:
     """Return the normalised value of a hyper-parameter; `where` is its path."""
     try:
+        _refuse_one(key, value)
+        if key == "data_path":
+            refuse_braces(str(value), "data_path: ")
         return check_value(key, value)
     except ConfigError as error:
         raise ConfigError(f"{where.removesuffix(key)}{error}") from None
+
+
+def _refuse_one(key: str, value: Any) -> None:
+    """Refuse a size that is written 1.0: it would be one image, and looks like all of them."""
+    if key in ("train_size", "val_size", "test_size") and not isinstance(value, int):
+        try:
+            one = float(value) == 1 and str(value).strip() != "1"
+        except (TypeError, ValueError):
+            return
+        if one:
+            every = "null for all of them" if key == "train_size" else "a fraction below 1"
+            raise ConfigError(f"{key}: {shown(value)} would be one image; write {every}, or 1 for one image")
+
+
+def refuse_braces(path: str, where: str = "") -> None:
+    """Raise ConfigError where Snakemake would take a part of a path for a wildcard."""
+    if re.search(r"\{.*\}", path):
+        raise ConfigError(f"{where}{path} has braces, which Snakemake reads as a wildcard; rename the file or folder")
 
 
 def a_mapping(value: Any, where: str) -> Mapping[str, Any]:
@@ -146,18 +168,21 @@ def _read_range(key: str, item: Mapping[str, Any], where: str) -> list[float]:
     if not isinstance(arguments, list) or len(arguments) not in ((2, 3) if kind == "range" else (3,)):
         raise ConfigError(f"{where}: must be {form}, not {shown(arguments)}")
     numbers = [number(argument, where) for argument in arguments]
+    whole = all(isinstance(argument, int) for argument in arguments[:2])  # then 1 is 1 image, and not 1.0
     if kind == "range":
         start, stop, step = (*numbers, 1.0)[:3]
         if step == 0 or not 0 <= (stop - start) / step < MOST_SETTINGS:
             raise ConfigError(f"{where}: {shown(arguments)} does not lead from start to stop")
-        return [_rounded(start + i * step) for i in range(int((stop - start) / step + 1e-9) + 1)]
+        found = [_rounded(start + i * step) for i in range(int((stop - start) / step + 1e-9) + 1)]
+        return [int(x) if whole and x.is_integer() else x for x in found]
     low, high = numbers[:2]
     n = _integer(arguments[2], where, 1, MOST_SETTINGS)
     if kind == "logspace" and (low <= 0 or high <= 0):
         raise ConfigError(f"{where}: {shown(arguments)} is not allowed; allowed: both ends above 0")
     scale, back = (math.log, math.exp) if kind == "logspace" else (float, float)
     steps = [scale(low) + (scale(high) - scale(low)) * i / max(n - 1, 1) for i in range(n)]
-    return [round(back(x)) if HYPERPARAMETERS[key].type is int else _rounded(back(x)) for x in steps]
+    found = [round(back(x)) if HYPERPARAMETERS[key].type is int else _rounded(back(x)) for x in steps]
+    return [int(x) if whole and x == int(x) else x for x in found]
 
 
 def _rounded(value: float) -> float:
@@ -206,7 +231,7 @@ def _within(low: float, high: float, whole: bool, drawn: float) -> float:
 
 
 def number(value: Any, where: str) -> float:
-    """Return a finite number; it may be written as text, since YAML 1.1 reads `1e-3` as text."""
+    """Return a finite number; it may be written as text, as in quotes or on Snakemake's command line."""
     try:
         found = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):

@@ -33,6 +33,7 @@ from .sweep import (
     train_arguments,
     twins,
 )
+from .values import refuse_braces
 
 RESULTS = "results"
 
@@ -57,6 +58,7 @@ class Flow:
         overrides = {key: plain_value(value) for key, value in settings.config.items()}
         try:
             flow = cls(load_sweep(files, overrides), files, overrides, workflow)
+            check_folders(flow.results, flow.tables_folder)
         except ConfigError as error:
             sys.exit(f"error: {error}")  # to an exception Snakemake adds the lines of code that raised it
         flow.limit_gpus(workflow)
@@ -186,7 +188,13 @@ class Flow:
 
     def data_source(self, wildcards: Any) -> list[str]:
         """The user's own files as the input of the prepare rule."""
-        return source_files(self._data_settings[wildcards.data])
+        files = source_files(self._data_settings[wildcards.data])
+        try:
+            for file in files:  # data_path itself has been checked, the folders below it have not
+                refuse_braces(file)
+        except ConfigError as error:
+            sys.exit(f"error: {error}")
+        return files
 
     @functools.cached_property
     def _to_redo(self) -> set[tuple[str, str]]:
@@ -388,6 +396,13 @@ class Flow:
             print(f"warning: {record}: {fault}", file=sys.stderr)
         if bad:
             print(f"{len(bad)} records cannot be trusted: see python scripts/sweep.py verify", file=sys.stderr)
+
+
+def check_folders(*folders: str) -> None:
+    """Raise ConfigError where one of the folders that outputs are written to is something else, such as a file."""
+    for folder in folders:
+        if os.path.lexists(folder) and not Path(folder).is_dir():
+            raise ConfigError(f"{folder}: is not a folder, but the results are written there; move it away")
 
 
 def _modified(path: Path | str) -> float:
