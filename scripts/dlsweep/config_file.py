@@ -86,8 +86,10 @@ _Loader.add_constructor("tag:yaml.org,2002:str", _text)
 
 def read_config(path: Path) -> Values:
     """Return a config file's content. Raises ConfigError naming the file and, where it is not YAML, the line."""
+    text = ""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        text = path.read_text(encoding="utf-8")
+        content = yaml.load(text, _Loader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -97,8 +99,9 @@ def read_config(path: Path) -> Values:
         separator = ", " if str(error).startswith("line ") else ": "
         raise ConfigError(f"{path}{separator}{error}") from None
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        context = f"{error.context} in line {error.context_mark.line + 1}, " if error.context_mark else ""
+        last = text.rstrip("\n").count("\n") + 1  # at the end, the parser counts one more
+        line, start = (min(mark.line + 1, last) if mark else 1 for mark in (error.problem_mark, error.context_mark))
+        context = f"{error.context} from line {start}, " if error.context and start < line else ""
         raise ConfigError(f"{path}, line {line}: is not valid YAML: {context}{error.problem}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: is not valid YAML: {_one_line(error)}") from None
