@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 from scipy.special import expit, logit
 
+from conftest import Project
 from dlsweep import columns
 from dlsweep.hyperparameters import HYPERPARAMETERS
 from dlsweep.live import View
@@ -298,3 +299,26 @@ def test_best_weights_are_selected_by_their_own_epoch(tmp_path: Path):
     write_json(tmp_path / record_name("e", digest), changed)
     write_tables(plan, tmp_path)
     assert pd.read_csv(tmp_path / "summary.csv")["tested_val_acc"].item() == 0.123
+
+
+def test_a_setting_that_diverges_does_not_win(project: Project):
+    """91 % of the images are of class 0, which is what the argmax of NaN says; the other setting hardly learns."""
+    generator = np.random.default_rng(0)
+    classes = (np.arange(200) % 100 < 9).astype(int)
+    np.savez(project.folder / "rare.npz", x_train=generator.normal(size=(200, 5)), y_train=classes)
+    project.configure(
+        {
+            "defaults": {"dataset": "npz", "data_path": "rare.npz", "n_layer": 3, "act": "identity", "epochs": 3},
+            "experiments": {"rare": {"grid": {"lr": [1e6, 1e-6]}, "seeds": 2, "figures": []}},
+        }
+    )
+    done = project.snakemake("results/leaderboard.md")
+    assert done.returncode == 0, done.stdout + done.stderr
+    diverged = [record for record in project.records().values() if record["setting"]["lr"] == 1e6]
+    assert {record["status"] for record in diverged} == {"diverged"}
+    assert {record["epochs"][-1]["val_acc"] for record in diverged} == {None}
+    board = read_tables(project.results, "leaderboard")["leaderboard"]
+    assert list(board["label"]) == ["lr=1e-06", "lr=1e+06"] and list(board["n_diverged"]) == [0, 2]
+    assert board["val_acc"][0] < 0.91 and board["val_acc"][1] == 0
+    status = project.run("python", "scripts/sweep.py", "status").stdout
+    assert re.search(r"^rare .* 0\.\d{4} +0\.\d{4} +lr=1e-06$", status, re.MULTILINE)
