@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -256,6 +257,47 @@ def test_importance_finds_what_matters(sweep: tuple):
     ax = draw(tables["many"], "many", kind="importance").axes[0]
     assert ax.get_yticklabels()[0].get_text() == "lr"
     assert max(ax.patches, key=lambda patch: patch.get_width()) is ax.patches[0]
+
+
+def test_importance_of_pure_noise_is_not_to_be_trusted(tmp_path: Path):
+    """The seeds of a setting lie together, so a forest that has seen one of them knows the others by heart."""
+    experiment = {"sample": {"n": 20, "lr": {"uniform": [0.01, 0.1]}, "hid_dim": {"int_uniform": [8, 64]}}, "seeds": 5}
+    plan = fake_sweep({"experiments": {"noise": {**experiment, "figures": ["importance"]}}}, tmp_path)
+    write_tables(plan, tmp_path)
+    tables = figures.load(tmp_path)["noise"]
+    generator = np.random.default_rng(0)
+    noise = {label: generator.uniform(0.5, 0.9) for label in tables.summary["label"].unique()}
+    tables.summary["test_acc"] = tables.summary["label"].map(noise) + generator.normal(0, 0.005, len(tables.summary))
+    drawn, _ = figures.draw_one("noise", plan["experiments"]["noise"]["figures"][0], tables)
+    note = drawn.texts[-1].get_text().replace("\n", " ")
+    assert "100 runs of 20 settings (5 seeds)" in note
+    assert re.search(r"R² = -\d\.\d\d of the variance of settings .* not to be trusted", note)
+
+
+def test_no_bar_leaves_the_range_of_its_metric(sweep: tuple):
+    """Three runs of a setting, two of them perfect: accuracies end at 1, losses above 0."""
+    _, tables = sweep
+    summary = tables["off"].summary.copy()
+    summary = pd.concat([summary, summary.iloc[::2]], ignore_index=True)  # a third run of each
+    for column, values in (("test_acc", [1.0, 1.0, 0.7]), ("val_loss", [1e-3, 1e-3, 1.0])):
+        summary[column] = summary.groupby("label").cumcount().map(dict(enumerate(values)))
+    changed = figures.Tables(summary, *(getattr(tables["off"], name) for name in ("epochs", "gradients", "confusion")))
+    for kind, y, within in (
+        ("bars", "test_acc", (0, 1)),
+        ("points", "val_loss", (0, 1e9)),
+        ("line", "test_acc", (0, 1)),
+        ("line", "val_loss", (0, 1e9)),
+    ):
+        spec = {"kind": kind, "name": kind, "y": y, "x": "lr" if kind == "line" else "grad_clip", "hue": "batch_norm"}
+        drawn, _ = figures.draw_one("off", spec, changed)
+        ax = drawn.axes[0]
+        bars = [line.get_ydata() for line in ax.lines if line.get_gid() != "diverged"]
+        bars += [segment[:, 1] for lines in ax.collections for segment in getattr(lines, "get_segments", list)()]
+        ends = np.concatenate([np.asarray(bar, float) for bar in bars])
+        ends = ends[np.isfinite(ends)]
+        assert np.ptp(ends) > 0.2 and within[0] <= ends.min() and ends.max() <= within[1], (kind, y)
+        scale = "logit scale" if y.endswith("acc") else "log scale"
+        assert f"95% confidence interval (t, {scale})" in drawn.texts[-1].get_text().replace("\n", " ")
 
 
 @pytest.mark.parametrize(
