@@ -49,6 +49,7 @@ rule all:
         SWEEP.tables,
         SWEEP.figures,
         SWEEP.html_report,
+        SWEEP.data_asked_for(),
 
 
 # ---- Data and training ---------------------------------------------------------------------------------------
@@ -240,6 +241,7 @@ for exp_name in SWEEP.experiments(workflow.is_rule):
             exp_name
         input:
             SWEEP.records_of(exp_name),
+            SWEEP.data_asked_for(exp_name),
 
 
 # ---- What the user hears -------------------------------------------------------------------------------------

@@ -146,3 +146,114 @@ def test_a_forced_record_that_fails_stays(copied: Project):
     (copied.folder / "net.py").write_text(source)
     assert copied.snakemake().returncode == 0
     assert contents(copied) == before
+
+
+# -- every flag ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def untouched(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the finished sweep that no flag may change."""
+    folder = tmp_path_factory.mktemp("untouched")
+    shutil.copytree(finished.folder, folder, dirs_exist_ok=True)
+    copy = object.__new__(Project)
+    copy.folder = folder
+    return copy
+
+
+def files(project: Project) -> dict[str, bytes]:
+    paths = (path for path in project.results.rglob("*") if path.is_file() and "logs" not in path.parts)
+    return {str(path.relative_to(project.results)): path.read_bytes() for path in sorted(paths)}
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "-n -F",
+        "--touch",
+        "--touch -F",
+        "--touch --forcerun train",
+        "--summary -F",
+        "--detailed-summary -F",
+        "--list-rules",
+        "--list-untracked -F",
+        "--list-changes input",
+        "--delete-all-output -n",
+        "--delete-temp-output",
+        "--unlock -F",
+        "--cleanup-metadata results/summary.csv",
+        "--cleanup-shadow",
+        "--batch all=1/2",
+        "--until train",
+        "--report report.zip",
+        "--dag -F",
+        "--lint",
+        "--forcerun prepare",
+        "--omit-from train -F",  # the last: it makes the plan again, and leaves out the tables that follow
+    ],
+)
+def test_no_flag_loses_a_record_unasked(untouched: Project, finished: Project, flags: str):
+    records = {name: (inode, text) for name, (inode, _, text) in contents(untouched).items()}
+    data = next(untouched.results.glob("data/*.pt")).stat().st_mtime_ns
+    done = untouched.snakemake(*flags.split())
+    assert done.returncode == 0, done.stderr
+    assert {name: (inode, text) for name, (inode, _, text) in contents(untouched).items()} == records
+    assert {name for name, text in files(finished).items() if files(untouched).get(name) != text} == set(), done.stderr
+    assert files(untouched).keys() == files(finished).keys()
+    assert requests(untouched) == []
+    said = done.stdout + done.stderr
+    if "--touch" in flags and "-F" in flags:
+        assert "Touched" in said and "Done" not in said
+    if flags == "--forcerun prepare":
+        assert next(untouched.results.glob("data/*.pt")).stat().st_mtime_ns > data
+        assert "finished records stay" in said
+
+
+def test_no_flag_names_files_that_are_not_there(finished: Project, tmp_path: Path):
+    project = Project(tmp_path)
+    project.configure(CONFIG)
+    for name in ("net.py", "mine.npz"):
+        shutil.copy(finished.folder / name, tmp_path)
+    for flags in ("--touch", "--batch all=1/2", "--until train"):
+        done = project.snakemake(*flags.split())
+        assert done.returncode == 0, done.stderr
+        (said,) = (line for line in done.stdout.splitlines() if line.startswith(("Done", "Touched")))
+        assert "report.html" not in said and "summary.csv" not in said
+        if "--touch" not in flags:
+            assert f"Done, as far as {flags.split()[0]} goes: {len(project.records())} of 3 runs are finished" in said
+    assert len(project.records()) == 3  # --until train leaves out no twin
+
+
+def test_what_is_deleted_when_all_output_is_to_be(copied: Project):
+    left_alone = {"net.py", "mine.npz", "config.yaml"}
+    assert copied.snakemake("--delete-all-output").returncode == 0
+    kept = {path for path in copied.results.rglob("*") if path.is_file()}
+    assert {path.parent.name for path in kept} <= {"logs", "data"}
+    assert not list(copied.results.glob("data/*.pt"))
+    assert left_alone <= {path.name for path in copied.folder.iterdir()}
+
+
+# -- data ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_forced_record_is_trained_on_the_data_as_they_are_now(copied: Project):
+    """The prepared data are gone, then the file that they come from has changed."""
+    before, outcomes = contents(copied), copied.outcomes()
+    name = sorted(before)[0]
+    for path in copied.results.glob("data/*.pt"):
+        path.unlink()
+    (copied.folder / "mine.npz").rename(copied.folder / "elsewhere")
+    assert copied.snakemake("--forcerun", f"results/{name}").returncode != 0
+    assert contents(copied) == before
+    (copied.folder / "elsewhere").rename(copied.folder / "mine.npz")
+    assert copied.snakemake().returncode == 0  # the request is still open
+    after = contents(copied)
+    assert [other for other in before if after[other] != before[other]] == [name]
+    assert copied.outcomes() == outcomes
+
+    write_data(copied, 1)
+    assert copied.planned() == {}
+    assert copied.snakemake("--forceall").returncode == 0
+    digests = {record["provenance"]["data"] for record in copied.records().values()}
+    assert len(digests) == 1
+    assert not copied.outcomes().items() & outcomes.items()

@@ -71,6 +71,14 @@ def targets(workflow: Any) -> frozenset[str]:
     return frozenset(workflow.dag_settings.targets)
 
 
+@soft("the last line may name files that --until, --omit-from or --batch left out", list[str])
+def options_for_a_part(workflow: Any) -> list[str]:
+    """Return the options of this start that leave out jobs."""
+    settings = workflow.dag_settings
+    given = {"--until": settings.until, "--omit-from": settings.omit_from, "--batch": settings.batch}
+    return [option for option, value in given.items() if value]
+
+
 @soft("a run that fails may have an older version of its record put back", lambda: None)
 def no_backups() -> None:
     """Have Snakemake not copy an output aside before its job, nor copy it back where the job fails.

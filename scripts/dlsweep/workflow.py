@@ -196,6 +196,27 @@ class Flow:
             sys.exit(f"error: {error}")
         return files
 
+    def data_asked_for(self, *exp_names: str) -> Callable[[Any], list[str]]:
+        """The prepared data of these experiments (of all) where they themselves are asked for.
+
+        They are no files that a finished sweep needs: a record that is there has no input (`train_input`). But
+        --forcerun prepare makes them again, and --delete-all-output deletes them.
+        """
+        settings = (
+            setting
+            for exp_name in exp_names or self.sweep.experiments
+            for setting in self.sweep.experiments[exp_name].settings.values()
+        )
+
+        def files(wildcards: Any) -> list[str]:
+            deletes = internals.on_command_line("--delete-all-output")
+            if not deletes and "prepare" not in self._forced[0]:
+                return []
+            paths = dict.fromkeys(data_file(self.results, setting) for setting in settings)
+            return [path for path in paths if not deletes or Path(path).exists()]
+
+        return files
+
     @functools.cached_property
     def _to_redo(self) -> set[tuple[str, str]]:
         """The records that this start makes again though no flag names them: those with an open request."""
@@ -215,7 +236,13 @@ class Flow:
 
     @functools.cached_property
     def _twins(self) -> dict[tuple[str, str], str]:
-        """Who waits for whose record. All that are made again count where all are surely in the DAG."""
+        """Who waits for whose record. All that are made again count where all are surely in the DAG.
+
+        With --until nobody: Snakemake does no job that waits for another one of that rule. Then the lock of the
+        setting makes the second one wait.
+        """
+        if "--until" in internals.options_for_a_part(self.workflow):
+            return {}
         whole = not internals.targets(self.workflow)
         existing = list(list_records(Path(self.results)))
         again = {run for run in existing if run in self._to_redo or (whole and self._is_forced(*run))}
@@ -343,6 +370,8 @@ class Flow:
             )
         if len(again) > len(left):
             print(f"{len(again) - len(left)} records are made again; each stays until its new one is there")
+        if "prepare" in self._forced[0] and "train" not in self._forced[0]:
+            print("prepared data are made again; finished records stay (-F makes them again, too)")
         return again
 
     def _claimed(self, targets: Collection[str]) -> Any:
@@ -358,17 +387,29 @@ class Flow:
         """Say where to look."""
         clear_finished(Path(self.results))
         self.warn_of_damage()
-        targets = set(workflow.dag_settings.targets) - {"all"}
-        if targets:
-            hint = "" if "partial" in targets else "snakemake partial makes "
-            done = ", ".join(sorted(targets))
-            print(f"Done: {done}. {hint}tables and figures of what is finished: {self.partial_folder}/")
+        if internals.touches(workflow):
+            print("Touched the files that are there; no run, table or figure was made.")
             return
-        folder = self.tables_folder
-        log = Path(folder, "logs", "report.log")
-        n_empty = log.read_text(errors="replace").count(IS_EMPTY) if log.exists() else 0
-        empty = f" ({n_empty} of them could not be drawn, see {log})" if n_empty else ""
-        print(f"Done. Tables: {folder}/summary.csv  figures: {folder}/figures/{empty}  report: {self.html_report}")
+        partial = f"snakemake partial makes tables and figures of what is finished: {self.partial_folder}/"
+        targets = internals.targets(workflow) - {"all"}
+        if options := internals.options_for_a_part(workflow):
+            print(f"Done, as far as {' and '.join(options)} goes: {self._progress()}. {partial}")
+        elif "partial" in targets:
+            print(f"Done: {', '.join(sorted(targets))}. Tables and figures of what is finished: {self.partial_folder}/")
+        elif targets:
+            print(f"Done: {', '.join(sorted(targets))}. {partial}")
+        else:
+            folder = self.tables_folder
+            log = Path(folder, "logs", "report.log")
+            n_empty = log.read_text(errors="replace").count(IS_EMPTY) if log.exists() else 0
+            empty = f" ({n_empty} of them could not be drawn, see {log})" if n_empty else ""
+            print(f"Done. Tables: {folder}/summary.csv  figures: {folder}/figures/{empty}  report: {self.html_report}")
+
+    def _progress(self) -> str:
+        again = redo.requested(Path(self.results))
+        records = [(exp_name, digest) for exp_name, digest, _ in self.sweep.records()]
+        done = sum(run not in again and Path(self._record(*run)).exists() for run in records)
+        return f"{done} of {len(records)} runs are finished"
 
     def say_error(self) -> None:
         """Say which runs are not finished and why."""
