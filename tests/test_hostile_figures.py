@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -153,6 +154,64 @@ def test_one_run_of_one_setting_is_drawn(tmp_path: Path):
     kinds = [kind for kind in KINDS if kind not in ("line", "heatmap", "parallel", "importance")]
     found = drawn(*make(tmp_path, {"log_gradients": True, "figures": kinds}))
     assert [why for why in found.values() if isinstance(why, str)] == []
+
+
+# -- what a mean is of ---------------------------------------------------------------------------------------------
+
+
+def uneven(record: Record) -> None:
+    """With tanh, seed 1 stops after the third epoch and seed 2 diverges in the fifth, at another level each."""
+    if record["setting"]["act"] == "tanh":
+        for epoch in record["epochs"]:
+            epoch["val_acc"] = 0.2 * record["setting"]["seed"] + 0.01 * epoch["epoch"]
+        if record["setting"]["seed"] == 1:
+            del record["epochs"][3:]
+            record["status"] = "stopped_early"
+        if record["setting"]["seed"] == 2:
+            del record["epochs"][5:]
+            diverged(record)
+
+
+UNEVEN = {"epochs": 8, "grid": {"act": ["relu", "tanh"]}, "seeds": 3}
+
+
+def test_a_mean_over_epochs_ends_where_its_first_run_ends(tmp_path: Path):
+    curve = {"kind": "curves", "y": "val_acc", "col": "act"}
+    (spec,), tables = make(tmp_path, {**UNEVEN, "figures": [curve]}, uneven)
+    figure, _ = figures.draw_one("e", spec, tables)
+    relu, tanh = figure.axes
+    (mean,) = (line for line in relu.lines if not line.get_gid())
+    assert list(mean.get_xdata()) == list(range(1, 9))
+
+    (mean,) = (line for line in tanh.lines if not line.get_gid())
+    shown = ~np.isnan(mean.get_ydata())
+    assert list(mean.get_xdata()[shown]) == [1, 2, 3]
+    assert list(mean.get_ydata()[shown]) == pytest.approx([0.21, 0.22, 0.23])  # of all three, not of who is left
+    alone = sorted((line for line in tanh.lines if line.get_gid() == "alone"), key=lambda line: line.get_ydata()[0])
+    assert [list(line.get_xdata()[~np.isnan(line.get_ydata())]) for line in alone] == [[3, 4, 5, 6, 7, 8], [3, 4]]
+    (cross,) = (line for line in tanh.lines if line.get_gid() == "diverged")
+    assert list(cross.get_xdata()) == [5]
+    note = figure.texts[-1].get_text().replace("\n", " ")
+    assert "Mean of 3 runs (3 seeds)" in note and "A mean ends where the first of its runs ends" in note
+
+    (spec,), tables = make(tmp_path, {**UNEVEN, "figures": [curve]}, lambda record: None)
+    figure, _ = figures.draw_one("e", spec, tables)
+    assert "A mean ends" not in figure.texts[-1].get_text()
+
+
+def test_notes_count_the_runs_that_are_drawn(tmp_path: Path):
+    kinds = [{"kind": kind, "y": "test_acc"} for kind in ("bars", "strip", "parallel")]
+    kinds.append({"kind": "curves", "y": "acc"})
+    specs, tables = make(tmp_path, {**UNEVEN, "figures": kinds}, uneven)
+    figures_by_kind = {spec["kind"]: figures.draw_one("e", spec, tables)[0] for spec in specs}
+    notes = {kind: figure.texts[-1].get_text().replace("\n", " ") for kind, figure in figures_by_kind.items()}
+    assert "Mean of 2 to 3 runs" in notes["bars"]  # a diverged run has no test accuracy
+    assert "A point a run: 2 to 3 runs each" in notes["strip"]
+    assert "mean of 2 to 3 runs" in notes["parallel"]
+    written = [
+        text.get_text() for ax in figures_by_kind["curves"].axes for text in ax.texts if text.get_gid() == "test"
+    ]
+    assert ["1 of 3 diverged" in text for text in written] == [False, True]
 
 
 # -- each figure stands alone --------------------------------------------------------------------------------------

@@ -243,12 +243,16 @@ def _means(data: pd.DataFrame, groups: Sequence[str], within: Range) -> pd.DataF
     return found.assign(value=found["mean"], low=low, high=high)[["value", "low", "high", "count"]].reset_index()
 
 
-def _runs_note(summary: pd.DataFrame, groups: Sequence[str], *metrics: str, kind: str = "") -> str:
-    """How many runs and seeds a mark stands for, what its interval of these metrics is, and what it pools."""
-    n = summary.groupby(list(groups), dropna=False, observed=True).size() if groups else pd.Series([len(summary)])
-    few, most = n.min(), n.max()
-    runs = f"{few}" if few == most else f"{few} to {most}"
-    runs += " run" if most == 1 else " runs"
+def _runs_note(summary: pd.DataFrame, groups: Sequence[str], drawn: pd.DataFrame, *metrics: str, kind: str = "") -> str:
+    """How many runs and seeds a mark stands for, what its interval of these metrics is, and what it pools.
+
+    `drawn` has a row for each run's part in a mark, its `value`; a run without one, such as the test accuracy of one
+    that diverged, is in no mark.
+    """
+    n = _runs_per_mark(drawn, groups)
+    if n.empty:
+        return f"No run has a value to show ({_seeds(summary)})"
+    most, runs = n.max(), _count_runs(n)
     text = f"A point a run: {runs} each" if kind == "strip" else f"{runs} each" if most == 1 else f"Mean of {runs}"
     if kind in ("box", "violin"):
         text = f"{runs} each"
@@ -260,6 +264,20 @@ def _runs_note(summary: pd.DataFrame, groups: Sequence[str], *metrics: str, kind
         return text
     pooled = [key for key in _varying(summary) if key not in groups and _is_pooled(summary, groups, key)]
     return f"{text}; pooled over {', '.join(pooled)}" if pooled else text
+
+
+def _runs_per_mark(drawn: pd.DataFrame, groups: Sequence[str]) -> pd.Series:
+    """How many runs each mark has a value of, where it has any."""
+    by = [name for name in (*groups, "split", "measure") if name in drawn]
+    drawn = drawn[drawn["value"].notna()]
+    n = drawn.groupby(by, dropna=False, observed=True)["hash"].nunique() if by else pd.Series([drawn["hash"].nunique()])
+    return n[n > 0]
+
+
+def _count_runs(n: pd.Series) -> str:
+    """Numbers of runs in words: "3 runs", "1 to 3 runs"."""
+    few, most = n.min(), n.max()
+    return (f"{few}" if few == most else f"{few} to {most}") + (" run" if most == 1 else " runs")
 
 
 def _seeds(summary: pd.DataFrame) -> str:
@@ -588,9 +606,8 @@ def categorical(tables: Tables, spec: Spec) -> Drawing:
         if flat:
             ax.set_yticks(range(n_x), names)
     _label_axes(panels, *((axis_title(y), "") if flat else (axis_title(x), axis_title(y))))
-    counted = summary[summary["test_acc"].notna()] if summary["test_acc"].notna().any() else summary
     return figure, _sentence(
-        left_out, _runs_note(counted, groups, y, kind=spec["kind"]), _diverged_note(tables.summary)
+        left_out, _runs_note(summary, groups, data, y, kind=spec["kind"]), _diverged_note(tables.summary)
     )
 
 
@@ -625,13 +642,17 @@ def line(tables: Tables, spec: Spec) -> Drawing:
             ax.set_yscale("log")
     _label_axes(panels, axis_title(spec["x"]), axis_title(spec["y"]))
     summary = tables.summary.assign(**{spec["x"]: values})
-    return figure, _sentence(in_bins, _runs_note(summary, groups, spec["y"]), _diverged_note(summary))
+    drawn = data.drop(columns=groups).merge(summary[["hash", *groups]], on="hash")
+    return figure, _sentence(in_bins, _runs_note(summary, groups, drawn, spec["y"]), _diverged_note(summary))
 
 
 def _lines(
     data: pd.DataFrame, spec: Spec, x: str, n_x: int, sharey: bool = True
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
-    """Lines of the mean of `value` over x, with intervals: bars where x has few values, else bands."""
+    """Lines of the mean of `value` over x, with intervals: bars where x has few values, else bands.
+
+    Rows that are `alone` are in no mean: each run of them goes on as a thin line of its own.
+    """
     hue, style = spec.get("hue"), spec.get("style")
     few = n_x <= 15
     n_col, n_row = (data[spec[axis]].cat.categories.size if axis in spec else 1 for axis in ("col", "row"))
@@ -647,7 +668,8 @@ def _lines(
     markers = dict(zip(colours, "osD^vP" if few and len(colours) <= 6 else "." * len(colours), strict=False))
     by = [name for name in (hue, style) if name]
     for ax, part in panels:
-        means = _means(part, [*by, x], metric(part["measure"].iat[0] if "measure" in part else spec["y"]).within)
+        within = metric(part["measure"].iat[0] if "measure" in part else spec["y"]).within
+        means = _means(part[~part["alone"]] if "alone" in part else part, [*by, x], within)
         for keys, line in means.groupby(by, observed=True) if by else [((), means)]:
             names = dict(zip(by, keys, strict=True))
             colour = colours[names.get(hue)]
@@ -661,6 +683,11 @@ def _lines(
                 ax.errorbar(line[x], line["value"], errors, fmt="none", ecolor=colour, elinewidth=1, capsize=2)
             else:
                 ax.fill_between(line[x], line["low"], line["high"], color=colour, alpha=0.2, linewidth=0)
+        if "thin" in part:
+            for keys, line in part[part["thin"]].groupby([*by, "hash"], observed=True):
+                names = dict(zip(by, keys, strict=False))
+                look = {"color": colours[names.get(hue)], "linestyle": dashes[names.get(style)], "linewidth": 0.6}
+                ax.plot(line[x], line["value"], alpha=0.8, gid="alone", **look)
     entries: dict[str, dict[str, Any]] = {}
     if hue:
         entries |= {k: {"color": c, "marker": markers[k] if few else None} for k, c in colours.items()}
@@ -687,7 +714,7 @@ def speed(tables: Tables, spec: Spec) -> Drawing:
         if _spans_decades(name, part["value"]):
             ax.set_yscale("log")
     _label_axes(panels, axis_title(spec["x"]), "")
-    return figure, _sentence(_runs_note(tables.summary, groups, *measures), _diverged_note(tables.summary))
+    return figure, _sentence(_runs_note(tables.summary, groups, long, *measures), _diverged_note(tables.summary))
 
 
 def _spans_decades(name: str, values: pd.Series) -> bool:
@@ -799,8 +826,9 @@ def curves(tables: Tables, spec: Spec) -> Drawing:
     summary = _with_text(tables.summary, groups)
     y = spec["y"]
     names = [f"{split}_{y}" for split in SPLITS[:2]] if y in FAMILIES else [y]
-    values = _long(tables.epochs[["hash", "epoch", *names]], y, SPLITS[:2])
+    values = _long(_without_diverged(tables.epochs)[["hash", "epoch", *names]], y, SPLITS[:2])
     data = values.drop(columns=names).merge(summary[["hash", "status", *groups]], on="hash")
+    data = _until_one_ends(data, groups)
     if y in FAMILIES:
         spec["style" if hue else "hue"] = "split"
     figure, panels = _lines(data, spec, "epoch", 99)
@@ -829,7 +857,36 @@ def curves(tables: Tables, spec: Spec) -> Drawing:
     _label_axes(panels, "epoch", axis_title(y))
     written = "Written in: mean test accuracy [its interval]" if y == "acc" and not hue else ""
     cut = "Values far above the others leave the axis" if beyond else ""
-    return figure, _sentence(_runs_note(tables.summary, groups, y), written, cut, _diverged_note(tables.summary))
+    alone = _GOING_ON if data["alone"].any() else ""
+    note = _runs_note(tables.summary, groups, data[~data["alone"]], y)
+    return figure, _sentence(note, alone, written, cut, _diverged_note(tables.summary))
+
+
+_GOING_ON = "A mean ends where the first of its runs ends; thin: the runs that go on"
+
+
+def _without_diverged(epochs: pd.DataFrame) -> pd.DataFrame:
+    """The epochs without the values of those in which a run diverged: there is nothing to average in them."""
+    lost = epochs[["train_loss", "val_loss"]].isna().any(axis=1)
+    results = [f"{split}_{y}" for split in SPLITS[:2] for y in FAMILIES]
+    return epochs.assign(**{name: epochs[name].mask(lost) for name in results})
+
+
+def _until_one_ends(data: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
+    """Add `alone`: whether a row is of an epoch that not all runs of its mean have, and `thin`: the line from there on.
+
+    The mean of the runs that are left would jump where one stops early or diverges, and speak for those that survive.
+    """
+    by = [name for name in (*groups, "split") if name in data]
+    runs = ["hash", *(["split"] if "split" in data else [])]
+    data = data.sort_values("epoch", kind="stable")
+    known = data["value"].notna().groupby([data[name] for name in runs], observed=True).cummin()
+    last = data["epoch"].where(known, 0).groupby([data[name] for name in runs], observed=True).transform("max")
+    together = last.groupby([data[name] for name in by], observed=True).transform("min") if by else last.min()
+    alone = known & (data["epoch"] > together)
+    goes_on = alone.groupby([data[name] for name in runs], observed=True).transform("any")
+    data = data.assign(value=data["value"].where(known), alone=alone)
+    return data.assign(thin=known & goes_on & (data["epoch"] >= together))
 
 
 def _test_text(runs: pd.DataFrame) -> str:
@@ -838,7 +895,7 @@ def _test_text(runs: pd.DataFrame) -> str:
     if values.empty:
         return "diverged"
     text = f"test {mean_text(values.mean(), *interval_of(values, metric(REPORTED).within), digits=3)}"
-    return f"{text}, {n_diverged} of {len(runs)} diverged" if n_diverged else text
+    return f"{text}\n{n_diverged} of {len(runs)} diverged" if n_diverged else text
 
 
 def _many_curves(tables: Tables, spec: Spec) -> Drawing:
@@ -850,12 +907,19 @@ def _many_curves(tables: Tables, spec: Spec) -> Drawing:
     step = math.ceil(len(board) / MOST_LINES)
     shown = [*best, *board[BEST_LINES::step]]
     labels = tables.summary.loc[tables.summary["label"].isin(shown), ["hash", "label"]]
-    means = tables.epochs.merge(labels, on="hash").groupby(["label", "epoch"])[names].mean()
+    known = _without_diverged(tables.epochs).merge(labels, on="hash")
+    data = _until_one_ends(_long(known, y, SPLITS[:2]), ["label"])
+    data = data.assign(split=data["split"] if y in FAMILIES else y)
+    means = data[~data["alone"]].groupby(["label", "epoch", "split"], observed=True)["value"].mean().unstack("split")
     figure, panels = plt.subplots(1, len(names), figsize=(3 * len(names), 2.6), sharey=True, squeeze=False)
     diverged = set(tables.summary.loc[tables.summary["status"] == "diverged", "label"])
     colours = dict(zip(best, sns.color_palette("colorblind"), strict=False))
     for name, ax in zip(names, panels.flat, strict=True):
-        wide = means[name].unstack("label").reindex(columns=shown)
+        split = name.split("_")[0] if y in FAMILIES else y
+        wide = means.get(split, pd.Series(dtype=float, index=means.index)).unstack("label").reindex(columns=shown)
+        going_on = data[data["thin"] & (data["split"] == split) & data["label"].isin(best)]
+        for (label, _), line in going_on.groupby(["label", "hash"]):
+            ax.plot(line["epoch"], line["value"], color=colours[label], linewidth=0.6, zorder=2, gid="alone")
         for label in reversed(shown):
             colour = colours.get(label)
             ax.plot(
@@ -869,14 +933,17 @@ def _many_curves(tables: Tables, spec: Spec) -> Drawing:
             end = wide[label].last_valid_index()
             if label in diverged and end is not None:
                 ax.plot(end, wide[label][end], "x", color=BAD, markersize=4, gid="diverged")
-        ax.set(xlabel="epoch", title=name.split("_")[0] if y in FAMILIES else "")
-    if _spans_decades(y, means.stack()):
+        ax.set(xlabel="epoch", title=split if y in FAMILIES else "")
+    if _spans_decades(y, data["value"]):
         panels.flat[0].set_yscale("log")
     panels.flat[0].set_ylabel(axis_title(y))
     _legend(figure, f"best {len(best)} by validation", {label: {"color": colours[label]} for label in best})
     every = f"; every {step}th of them by rank" if step > 1 else ""
-    note = f"Grey: the other settings of {len(board)}{every}. Mean over {_seeds(tables.summary)}"
-    return figure, _sentence(note, _diverged_note(tables.summary))
+    grey = f"Grey: the other settings of {len(board)}{every}"
+    n = _runs_per_mark(data[~data["alone"]], ["label"])
+    mean = f"Mean of {_count_runs(n)} ({_seeds(tables.summary)})" if len(n) else "No mean"
+    alone = _GOING_ON if data["alone"].any() else ""
+    return figure, _sentence(grey, mean, alone, _diverged_note(tables.summary))
 
 
 def gradients(tables: Tables, spec: Spec) -> Drawing:
@@ -904,7 +971,7 @@ def gradients(tables: Tables, spec: Spec) -> Drawing:
             ax.set_xticks(layers)
     _label_axes(panels, "layer, from the input", axis_title("gradient"))
     recorded = summary[summary["hash"].isin(data["hash"])]
-    return figure, _sentence(left_out, _runs_note(recorded, groups, "gradient"), _diverged_note(tables.summary))
+    return figure, _sentence(left_out, _runs_note(recorded, groups, data, "gradient"), _diverged_note(tables.summary))
 
 
 # -- tables as pictures --------------------------------------------------------------------------------------------
@@ -943,7 +1010,8 @@ def heatmap(tables: Tables, spec: Spec) -> Drawing:
     ax.tick_params(axis="y", rotation=0)
     ax.grid(False)
     notes = [note for _, note in binned.values()]
-    return figure, _sentence(*notes, _runs_note(summary, [x, y]), _diverged_note(summary))
+    note = _runs_note(summary, [x, y], summary.assign(value=summary[value]))
+    return figure, _sentence(*notes, note, _diverged_note(summary))
 
 
 def confusion(tables: Tables, spec: Spec) -> Drawing:
@@ -1047,8 +1115,9 @@ def parallel(tables: Tables, spec: Spec) -> Drawing:
     every = (
         f"{len(shown)} of {len(table)} settings, evenly by rank, the best among them" if step > 1 else f"{n} settings"
     )
-    seeds = summary["seed"].nunique()
-    note = f"A line a setting: {every}; mean over {seeds} seed{'s' if seeds > 1 else ''}. Thick: the best by validation"
+    n = _runs_per_mark(summary.assign(value=summary[y]), ["label"])
+    mean = f"mean of {_count_runs(n)}, " if len(n) else ""
+    note = f"A line a setting: {every}; {mean}{_seeds(summary)}. Thick: the best by validation"
     n_bad = int(shown[y].isna().sum())
     n_partly = int((shown["n_diverged"] > 0).sum()) - n_bad
     return figure, _sentence(
