@@ -8,6 +8,12 @@ TORCH ?=
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+# Snakemake needs a home that it can write to, which containers may lack.
+ifeq ($(shell test -n "$$HOME" -a -w "$$HOME" && echo yes),)
+export HOME := $(CURDIR)/.snakemake/home
+$(shell mkdir -p .snakemake/home)
+endif
+
 ifeq ($(OS),Windows_NT)
 $(error this needs Linux or macOS; on Windows, use WSL: https://learn.microsoft.com/windows/wsl/install)
 endif

@@ -1,7 +1,10 @@
 """Gather the records of a plan in tables."""
 
-import argparse
 import sys
+
+sys.path.insert(0, __file__.rpartition("/")[0])  # PYTHONSAFEPATH leaves it out
+
+import argparse
 from pathlib import Path
 
 from dlsweep.loading import without_collector

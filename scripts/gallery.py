@@ -3,8 +3,11 @@
 The examples are in docs/gallery.yaml: for each experiment its figures, as `figures:` of a config states them.
 """
 
-import argparse
 import sys
+
+sys.path.insert(0, __file__.rpartition("/")[0])  # PYTHONSAFEPATH leaves it out
+
+import argparse
 from pathlib import Path
 from typing import Any
 

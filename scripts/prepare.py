@@ -6,8 +6,11 @@
 Downloads, and files put in place on a machine without internet, stand in the raw folder: see docs/data.md.
 """
 
-import argparse
 import sys
+
+sys.path.insert(0, __file__.rpartition("/")[0])  # PYTHONSAFEPATH leaves it out
+
+import argparse
 from pathlib import Path
 
 from dlsweep.hyperparameters import HYPERPARAMETERS, ConfigError, check_setting

@@ -1,7 +1,10 @@
 """Draw the figures of a plan from its tables, and write the pages that its report shows beside them."""
 
-import argparse
 import sys
+
+sys.path.insert(0, __file__.rpartition("/")[0])  # PYTHONSAFEPATH leaves it out
+
+import argparse
 from pathlib import Path
 
 from dlsweep.loading import without_collector

@@ -1,9 +1,12 @@
 """Look at a sweep before, while and after it runs."""
 
+import sys
+
+sys.path.insert(0, __file__.rpartition("/")[0])  # PYTHONSAFEPATH leaves it out
+
 import argparse
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 

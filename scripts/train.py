@@ -4,6 +4,10 @@ Every hyper-parameter is an option; those left out have their default. The hash 
 The run continues from its checkpoint in <output folder>/running/ where there is one.
 """
 
+import sys
+
+sys.path.insert(0, __file__.rpartition("/")[0])  # PYTHONSAFEPATH leaves it out
+
 if __name__ == "__main__":  # before anything else is loaded
     from dlsweep.handover import hand_over
 
@@ -13,7 +17,6 @@ import argparse
 import functools
 import json
 import shlex
-import sys
 from pathlib import Path
 
 from dlsweep.hyperparameters import HYPERPARAMETERS, ConfigError, Setting, check_setting

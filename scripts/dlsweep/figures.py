@@ -103,16 +103,25 @@ def draw(plan: dict[str, Any], folder: Path, threads: int = 1) -> list[str]:
         for exp_name, experiment in plan["experiments"].items()
         for figure in experiment["figures"]
     ]
-    if threads == 1 or len(jobs) < 4:
+    pool = _processes(threads) if len(jobs) >= 4 else None
+    if not pool:
         faults = [_draw_and_save(*job) for job in jobs]
     else:
         try:
-            with ProcessPoolExecutor(threads, initializer=_receive, initargs=(_tables,)) as pool:
+            with pool:
                 faults = list(pool.map(_draw_and_save, *zip(*jobs, strict=True)))
         except BrokenProcessPool:
             why = "a process that drew them was killed, maybe for lack of memory"
             raise RecordError(f"{folder}/figures: {why}") from None
     return [f"{stem}.png {IS_EMPTY} {fault}" for (_, _, stem), fault in zip(jobs, faults, strict=True) if fault]
+
+
+def _processes(threads: int) -> ProcessPoolExecutor | None:
+    """Return the processes that draw; None where this one does, since their semaphores cannot be had: no /dev/shm."""
+    try:
+        return ProcessPoolExecutor(threads, initializer=_receive, initargs=(_tables,)) if threads > 1 else None
+    except (ImportError, NotImplementedError, OSError):
+        return None
 
 
 def load(folder: Path) -> dict[str, Tables]:

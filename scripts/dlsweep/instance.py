@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import sys
 import threading
@@ -35,6 +36,7 @@ def claim(name: str) -> Lock:
         ) from None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
+    atexit.register(lock.release)
     if lock.lease:
         print(f"This file system has no file locks: files in {lock.lease.parent} and the like replace them")
     return lock

@@ -70,7 +70,7 @@ def write_pages(plan: Mapping[str, Any], folder: Path, configs: Sequence[str], o
         "config.html",
         title="Config",
         command=shlex.join(["snakemake", "--cores", "4", *snakemake_options(configs, overrides)]),
-        files={path: highlight(Path(path).read_text(), YamlLexer(), formatter) for path in configs},
+        files={path: highlight(Path(path).read_text(encoding="utf-8"), YamlLexer(), formatter) for path in configs},
         css=formatter.get_style_defs("pre"),
     )
     write(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import internals, redo, warm
+from . import internals, redo, surroundings, warm
 from .columns import TABLES
 from .config_file import CONFIG_FILE, override_options, plain_value, snakemake_options
 from .devices import KNOWN, VISIBLE, Found, complaints, find_devices, find_usable, select_visible
@@ -53,12 +53,14 @@ class Flow:
     @classmethod
     def from_snakemake(cls, workflow: Any) -> Flow:
         """Read the config files and --config of this call; end with one message where they are wrong."""
+        surroundings.prepare()
         settings = workflow.config_settings
         files = [str(path) for path in settings.configfiles] or [CONFIG_FILE]
         overrides = {key: plain_value(value) for key, value in settings.config.items()}
         try:
             flow = cls(load_sweep(files, overrides), files, overrides, workflow)
             check_folders(flow.results, flow.tables_folder)
+            surroundings.check_text([files, [exp.settings for exp in flow.sweep.experiments.values()]], files[0])
         except ConfigError as error:
             sys.exit(f"error: {error}")  # to an exception Snakemake adds the lines of code that raised it
         flow.limit_gpus(workflow)
@@ -66,6 +68,7 @@ class Flow:
         if workflow.is_main_process:
             quieten_snakemake()
             flow.warn_of_damage()
+            surroundings.warn_of_protected([*flow.tables, *flow.figures, flow.html_report])
         elif _does_a_group(workflow):
             warm.start()
         return flow
@@ -379,6 +382,7 @@ class Flow:
         from snakemake.exceptions import WorkflowError
 
         try:
+            surroundings.check_writable(self.results, self.tables_folder, ".snakemake")
             return claim(f"{self.tables_folder}/partial" if set(targets) == {"partial"} else self.tables_folder)
         except ConfigError as error:
             raise WorkflowError(str(error)) from None
@@ -429,7 +433,7 @@ class Flow:
         """Name the records that are there, so that Snakemake makes them no more, but cannot be trusted."""
         bad = {record: "is torn" for record in self.records if Path(record).exists() and is_torn(Path(record))}
         log = Path(self.tables_folder, "logs", "aggregate.log")  # of who read every record whole
-        for line in log.read_text().splitlines() if log.exists() else []:
+        for line in log.read_text(errors="replace").splitlines() if log.exists() else []:
             record, _, fault = line.removeprefix("warning: ").partition(": ")
             if record in self.records and Path(record).exists() and _modified(record) < _modified(log):
                 bad.setdefault(record, fault)
