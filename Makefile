@@ -18,7 +18,11 @@ ifeq ($(OS),Windows_NT)
 $(error this needs Linux or macOS; on Windows, use WSL: https://learn.microsoft.com/windows/wsl/install)
 endif
 
-.PHONY: run test lint clean-env other-torch
+# An environment names its folder in its scripts: where the project was moved or copied, it is made again.
+MOVED := $(shell made=`sed -n 's/^command = .* -m venv \(--clear \)*//p' .venv/pyvenv.cfg 2>/dev/null`; \
+	[ -z "$$made" ] || [ "$$made" -ef .venv ] || echo moved)
+
+.PHONY: run test lint clean-env again
 
 run: .venv/run-installed
 	$(BIN)/snakemake --cores $(CORES) $(if $(filter-out config.yaml,$(CONFIG)),--configfile "$(CONFIG)")
@@ -33,12 +37,12 @@ lint: .venv/dev-installed
 	$(BIN)/snakefmt --check Snakefile
 	$(BIN)/snakemake --lint
 
-.venv/run-installed: requirements.txt $(if $(filter-out $(shell cat .venv/torch 2>/dev/null),$(TORCH)),other-torch)
+.venv/run-installed: requirements.txt $(if $(MOVED)$(filter-out $(shell cat .venv/torch 2>/dev/null),$(TORCH)),again)
 	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 ifeq ($(TORCH),)
 	@echo "Installing into .venv, once. On Linux, 3.2 GB are downloaded (five minutes at 100 Mbit/s) and take 6.4 GB on disk."
 	@echo "More than 4 GB of them serve NVIDIA GPUs alone: make run TORCH=cpu goes without."
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(if $(MOVED),--clear) .venv
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 else
 	@echo "Installing into .venv, once, with the PyTorch builds that uv calls $(TORCH)."

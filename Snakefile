@@ -7,7 +7,7 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+sys.path.insert(0, str(Path(workflow.current_basedir) / "scripts"))  # its own, also as a module
 
 from dlsweep import workflow as flow
 
@@ -70,9 +70,10 @@ rule prepare:
         mem_mb=4000,
         runtime=60,
     params:
+        script=SWEEP.script("prepare.py"),
         options=lambda wildcards: SWEEP.prepare_arguments(wildcards.data),
     shell:
-        "python scripts/prepare.py {params.options} --output={output} 2>&1 | tee {log}"
+        "{params.script} {params.options} --output={output} 2>&1 | tee {log}"
 
 
 rule train:
@@ -92,6 +93,7 @@ rule train:
         mem_mb=4000,
         runtime=240,
     params:
+        script=SWEEP.script("train.py"),
         # input and output, since they lie elsewhere where a storage plugin fetches and stores them
         options=lambda wildcards, input, output: SWEEP.train_arguments(
             wildcards, input, output
@@ -99,7 +101,7 @@ rule train:
         jobs_per_gpu=SWEEP.sweep.jobs_per_gpu,
     shell:
         # exec: a signal to all of a job's processes must not end the shell before the run has written its checkpoint
-        "exec python scripts/train.py {params.options} --threads={threads}"
+        "exec {params.script} {params.options} --threads={threads}"
         " --jobs-per-gpu={params.jobs_per_gpu} --time-limit={resources.runtime} >>{log} 2>&1"
 
 
@@ -120,9 +122,10 @@ rule plan:
         mem_mb=1000,
         runtime=10,
     params:
+        script=SWEEP.script("sweep.py"),
         options=SWEEP.config_arguments,
     shell:
-        "python scripts/sweep.py plan {params.options} --output={output} 2>{log}"
+        "{params.script} plan {params.options} --output={output} 2>{log}"
 
 
 rule aggregate:
@@ -140,8 +143,10 @@ rule aggregate:
     resources:
         mem_mb=4000,
         runtime=30,
+    params:
+        script=SWEEP.script("aggregate.py"),
     shell:
-        "python scripts/aggregate.py {input.plan} 2>{log}"
+        "{params.script} {input.plan} 2>{log}"
 
 
 rule report:
@@ -160,9 +165,10 @@ rule report:
         mem_mb=4000,
         runtime=60,
     params:
+        script=SWEEP.script("report.py"),
         config=SWEEP.config_arguments,
     shell:
-        "python scripts/report.py {input.plan} {params.config} --threads={threads} 2>{log} | tee -a {log}"
+        "{params.script} {input.plan} {params.config} --threads={threads} 2>{log} | tee -a {log}"
 
 
 rule html:
@@ -198,12 +204,14 @@ rule partial:
         mem_mb=4000,
         runtime=60,
     params:
+        aggregate=SWEEP.script("aggregate.py"),
+        report=SWEEP.script("report.py"),
         folder=SWEEP.partial_folder,
         config=SWEEP.config_arguments,
         snakemake=SWEEP.snakemake_command,
     shell:
-        "(python scripts/aggregate.py {input.plan} --partial --tables={params.folder} &&"
-        " python scripts/report.py {input.plan} {params.config} --tables={params.folder}) 2>&1 | tee {log} &&"
+        "({params.aggregate} {input.plan} --partial --tables={params.folder} &&"
+        " {params.report} {input.plan} {params.config} --tables={params.folder}) 2>&1 | tee {log} &&"
         " {params.snakemake} --report={params.folder}/report.html partial_report >>{log} 2>&1"
 
 
@@ -226,8 +234,10 @@ rule gallery:
     resources:
         mem_mb=4000,
         runtime=30,
+    params:
+        script=SWEEP.script("gallery.py"),
     shell:
-        "python scripts/gallery.py {input.plan} 2>{log}"
+        "{params.script} {input.plan} 2>{log}"
 
 
 # ---- One experiment only: snakemake <its name> ---------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ from .sweep import (
 from .values import refuse_braces
 
 RESULTS = "results"
+FOLDER = Path(__file__).resolve().parents[2]
+"""Where this pipeline lies; the working folder may be another one."""
 
 
 @dataclass
@@ -55,7 +58,7 @@ class Flow:
         """Read the config files and --config of this call; end with one message where they are wrong."""
         surroundings.prepare()
         settings = workflow.config_settings
-        files = [str(path) for path in settings.configfiles] or [CONFIG_FILE]
+        files = [str(path) for path in settings.configfiles] or [_default_config()]
         overrides = {key: plain_value(value) for key, value in settings.config.items()}
         try:
             flow = cls(load_sweep(files, overrides), files, overrides, workflow)
@@ -142,7 +145,8 @@ class Flow:
         after writing it, although the profile says that such files are complete.
         """
         call = [sys.executable, "-m", "snakemake", "--cores=1", "--rerun-incomplete"]
-        return shlex.join([*call, *snakemake_options(self.config_files, self.overrides)])
+        lies = [f"--snakefile={FOLDER / 'Snakefile'}", f"--report-stylesheet={FOLDER / 'report/style.css'}"]
+        return shlex.join([*call, *lies, *snakemake_options(self.config_files, self.overrides)])
 
     @functools.cached_property
     def records(self) -> list[str]:
@@ -170,6 +174,14 @@ class Flow:
     def plan_file(self) -> str:
         """The plan, named after its content: a changed config has a new one, so its tables are made again."""
         return f"{self.tables_folder}/plan/{plan_digest(self.sweep.plan(self.results))}.json"
+
+    def script(self, name: str) -> str:
+        """How a job calls one of the scripts: with the Python that runs Snakemake, whatever stands in PATH.
+
+        Where Snakemake makes an environment for the job, with that one's.
+        """
+        python = "python" if self.workflow.deployment_settings.deployment_method else _python()
+        return f"{python} {'scripts' if Path.cwd() == FOLDER else shlex.quote(str(FOLDER / 'scripts'))}/{name}"
 
     # -- jobs ----------------------------------------------------------------------------------------------------
 
@@ -427,7 +439,7 @@ class Flow:
         """The command that repeats a run by hand."""
         setting = self._setting(exp_name, digest)
         data = data_file(self.results, setting)
-        return f"python scripts/train.py {train_arguments(exp_name, digest, identity(setting), data, self.results)}"
+        return f"{self.script('train.py')} {train_arguments(exp_name, digest, identity(setting), data, self.results)}"
 
     def warn_of_damage(self) -> None:
         """Name the records that are there, so that Snakemake makes them no more, but cannot be trusted."""
@@ -448,6 +460,16 @@ def check_folders(*folders: str) -> None:
     for folder in folders:
         if os.path.lexists(folder) and not Path(folder).is_dir():
             raise ConfigError(f"{folder}: is not a folder, but the results are written there; move it away")
+
+
+def _default_config() -> str:
+    """config.yaml of the working folder, or the one that comes with the pipeline."""
+    return CONFIG_FILE if Path(CONFIG_FILE).exists() else str(FOLDER / CONFIG_FILE)
+
+
+def _python() -> str:
+    """This Python, by name where that finds it."""
+    return "python" if shutil.which("python") == sys.executable else shlex.quote(sys.executable)
 
 
 def _modified(path: Path | str) -> float:
