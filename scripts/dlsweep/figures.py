@@ -41,7 +41,7 @@ from matplotlib.ticker import (
 )
 from matplotlib.transforms import Bbox
 
-from .columns import FAMILIES, REPORTED, SPLITS, axis_title, metric
+from .columns import FAMILIES, REPORTED, SPLITS, SUMMARY, axis_title, metric
 from .figure_plan import MOST_BARS, MOST_COLOURS, MOST_PANELS
 from .hyperparameters import HYPERPARAMETERS, default
 from .labels import format_value
@@ -128,7 +128,8 @@ def load(folder: Path) -> dict[str, Tables]:
     """Return the tables in `folder`, by experiment."""
     tables = read_tables(folder, "summary", "epochs", "gradients", "confusion")
     summary = tables["summary"]
-    tables["summary"] = summary.assign(**{name: _shortened(summary[name]) for name in summary.select_dtypes("str")})
+    texts = [name for name, column in SUMMARY.items() if column.type is str]
+    tables["summary"] = summary.assign(**{name: _shortened(summary[name]) for name in texts})
     names = tables["summary"]["exp_name"].unique()
     parts = {name: dict(list(table.groupby("exp_name", sort=False))) for name, table in tables.items()}
     return {
