@@ -88,7 +88,7 @@ def no_backups() -> None:
     """
     from snakemake import persistence
 
-    classes = [value for value in vars(persistence).values() if isinstance(value, type)]
+    classes: list[Any] = [value for value in vars(persistence).values() if isinstance(value, type)]
     if not any("backup" in name for owner in classes for name in vars(owner)):
         return  # an older Snakemake makes no copies
     (owner,) = (owner for owner in classes if "backup_output" in vars(owner))
