@@ -7,7 +7,9 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-sys.path.insert(0, str(Path(workflow.current_basedir) / "scripts"))  # its own, also as a module
+sys.path.insert(
+    0, str(Path(workflow.current_basedir) / "scripts")
+)  # its own, also as a module
 
 from dlsweep import workflow as flow
 
