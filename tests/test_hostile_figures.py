@@ -13,7 +13,7 @@ from matplotlib.transforms import Bbox
 from conftest import Project
 from dlsweep import figures
 from dlsweep.figure_plan import KINDS
-from dlsweep.records import Record, record_name, write_json
+from dlsweep.records import MOST_CONFUSIONS, Record, record_name, write_json
 from dlsweep.sweep import expand_config
 from dlsweep.tables import write_tables
 from fake import fake_record
@@ -212,6 +212,79 @@ def test_notes_count_the_runs_that_are_drawn(tmp_path: Path):
         text.get_text() for ax in figures_by_kind["curves"].axes for text in ax.texts if text.get_gid() == "test"
     ]
     assert ["1 of 3 diverged" in text for text in written] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("measured", "column", "words"),
+    [
+        ({0, 1, 2}, "tested_train_acc", ("of the weights that are tested", "Gap: of the tested weights, without")),
+        (
+            set(),
+            "train_acc",
+            (
+                "last epoch; its training accuracy is the mean during the epoch, with dropout on;",
+                "Gap of the last epoch, its training accuracy the mean during the epoch, with dropout on.",
+            ),
+        ),
+        ({1, 2}, "train_acc", ("since 2 of 6 runs have no other", "But of 2 of 6 runs of the last epoch")),
+    ],
+)
+def test_the_gap_is_of_one_measure_and_says_which(
+    measured: set[int], column: str, words: tuple[str, str], tmp_path: Path
+):
+    def change(record: Record) -> None:
+        if record["setting"]["seed"] in measured:
+            record["final"]["tested_train_acc"] = 0.99
+
+    kinds = ["gap", {"kind": "strip", "y": "generalization_gap"}, {"kind": "curves", "y": "acc"}]
+    specs, tables = make(tmp_path, {**UNEVEN, "dropout": 0.5, "figures": kinds}, change)
+    gap, strip, curves = (figures.draw_one("e", spec, tables)[0] for spec in specs)
+    points = np.concatenate([np.asarray(dots.get_offsets()) for dots in gap.axes[0].collections])
+    assert sorted(points[:, 0]) == pytest.approx(sorted(tables.summary[column]))
+    notes = [figure.texts[-1].get_text().replace("\n", " ") for figure in (gap, strip, curves)]
+    assert words[0] in notes[0] and words[1] in notes[1]
+    assert "Train: mean during the epoch, with dropout on." in notes[2]
+    of_tested = tables.summary["tested_train_acc"] - tables.summary["tested_val_acc"]
+    old = tables.summary["train_acc"] - tables.summary["val_acc"]
+    assert tables.summary["generalization_gap"].tolist() == pytest.approx(of_tested.fillna(old).tolist())
+
+
+# -- many classes --------------------------------------------------------------------------------------------------
+
+
+def test_many_classes_keep_records_tables_and_figures_small(project: Project):
+    generator = np.random.default_rng(0)
+    y = np.arange(1200) % 300
+    np.savez(project.folder / "many.npz", x_train=generator.normal(size=(1200, 6)).astype("float32"), y_train=y)
+    config = {"dataset": "npz", "data_path": "many.npz", "epochs": 1, "n_layer": 1, "hid_dim": 4}
+    project.configure({"experiments": {"many": {**config, "figures": ["confusion"]}}})
+    done = project.snakemake()
+    assert done.returncode == 0, done.stdout + done.stderr
+    (record,) = project.records().values()
+    final = record["final"]
+    assert final["confusion"] is None and len(final["per_class_acc"]) == 300
+    counts = [count for _, _, count in final["confusions"]]
+    assert counts == sorted(counts, reverse=True) and all(true != taken for true, taken, _ in final["confusions"])
+    assert len(next(iter(project.results.glob("many-*.json"))).read_bytes()) < 20_000
+    table = (project.results / "confusion.csv").read_text().splitlines()
+    assert len(table) == 1 + len(counts)
+    svg = project.results / "figures" / "many-confusion.svg"
+    assert svg.stat().st_size < 300_000 and "more than 100 classes" in svg.read_text()
+
+
+def test_a_full_matrix_of_many_classes_is_read_and_bounded(tmp_path: Path):
+    matrix = np.random.default_rng(0).integers(0, 50, (150, 150))
+
+    def full(record: Record) -> None:
+        record["final"]["confusion"] = matrix.tolist()
+
+    (spec,), tables = make(tmp_path, {"figures": ["confusion"]}, full)
+    assert len(tables.confusion) == MOST_CONFUSIONS
+    wrong = matrix[~np.eye(150, dtype=bool)]
+    assert tables.confusion["count"].tolist() == sorted(wrong, reverse=True)[:MOST_CONFUSIONS]
+    figure, _ = figures.draw_one("e", spec, tables)
+    best = tables.confusion.iloc[0]
+    assert figure.axes[0].get_yticklabels()[0].get_text() == f"{best['true']} as {best['predicted']}"
 
 
 # -- each figure stands alone --------------------------------------------------------------------------------------

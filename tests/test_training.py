@@ -231,7 +231,7 @@ def test_a_compiled_model_trains_the_same_but_for_rounding(make, monkeypatch: py
 
 
 def test_final_metrics_are_those_of_scikit_learn(make):
-    trainer = make(epochs=3, lr=0.3, train_size=400)
+    trainer = make(epochs=3, lr=0.3, train_size=400, dropout=0.1)
     outcome = trainer.run()
     with torch.no_grad():
         p = trainer.model.eval()(trainer.test_x).double().softmax(1).numpy()
@@ -242,6 +242,13 @@ def test_final_metrics_are_those_of_scikit_learn(make):
     assert final["test_acc"] == pytest.approx(sklearn.metrics.accuracy_score(y, predicted), rel=1e-12)
     assert final["test_loss"] == pytest.approx(sklearn.metrics.log_loss(y, p), rel=1e-5)
     assert len(set(final["per_class_acc"])) > 2  # otherwise the comparison shows little
+
+    with torch.no_grad():
+        p = trainer.model(trainer.train_x).double().softmax(1).numpy()
+    y = trainer.train_y.numpy()
+    assert final["tested_train_acc"] == pytest.approx(sklearn.metrics.accuracy_score(y, p.argmax(1)), rel=1e-12)
+    assert final["tested_train_loss"] == pytest.approx(sklearn.metrics.log_loss(y, p), rel=1e-5)
+    assert final["tested_train_acc"] != outcome["epochs"][-1]["train_acc"]  # which is measured during the epoch
 
     with torch.no_grad():
         p = trainer.model(trainer.val_x).double().softmax(1).numpy()

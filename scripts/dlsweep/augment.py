@@ -15,13 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .hyperparameters import ConfigError
-
-KEYS = ("random_crop", "horizontal_flip", "cutout")
+from .registry import AUGMENTATION
 
 
 def is_on(setting: Mapping[str, Any], in_shape: tuple[int, ...]) -> bool:
     """Say whether the setting augments at all. Raises ConfigError where data of this shape cannot be augmented so."""
-    keys = [key for key in KEYS if setting[key]]
+    keys = [key for key in AUGMENTATION if setting[key]]
     if keys and len(in_shape) != 3:
         raise ConfigError(f"{keys[0]}: needs images, but the data are vectors of {math.prod(in_shape)} values")
     if keys and setting["cutout"] > min(in_shape[1:]):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from .hyperparameters import HYPERPARAMETERS
+from .records import MOST_CLASSES, MOST_CONFUSIONS
 from .statistics import FRACTION, INTERVAL_DOC, POSITIVE, UNBOUNDED, Range
 
 
@@ -73,7 +74,23 @@ METRICS: Mapping[str, Column] = {
     "tested_val_acc": _accuracy(
         "`val_acc` of the weights that are tested (`test_weights`): what settings are selected by.", "val accuracy"
     ),
-    "generalization_gap": _C(float, "`train_acc` - `val_acc` of the last epoch.", "", "train - val accuracy"),
+    "tested_train_loss": _loss(
+        "Mean cross-entropy on the training split of the weights that are tested, without dropout and augmentation;"
+        " empty in records of versions that did not measure it.",
+        "train loss of the tested weights",
+    ),
+    "tested_train_acc": _accuracy(
+        "Accuracy on the training split of the weights that are tested, without dropout and augmentation; empty in"
+        " records of versions that did not measure it.",
+        "train accuracy of the tested weights",
+    ),
+    "generalization_gap": _C(
+        float,
+        "`tested_train_acc` - `tested_val_acc`; where `tested_train_acc` is empty, `train_acc` - `val_acc` of the last"
+        " epoch.",
+        "",
+        "train - val accuracy",
+    ),
     "n_parameters": _count("Trainable parameters.", "", "parameters"),
     "total_seconds": _positive("Wall time of the run's last process, start included.", "s", "total time"),
     "train_seconds": _positive("Time of the epochs, validation included.", "s", "training time"),
@@ -158,7 +175,8 @@ TABLES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
     "gradients": ("One row per record, epoch and layer, where `log_gradients` is set.", GRADIENTS),
     "confusion": (
         "The confusion matrix of each experiment's best run: of its best setting (leaderboard), the run with the best"
-        " `tested_val_acc`.",
+        f" `tested_val_acc`. Of more than {MOST_CLASSES} classes it holds the most frequent confusions only, at most"
+        f" {MOST_CONFUSIONS}, and no class beside itself.",
         CONFUSION,
     ),
     "leaderboard": ("One row per setting, its seeds together, best first.", LEADERBOARD),

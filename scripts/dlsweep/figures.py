@@ -45,8 +45,8 @@ from .columns import FAMILIES, REPORTED, SPLITS, SUMMARY, axis_title, metric
 from .figure_plan import MOST_BARS, MOST_COLOURS, MOST_PANELS
 from .hyperparameters import HYPERPARAMETERS, default
 from .labels import format_value
-from .records import RecordError, write_atomic
-from .registry import REGISTRIES
+from .records import MOST_CLASSES, RecordError, write_atomic
+from .registry import AUGMENTATION, REGISTRIES
 from .report_plan import IS_EMPTY
 from .statistics import Range, importances, interval, interval_name, interval_of, mean_text
 from .tables import best_run, group_settings, read_tables
@@ -201,6 +201,7 @@ def draw_one(
             figure, note = _empty(why_empty)
         else:
             figure, note = KINDS[spec["kind"]](tables, spec)
+            note = f"{note} {_sentence(*_measures(tables.summary, spec))}"
         return _finish(figure, note, f"{exp_name}: {spec['name'].replace('_', ' ')}")
 
 
@@ -302,6 +303,34 @@ def _sentence(*parts: str) -> str:
 def _diverged_note(summary: pd.DataFrame, mark: str = "×: ") -> str:
     n = int((summary["status"] == "diverged").sum())
     return f"{mark}{n} of {len(summary)} runs diverged" if n else ""
+
+
+def _measures(summary: pd.DataFrame, spec: Spec) -> list[str]:
+    """What a reader must know of how the training split was measured, where the figure shows it."""
+    shown, notes = set(map(str, spec.values())), []
+    during = f"mean during the epoch{_disturbed(summary)}"
+    if shown & {*FAMILIES, "train_acc", "train_loss"} and spec["kind"] != "gap":
+        notes.append(f"Train: {during}")
+    if "generalization_gap" in shown:
+        known = summary[summary["generalization_gap"].notna()]
+        n_old = int(known["tested_train_acc"].isna().sum())
+        old = f"of the last epoch, its training accuracy the {during}"
+        if n_old < len(known):
+            notes.append("Gap: of the tested weights, without dropout and augmentation" if known.size else "")
+        if n_old:
+            notes.append(f"Gap {old}" if n_old == len(known) else f"But of {n_old} of {len(known)} runs {old}")
+    return notes
+
+
+def _disturbed(summary: pd.DataFrame) -> str:
+    """What made training images harder than those of validation, in any of the runs."""
+    switched_on = {"dropout": ["dropout"], "augmentation": AUGMENTATION}
+    on = [word for word, keys in switched_on.items() if any(_is_on(summary[key]) for key in keys)]
+    return f", with {' and '.join(on)} on" if on else ""
+
+
+def _is_on(values: pd.Series) -> bool:
+    return bool(values.dropna().astype(float).gt(0).any())
 
 
 def _varying(summary: pd.DataFrame) -> list[str]:
@@ -800,9 +829,19 @@ def scatter(tables: Tables, spec: Spec) -> Drawing:
 
 
 def gap(tables: Tables, spec: Spec) -> Drawing:
-    """Training against validation accuracy of the last epoch, a point a run; the diagonal is no gap."""
+    """Training against validation accuracy, a point a run; the diagonal is no gap.
+
+    Both are of the weights that are tested, or, where records lack that, of the last epoch of every run.
+    """
     hue = spec.get("hue")
     data, left_out = _drawn_runs(tables.summary)
+    tested = data.loc[data["status"] != "diverged", "tested_train_acc"].notna()
+    x, y = ("tested_train_acc", "tested_val_acc") if tested.all() and len(tested) else ("train_acc", "val_acc")
+    measure = "of the weights that are tested, without dropout and augmentation"
+    if x == "train_acc":
+        measure = f"last epoch; its training accuracy is the mean during the epoch{_disturbed(data)}"
+        if tested.any():
+            measure += f", since {int((~tested).sum())} of {len(tested)} runs have no other"
     levels = text_levels(data[hue]) if hue else pd.Series()
     colours = palette(levels) if hue else []
     if hue == "label" and len(colours) > MOST_COLOURS:
@@ -812,14 +851,14 @@ def gap(tables: Tables, spec: Spec) -> Drawing:
         colours = [*sns.color_palette("colorblind", len(labels)), GREY]
         left_out = _sentence(left_out, f"In colour: the best {len(labels)} settings by validation accuracy")[:-1]
     figure, ax = plt.subplots(figsize=(3.4, 3.4))
-    _scatter(ax, data, "train_acc", "val_acc", hue, levels, colours)
+    _scatter(ax, data, x, y, hue, levels, colours)
     ax.axline((1, 1), slope=1, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
-    low = np.nanmin([data["train_acc"].min(), data["val_acc"].min(), 0.95]) - 0.03
-    diverged = data.loc[data["status"] == "diverged", ["train_acc", "val_acc"]].fillna(low + 0.01)
-    ax.plot(diverged["train_acc"], diverged["val_acc"], "x", color=BAD, markersize=5, gid="diverged")
-    ax.set(xlim=(low, 1.02), ylim=(low, 1.02), xlabel=axis_title("train_acc"), ylabel=axis_title("val_acc"))
+    low = np.nanmin([data[x].min(), data[y].min(), 0.95]) - 0.03
+    diverged = data.loc[data["status"] == "diverged", [x, y]].fillna(low + 0.01)
+    ax.plot(diverged[x], diverged[y], "x", color=BAD, markersize=5, gid="diverged")
+    ax.set(xlim=(low, 1.02), ylim=(low, 1.02), xlabel=axis_title(x), ylabel=axis_title(y))
     ax.set_aspect("equal")
-    note = f"A point a run, last epoch; {_seeds(tables.summary)}; dashed: no gap"
+    note = f"A point a run, {measure}; {_seeds(tables.summary)}; dashed: no gap"
     return figure, _sentence(left_out, note, _diverged_note(tables.summary))
 
 
@@ -1029,6 +1068,10 @@ def confusion(tables: Tables, spec: Spec) -> Drawing:
     best = best_run(tables.summary)
     if tables.confusion.empty or best is None:
         raise Undrawable("no run has a confusion matrix")
+    run = f"{best['label']}, seed {best['seed']}: test accuracy {best['test_acc']:.3f}"
+    the_best = f"The best run by validation accuracy: {run}"
+    if not (tables.confusion["true"] == tables.confusion["predicted"]).any():  # too many classes for a matrix
+        return _confusions(tables, the_best)
     counts = tables.confusion.pivot_table("count", "true", "predicted", aggfunc="sum")
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
     n = len(counts)
@@ -1051,8 +1094,21 @@ def confusion(tables: Tables, spec: Spec) -> Drawing:
     ax.set(xlabel=axis_title("predicted"), ylabel=axis_title("true"))
     ax.tick_params(axis="y", rotation=0)
     numbers = "Numbers: test images" if n <= 20 else ""
-    run = f"{best['label']}, seed {best['seed']}: test accuracy {best['test_acc']:.3f}"
-    return figure, _sentence(f"The best run by validation accuracy: {run}", numbers, _diverged_note(tables.summary, ""))
+    return figure, _sentence(the_best, numbers, _diverged_note(tables.summary, ""))
+
+
+def _confusions(tables: Tables, the_best: str) -> Drawing:
+    """The most frequent confusions as bars, where there are too many classes for a matrix."""
+    data = tables.confusion.nlargest(MOST_BARS, "count")
+    names = [f"{true} as {predicted}" for true, predicted in zip(data["true"], data["predicted"], strict=True)]
+    figure, ax = plt.subplots(figsize=(4, 0.8 + 0.2 * len(data)))
+    ax.barh(range(len(data)), data["count"], color=sns.color_palette("colorblind")[0])
+    ax.set_yticks(range(len(data)), names)
+    ax.invert_yaxis()
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.set(xlabel="test images", ylabel="true class as predicted class")
+    what = f"Its {len(data)} most frequent confusions: more than {MOST_CLASSES} classes are too many for a matrix"
+    return figure, _sentence(the_best, what, _diverged_note(tables.summary, ""))
 
 
 # -- many hyper-parameters -----------------------------------------------------------------------------------------

@@ -41,6 +41,11 @@ _LOSS = {"type": ["number", "null"]}
 _SECONDS = {"type": ["number", "null"], "minimum": 0}
 _ACCURACY = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
 
+MOST_CLASSES = 100
+"""A record holds the whole confusion matrix of up to so many classes; of more the most frequent confusions."""
+MOST_CONFUSIONS = 1000
+_CONFUSION = {"type": "array", "items": _COUNT, "minItems": 3, "maxItems": 3}  # true class, predicted class, count
+
 EPOCH_SCHEMA = _object(
     {
         "epoch": {"type": "integer", "minimum": 1},
@@ -73,7 +78,13 @@ RECORD_SCHEMA: dict[str, Any] = {
                     "best_val_loss": _LOSS,
                     "best_val_acc": _ACCURACY,
                 },
-                {"per_class_acc": {"type": ["array", "null"]}, "confusion": {"type": ["array", "null"]}},
+                {
+                    "tested_train_loss": _LOSS,
+                    "tested_train_acc": _ACCURACY,
+                    "per_class_acc": {"type": ["array", "null"]},
+                    "confusion": {"type": ["array", "null"]},
+                    "confusions": {"type": ["array", "null"], "maxItems": MOST_CONFUSIONS, "items": _CONFUSION},
+                },
             ),
             "model": _object(
                 {"n_parameters": {"type": ["integer", "null"], "minimum": 0}},

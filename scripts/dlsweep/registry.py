@@ -66,6 +66,9 @@ ACTIVATIONS = {
 """Activation functions: our names, and the names of their classes in torch.nn."""
 
 _INIT = ("init", "bias_init")
+AUGMENTATION = ("random_crop", "horizontal_flip", "cutout")
+"""The hyper-parameters that change the training images, where they are set."""
+
 _LAYERS = ("act", *_INIT, "dropout", "batch_norm", "batch_norm_position")
 _DEEP = {"init": "kaiming_normal"}  # torch's own initialization starves plain networks of this depth
 

@@ -14,7 +14,16 @@ import pandas as pd
 
 from .columns import CONFUSION, EPOCHS, GRADIENTS, LEADERBOARD, REPORTED, SELECTED_BY, SUMMARY, TABLES, Column, metric
 from .labels import setting_labels
-from .records import Record, RecordError, known_epoch, read_record, record_name, write_atomic
+from .records import (
+    MOST_CLASSES,
+    MOST_CONFUSIONS,
+    Record,
+    RecordError,
+    known_epoch,
+    read_record,
+    record_name,
+    write_atomic,
+)
 from .statistics import (
     COMPARISON_DOC,
     INTERVAL_DOC,
@@ -68,6 +77,8 @@ def _summary_row(record: Record) -> dict[str, Any]:
     last: dict[str, Any] = known_epoch(record["epochs"][-1]) if record["epochs"] else {}
     n_epochs = len(record["epochs"])
     train_acc, val_acc = last.get("train_acc"), last.get("val_acc")
+    tested_train_acc = final.get("tested_train_acc")
+    tested_val_acc = final["best_val_acc"] if setting.get("test_weights") == "best" else val_acc
     seconds = timing["train_seconds"]
     return {
         **{key: json.dumps(v) if isinstance(v, (list, dict)) else v for key, v in setting.items()},
@@ -78,8 +89,10 @@ def _summary_row(record: Record) -> dict[str, Any]:
         "hash": record["hash"],
         "status": record["status"],
         "epochs_run": n_epochs,
-        "tested_val_acc": final["best_val_acc"] if setting.get("test_weights") == "best" else val_acc,
-        "generalization_gap": None if train_acc is None or val_acc is None else train_acc - val_acc,
+        "tested_val_acc": tested_val_acc,
+        "generalization_gap": _difference(tested_train_acc, tested_val_acc)
+        if tested_train_acc is not None
+        else _difference(train_acc, val_acc),
         "n_parameters": record["model"]["n_parameters"],
         "seconds_per_epoch": seconds / n_epochs if n_epochs and seconds is not None else None,
         "lr": setting["lr"],  # not that of the last epoch
@@ -87,6 +100,10 @@ def _summary_row(record: Record) -> dict[str, Any]:
         "device": provenance.get("device"),
         "host": provenance.get("host"),
     }
+
+
+def _difference(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first - second
 
 
 def summary_table(records: Iterable[Record], plan: Mapping[str, Any]) -> pd.DataFrame:
@@ -124,17 +141,25 @@ def gradients_table(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def confusion_table(records: Iterable[Record], summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the confusion matrix of each experiment's best run, one row per cell."""
+    """Return the confusion matrix of each experiment's best run, one row per cell; of many classes a part of it."""
     by_key = {(record["exp_name"], record["hash"]): record for record in records}
     rows = []
     for exp_name, part in summary.groupby("exp_name", sort=False):
         best = best_run(part)
         if best is None:
             continue
-        matrix = by_key[exp_name, best["hash"]]["final"].get("confusion") or []
-        for true, counts in enumerate(matrix):
-            rows += [(exp_name, best["hash"], true, predicted, count) for predicted, count in enumerate(counts)]
+        rows += [(exp_name, best["hash"], *cell) for cell in _cells(by_key[exp_name, best["hash"]]["final"])]
     return _table(_by_column(rows, CONFUSION), CONFUSION)
+
+
+def _cells(final: Mapping[str, Any]) -> list[tuple[int, int, int]]:
+    """The (true class, predicted class, count) of a record; of many classes only the most frequent confusions."""
+    matrix = final.get("confusion") or []
+    cells = [(true, predicted, count) for true, counts in enumerate(matrix) for predicted, count in enumerate(counts)]
+    if len(matrix) > MOST_CLASSES:  # of a version that knew no bound
+        wrong = (cell for cell in cells if cell[0] != cell[1] and cell[2])
+        return sorted(wrong, key=lambda cell: -cell[2])[:MOST_CONFUSIONS]
+    return cells or [tuple(cell) for cell in final.get("confusions") or []]
 
 
 def _by_column(rows: list[tuple[Any, ...]], columns: Mapping[str, Column]) -> dict[str, list[Any]]:
@@ -295,6 +320,7 @@ def _read_table(path: Path, columns: Mapping[str, Column]) -> pd.DataFrame:
     # The types are given for names that look like something else: an experiment called NA or 2024.
     text = {name: "str" for name, column in columns.items() if column.type is str}
     try:
-        return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
         raise RecordError(f"{path}: is missing; scripts/aggregate.py makes it") from None
+    return table.assign(**{name: float("nan") for name in columns if name not in table})  # made by an earlier version

@@ -26,7 +26,7 @@ from . import augment, optim
 from .data import Splits, normalise
 from .hyperparameters import ConfigError, Setting, setting_hash
 from .models import build_model, source_sha1
-from .records import write_atomic
+from .records import MOST_CLASSES, MOST_CONFUSIONS, write_atomic
 
 EVALUATION_VALUES = 2**21  # pixel values evaluated at once: 683 images of CIFAR, whose activations need about 200 MB
 CHECKPOINT_SECONDS = 0.5  # at least, between two checkpoints: what a killed run may lose
@@ -86,6 +86,25 @@ def score(logits: Tensor, y: Tensor) -> tuple[float, float, Tensor]:
     predicted = logits.argmax(1)
     loss, correct = torch.stack([F.cross_entropy(logits, y), (predicted == y).sum()]).tolist()
     return loss, correct / len(y) if math.isfinite(loss) else math.nan, predicted
+
+
+def confusion(y: Tensor, predicted: Tensor, n_classes: int) -> dict[str, Any]:
+    """Return the accuracy of each class (NaN without an image) and the confusion matrix, rows the true classes.
+
+    Of more than MOST_CLASSES classes `confusions` is what is most often taken for something else: at most
+    MOST_CONFUSIONS times (true class, predicted class, count), the most frequent first.
+    """
+    sizes = torch.bincount(y, minlength=n_classes)
+    found: dict[str, Any] = {
+        "per_class_acc": (torch.bincount(y[y == predicted], minlength=n_classes).double() / sizes).tolist()
+    }
+    if n_classes <= MOST_CLASSES:
+        counts = torch.bincount(y * n_classes + predicted, minlength=n_classes**2)
+        return {**found, "confusion": counts.reshape(n_classes, n_classes).tolist()}
+    wrong = y != predicted
+    pairs, counts = torch.stack([y[wrong], predicted[wrong]], 1).unique(dim=0, return_counts=True)
+    first = counts.argsort(descending=True, stable=True)[:MOST_CONFUSIONS]
+    return {**found, "confusions": torch.cat([pairs[first], counts[first, None]], 1).tolist()}
 
 
 class Trainer:
@@ -325,6 +344,8 @@ class Trainer:
             "best_epoch": best,
             "best_val_loss": self.progress.epochs[best - 1]["val_loss"] if best else None,
             "best_val_acc": self.progress.epochs[best - 1]["val_acc"] if best else None,
+            "tested_train_loss": None,
+            "tested_train_acc": None,
             "per_class_acc": None,
             "confusion": None,
         }
@@ -333,12 +354,10 @@ class Trainer:
         elif status == "diverged":
             return final
         final["test_loss"], final["test_acc"], predicted = self.evaluate(self.test_x, self.test_y)
-        if not math.isfinite(final["test_loss"]):
-            return final
-        counts = torch.bincount(self.test_y.cpu() * self.n_classes + predicted.cpu(), minlength=self.n_classes**2)
-        confusion = counts.reshape(self.n_classes, self.n_classes)  # row: true class, column: predicted class
-        final["per_class_acc"] = (confusion.diag().double() / confusion.sum(1)).tolist()
-        final["confusion"] = confusion.tolist()
+        # After the test, which must not depend on it where a model draws random numbers in its evaluation, too.
+        final["tested_train_loss"], final["tested_train_acc"], _ = self.evaluate(self.train_x, self.train_y)
+        if math.isfinite(final["test_loss"]):
+            final |= confusion(self.test_y.cpu(), predicted.cpu(), self.n_classes)
         return final
 
     # -- checkpoints -------------------------------------------------------------------------------------------
