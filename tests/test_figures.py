@@ -275,6 +275,23 @@ def test_importance_of_pure_noise_is_not_to_be_trusted(tmp_path: Path):
     assert re.search(r"R² = -\d\.\d\d of the variance of settings .* not to be trusted", note)
 
 
+def test_seeds_do_not_narrow_the_interval_of_a_mark_that_pools_settings(sweep: tuple):
+    _, tables = sweep
+    summary = tables["many"].summary.head(40)
+    spec = {"kind": "bars", "name": "bars", "x": "optimizer", "y": "val_acc"}
+
+    def bars(summary: pd.DataFrame) -> tuple[list[float], str]:
+        others = (getattr(tables["many"], name) for name in ("epochs", "gradients", "confusion"))
+        drawn, _ = figures.draw_one("many", spec, figures.Tables(summary, *others))
+        ends = [segment[:, 1] for lines in drawn.axes[0].collections for segment in lines.get_segments()]
+        return list(np.concatenate(ends)), drawn.texts[-1].get_text().replace("\n", " ")
+
+    alone, note = bars(summary)
+    assert len(alone) == 6 and "95% confidence interval over settings (t, logit scale)" in note
+    seeds = pd.concat([summary.assign(seed=seed, hash=summary["hash"] + str(seed)) for seed in range(5)])
+    assert bars(seeds)[0] == pytest.approx(alone)
+
+
 def test_no_bar_leaves_the_range_of_its_metric(sweep: tuple):
     """Three runs of a setting, two of them perfect: accuracies end at 1, losses above 0."""
     _, tables = sweep
@@ -290,7 +307,8 @@ def test_no_bar_leaves_the_range_of_its_metric(sweep: tuple):
         ("line", "test_acc", (0, 1)),
         ("line", "val_loss", (0, 1e9)),
     ):
-        spec = {"kind": kind, "name": kind, "y": y, "x": "lr" if kind == "line" else "grad_clip", "hue": "batch_norm"}
+        axes = {"x": "lr", "col": "grad_clip"} if kind == "line" else {"x": "grad_clip"}
+        spec = {"kind": kind, "name": kind, "y": y, "hue": "batch_norm", **axes}
         drawn, _ = figures.draw_one("off", spec, changed)
         ax = drawn.axes[0]
         bars = [line.get_ydata() for line in ax.lines if line.get_gid() != "diverged"]
@@ -299,7 +317,7 @@ def test_no_bar_leaves_the_range_of_its_metric(sweep: tuple):
         ends = ends[np.isfinite(ends)]
         assert np.ptp(ends) > 0.2 and within[0] <= ends.min() and ends.max() <= within[1], (kind, y)
         scale = "logit scale" if y.endswith("acc") else "log scale"
-        assert f"95% confidence interval (t, {scale})" in drawn.texts[-1].get_text().replace("\n", " ")
+        assert f"95% confidence interval over runs (t, {scale})" in drawn.texts[-1].get_text().replace("\n", " ")
 
 
 @pytest.mark.parametrize(
@@ -348,7 +366,7 @@ def test_captions_state_the_finding(sweep: tuple):
     best = summary[summary["label"] == means.idxmax()]
     assert f"Best setting by validation accuracy: {means.idxmax()}" in text
     assert (
-        f"{best['test_acc'].mean():.3f} [" in text and "(95% confidence interval (t, logit scale) over 3 seeds)" in text
+        f"{best['test_acc'].mean():.3f} [" in text and ", 95% confidence interval over 3 runs (t, logit scale)" in text
     )
     assert "18 runs of 6 settings, 3 seeds; 6 diverged" in text
     found = captions(plan, Path(plan["tables"]))

@@ -20,8 +20,8 @@ from dlsweep.statistics import (
     importances,
     interval,
     interval_name,
-    interval_of,
     mean_text,
+    means,
     p_text,
     rank,
 )
@@ -58,14 +58,22 @@ def test_equal_means_are_told_apart_by_what_diverged_then_by_the_config():
 # -- intervals -----------------------------------------------------------------------------------------------------
 
 
-def robust_interval(values: np.ndarray, family: sm.families.Family) -> np.ndarray:
-    """The interval of a quasi-likelihood model that has only a constant, with White's standard error.
+def interval_of(values: list[float] | np.ndarray, within: tuple[float, float]) -> tuple[float, float]:
+    """The interval of the runs of one setting."""
+    marks = np.zeros(len(values), int)
+    found = means(values, marks, marks, within)
+    return (found.low[0], found.high[0]) if len(values) else (math.nan, math.nan)
 
-    For log odds it is what R's svyciprop calls `logit`, of a sample where each value is its own cluster.
+
+def robust_interval(values: np.ndarray, family: sm.families.Family, clusters: np.ndarray | None = None) -> np.ndarray:
+    """The interval of a quasi-likelihood model that has only a constant, with a standard error robust to clusters.
+
+    For log odds it is what R's svyciprop calls `logit`; by default each value is its own cluster.
     """
-    n = len(values)
-    model = sm.GLM(values, np.ones(n), family=family)
-    return model.fit(cov_type="cluster", cov_kwds={"groups": np.arange(n)}, use_t=True).conf_int()[0]
+    clusters = np.arange(len(values)) if clusters is None else clusters
+    model = sm.GLM(values, np.ones(len(values)), family=family)
+    options = {"groups": clusters, "df_correction": True}
+    return model.fit(cov_type="cluster", cov_kwds=options, use_t=True).conf_int()[0]
 
 
 @pytest.mark.parametrize("n", [3, 4, 10])
@@ -100,6 +108,30 @@ def test_no_interval_leaves_the_range(within: tuple[float, float]):
         assert interval_of(values, within) == pytest.approx(ends)  # one group or many: the same
 
 
+def test_a_mark_that_pools_settings_has_the_interval_over_settings():
+    """Marks of several settings with unlike numbers of seeds, of one setting, and of none, all at once."""
+    generator = np.random.default_rng(0)
+    marks = np.repeat([0, 1, 2, 3], [12, 4, 6, 1])
+    settings = np.array([0] * 5 + [1] * 4 + [2] * 3 + [3] * 4 + [4, 4, 4, 5, 5, 5] + [6])
+    values = generator.beta(9, 3, 6)[np.minimum(settings, 5)] + generator.uniform(-0.01, 0.01, len(marks))
+    values[-1] = math.nan
+    found = means(values, marks, settings, FRACTION)
+    assert list(found.n) == [3, 4, 2, 0] and math.isnan(found.mean[3]) and math.isnan(found.low[3])
+    for mark, clusters in ((0, settings[:12]), (1, np.arange(4))):
+        own = values[marks == mark]
+        assert found.mean[mark] == pytest.approx(own.mean())
+        expected = expit(robust_interval(own, sm.families.Binomial(), clusters))
+        assert (found.low[mark], found.high[mark]) == pytest.approx(expected, rel=1e-6)
+    of_two = sorted([values[16:19].mean(), values[19:22].mean()])
+    assert [found.low[2], found.high[2]] == pytest.approx(of_two)
+
+    # More seeds of the same settings say no more of what lies between settings.
+    between = generator.beta(9, 3, 6)
+    wide = means(between, np.zeros(6), np.arange(6), FRACTION)
+    seeds = means(np.repeat(between, 5), np.zeros(30), np.repeat(np.arange(6), 5), FRACTION)
+    assert (seeds.low[0], seeds.high[0]) == pytest.approx((wide.low[0], wide.high[0]))
+
+
 def test_the_interval_holds_the_mean_as_often_as_it_says():
     """Three seeds of an accuracy near 1, where the plain t interval goes beyond it."""
     generator, n = np.random.default_rng(0), 20_000
@@ -121,9 +153,11 @@ def test_fewer_than_three_runs_have_no_interval():
         interval_of([0.9, 1.2, 0.8], FRACTION)
     assert interval_name([1], FRACTION) == ""
     assert interval_name([1, 2], FRACTION) == "range of the two runs"
-    assert interval_name([3, 3], FRACTION) == "95% confidence interval (t, logit scale)"
-    assert interval_name([2, 3], POSITIVE) == "95% confidence interval (t, log scale); of two runs their range"
-    assert interval_name([3], UNBOUNDED) == "95% confidence interval (t)"
+    assert interval_name([3, 3], FRACTION) == "95% confidence interval over runs (t, logit scale)"
+    assert (
+        interval_name([2, 3], POSITIVE) == "95% confidence interval over runs (t, log scale); of two runs their range"
+    )
+    assert interval_name([3], UNBOUNDED, over="settings") == "95% confidence interval over settings (t)"
     assert mean_text(0.9, 0.85, 0.95) == "0.9000 [0.8500, 0.9500]"
     assert mean_text(0.9, math.nan, math.nan, digits=2) == "0.90" and mean_text(math.nan) == mean_text(None) == ""
 

@@ -34,8 +34,8 @@ def finding(part: pd.DataFrame) -> str:
     if pd.isna(best["test_acc"]):
         return f"No run of the best setting was tested. {counts}"
     n = best["n_tested"]
-    name = interval_name([n], metric(REPORTED).within)
-    over = f" ({name}{f' over {n} seeds' if n > 2 else ''})" if name else ""
+    name = interval_name([n], metric(REPORTED).within, over=f"{n} runs" if n > 2 else "runs")
+    over = f", {name}" if name else ""
     accuracy = mean_text(best["test_acc"], best["test_acc_low"], best["test_acc_high"], digits=3)
     diverged = f"; {best['n_diverged']} of its {best['n']} runs diverged" if best["n_diverged"] else ""
     what = "Best setting by validation accuracy" if len(board) > 1 else "The setting"

@@ -8,7 +8,6 @@ add one line to `KINDS` here and one to that of figure_plan.py.
 
 from __future__ import annotations
 
-import functools
 import io
 import math
 import re
@@ -48,7 +47,7 @@ from .labels import format_value
 from .records import MOST_CLASSES, RecordError, write_atomic
 from .registry import AUGMENTATION, REGISTRIES
 from .report_plan import IS_EMPTY
-from .statistics import Range, importances, interval, interval_name, interval_of, mean_text
+from .statistics import Range, importances, interval_name, mean_text, means
 from .tables import best_run, group_settings, read_tables
 
 DPI = 200
@@ -248,10 +247,10 @@ def _empty(text: str) -> Drawing:
 
 
 def _means(data: pd.DataFrame, groups: Sequence[str], within: Range) -> pd.DataFrame:
-    """The mean of `value` in each group, and its `interval` as low and high."""
-    found = data.groupby(list(groups), observed=True, dropna=False)["value"].agg(["mean", "std", "count", "min", "max"])
-    low, high = interval(found["mean"], found["std"], found["count"], found["min"], found["max"], within)
-    return found.assign(value=found["mean"], low=low, high=high)[["value", "low", "high", "count"]].reset_index()
+    """The mean of `value` in each group, its interval as `low` and `high`, and `n`, what that is over."""
+    marks = data.groupby(list(groups), observed=True, dropna=False)
+    found = means(data["value"], marks.ngroup(), pd.factorize(data["label"])[0], within)
+    return marks.size().reset_index()[list(groups)].assign(value=found.mean, low=found.low, high=found.high, n=found.n)
 
 
 def _runs_note(summary: pd.DataFrame, groups: Sequence[str], drawn: pd.DataFrame, *metrics: str, kind: str = "") -> str:
@@ -268,7 +267,9 @@ def _runs_note(summary: pd.DataFrame, groups: Sequence[str], drawn: pd.DataFrame
     if kind in ("box", "violin"):
         text = f"{runs} each"
     text += f" ({_seeds(summary)})"
-    name = interval_name(n, *(metric(y).within for y in metrics)) if metrics else ""
+    n_settings = _runs_per_mark(drawn, groups, "label")
+    over, of = ("settings", n_settings.where(n_settings > 1, n)) if (n_settings > 1).any() else ("runs", n)
+    name = interval_name(of, *(metric(y).within for y in metrics), over=over) if metrics else ""
     if name and kind not in ("box", "violin", "strip"):
         text += f"; bars or bands: {name}"
     if "label" in groups:
@@ -277,11 +278,11 @@ def _runs_note(summary: pd.DataFrame, groups: Sequence[str], drawn: pd.DataFrame
     return f"{text}; pooled over {', '.join(pooled)}" if pooled else text
 
 
-def _runs_per_mark(drawn: pd.DataFrame, groups: Sequence[str]) -> pd.Series:
-    """How many runs each mark has a value of, where it has any."""
+def _runs_per_mark(drawn: pd.DataFrame, groups: Sequence[str], of: str = "hash") -> pd.Series:
+    """How many runs (`of` the hash) or settings (the label) each mark has a value of, where it has any."""
     by = [name for name in (*groups, "split", "measure") if name in drawn]
-    drawn = drawn[drawn["value"].notna()]
-    n = drawn.groupby(by, dropna=False, observed=True)["hash"].nunique() if by else pd.Series([drawn["hash"].nunique()])
+    drawn = drawn.assign(of=drawn[of])[drawn["value"].notna()]
+    n = drawn.groupby(by, dropna=False, observed=True)["of"].nunique() if by else pd.Series([drawn["of"].nunique()])
     return n[n > 0]
 
 
@@ -589,10 +590,9 @@ def _best_labels(summary: pd.DataFrame, most: int) -> tuple[list[str], str]:
 
 # -- categorical ---------------------------------------------------------------------------------------------------
 
-_ERRORS = {"err_kws": {"linewidth": 1}}
 _CATEGORICAL: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
-    "bars": (sns.barplot, {**_ERRORS, "capsize": 0.3, "err_kws": {"linewidth": 1, "color": "0.25"}}),
-    "points": (sns.pointplot, {**_ERRORS, "capsize": 0.1, "linestyle": "none", "markersize": 4}),
+    "bars": (sns.barplot, {"errorbar": None}),
+    "points": (sns.pointplot, {"errorbar": None, "linestyle": "none", "markersize": 4}),
     "box": (sns.boxplot, {"linewidth": 0.8, "fliersize": 2}),
     "strip": (sns.stripplot, {"size": 4, "alpha": 0.7, "jitter": 0.15}),
     "violin": (sns.violinplot, {"inner": "point", "cut": 0, "linewidth": 0.8, "density_norm": "width"}),
@@ -626,8 +626,7 @@ def categorical(tables: Tables, spec: Spec) -> Drawing:
     size = (2.3, max(0.8, thick * n_x)) if flat else (min(14, max(2.2, along)), 2.3)
     figure, panels = _facets(data, spec, *size)
     plot, options = _CATEGORICAL[spec["kind"]]
-    if "err_kws" in options:
-        options = {**options, "errorbar": functools.partial(interval_of, within=metric(y).within)}
+    colours: dict[Any, Any] = {}
     if hue:
         colours = dict(zip(data[hue].cat.categories, palette(data[hue]), strict=True))
         options = {**options, "hue": hue, "palette": colours, "legend": False, **_DODGED.get(spec["kind"], {})}
@@ -638,6 +637,8 @@ def categorical(tables: Tables, spec: Spec) -> Drawing:
     for ax, part in panels:
         if part["value"].notna().any():
             plot(part, ax=ax, **axes, **options)
+            if "errorbar" in options:
+                _errorbars(ax, part, spec, colours, upright=flat)
         else:  # every run diverged; seaborn's boxplot has no answer to that
             (ax.set_ylim if flat else ax.set_xlim)(-0.5, n_x - 0.5)
             (ax.set_yticks if flat else ax.set_xticks)(range(n_x), names)
@@ -648,6 +649,18 @@ def categorical(tables: Tables, spec: Spec) -> Drawing:
     return figure, _sentence(
         left_out, _runs_note(summary, groups, data, y, kind=spec["kind"]), _diverged_note(tables.summary)
     )
+
+
+def _errorbars(ax: Axes, part: pd.DataFrame, spec: Spec, colours: dict[Any, Any], upright: bool) -> None:
+    """The intervals of bars or points; those of points in their colours."""
+    hue, points = spec.get("hue"), spec["kind"] == "points"
+    shown = _means(part, list(dict.fromkeys(name for name in (spec["x"], hue) if name)), metric(spec["y"]).within)
+    for level, of in shown.groupby(hue, observed=True) if hue else [(None, shown)]:
+        at, value = _category_positions(of, spec), of["value"]
+        ends = np.array([value - of["low"], of["high"] - value])
+        where = {"x": value, "y": at, "xerr": ends} if upright else {"x": at, "y": value, "yerr": ends}
+        colour = colours.get(level, sns.color_palette("colorblind")[0]) if points else "0.25"
+        ax.errorbar(**where, fmt="none", ecolor=colour, elinewidth=1, capsize=2)
 
 
 def _category_positions(data: pd.DataFrame, spec: Spec) -> pd.Series:
@@ -715,7 +728,7 @@ def _lines(
             look = {"color": colour, "linestyle": dashes[names.get(style)], "linewidth": 1.3}
             marker = markers[names.get(hue)] if few else "." if len(line) == 1 else None
             ax.plot(line[x], line["value"], marker=marker, markersize=4, **look)
-            if (line["count"] < 2).all():
+            if (line["n"] < 2).all():
                 continue
             if few:
                 errors = (line["value"] - line["low"], line["high"] - line["value"])
@@ -876,7 +889,8 @@ def curves(tables: Tables, spec: Spec) -> Drawing:
     y = spec["y"]
     names = [f"{split}_{y}" for split in SPLITS[:2]] if y in FAMILIES else [y]
     values = _long(_without_diverged(tables.epochs)[["hash", "epoch", *names]], y, SPLITS[:2])
-    data = values.drop(columns=names).merge(summary[["hash", "status", *groups]], on="hash")
+    known = list(dict.fromkeys(["hash", "label", "status", *groups]))
+    data = values.drop(columns=names).merge(summary[known], on="hash")
     data = _until_one_ends(data, groups)
     if y in FAMILIES:
         spec["style" if hue else "hue"] = "split"
@@ -940,10 +954,11 @@ def _until_one_ends(data: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
 
 def _test_text(runs: pd.DataFrame) -> str:
     """The mean test accuracy of the runs that have one, and how many diverged."""
-    values, n_diverged = runs[REPORTED].dropna(), int((runs["status"] == "diverged").sum())
-    if values.empty:
+    n_diverged = int((runs["status"] == "diverged").sum())
+    if runs[REPORTED].isna().all():
         return "diverged"
-    text = f"test {mean_text(values.mean(), *interval_of(values, metric(REPORTED).within), digits=3)}"
+    found = _means(runs.assign(value=runs[REPORTED], mark=0), ["mark"], metric(REPORTED).within).iloc[0]
+    text = f"test {mean_text(found['value'], found['low'], found['high'], digits=3)}"
     return f"{text}\n{n_diverged} of {len(runs)} diverged" if n_diverged else text
 
 
@@ -1003,7 +1018,7 @@ def gradients(tables: Tables, spec: Spec) -> Drawing:
         labels, left_out = _best_labels(tables.summary, BEST_LINES)
         summary = summary[summary["label"].isin(labels)]
         summary = summary.assign(label=summary["label"].cat.set_categories(labels))
-    data = tables.gradients.merge(summary[["hash", *groups]], on="hash")
+    data = tables.gradients.merge(summary[list(dict.fromkeys(["hash", "label", *groups]))], on="hash")
     if data.empty:
         raise Undrawable("no gradients were recorded")
     last = data.groupby("hash")["epoch"].transform("max")
