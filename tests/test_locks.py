@@ -84,6 +84,22 @@ def test_a_killed_holder_holds_nothing(flock: int, tmp_path: Path):
     assert not list(tmp_path.glob("*-lease"))
 
 
+def test_a_process_is_told_from_another_of_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(locks.fcntl, "flock", no_flock)
+    host, space = locks._here()
+    leases = tmp_path / "a-lease"
+    leases.mkdir()
+    with python(tmp_path, "import sys; sys.stdin.read()", stdin=subprocess.PIPE) as process:
+        (leases / f"{host}~{space}~{process.pid}~{locks._start(process.pid)}~0").touch()
+        assert locks.is_held(tmp_path / "a.lock") and locks.take(tmp_path / "a.lock") is None
+        (leases / f"{host}~{space}~{process.pid}~1~1").touch()  # of an earlier process
+        process.kill()
+        wait_for(lambda: locks._start(process.pid) == "ended", seconds=10)  # a zombie: nobody has waited for it yet
+        assert not locks.is_held(tmp_path / "a.lock")
+    with locks.acquire(tmp_path / "a.lock", timeout=5):
+        assert len(list(leases.iterdir())) == 1
+
+
 def test_a_lease_of_another_machine_counts_until_it_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "a.lock"
     (tmp_path / "a-lease").mkdir()

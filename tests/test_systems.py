@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_windows_is_told_of_wsl(tmp_path: Path):
     assert made.returncode and "use WSL" in made.stderr
     for script in ("train", "sweep"):
         code = f"import sys; sys.platform = 'win32'; sys.path.insert(0, 'scripts'); import {script}"
-        done = subprocess.run(["python", "-c", code], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode and done.stderr.startswith("error: ") and "use WSL" in done.stderr
 
 

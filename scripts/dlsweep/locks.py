@@ -176,7 +176,7 @@ def _take_lease(path: Path, why: OSError) -> Lock | None:
     _refuse_what_cannot_be_seen(path, why)
     if _others(path):
         return None
-    name = "~".join((*_here(), str(os.getpid()), str(_start(os.getpid())), f"{_chance.getrandbits(32):x}"))
+    name = "~".join((*_here(), str(os.getpid()), _start(os.getpid()), f"{_chance.getrandbits(32):x}"))
     lease = _folder(path) / name
     lease.parent.mkdir(exist_ok=True)
     try:
@@ -195,7 +195,7 @@ def _refuse_what_cannot_be_seen(path: Path, why: OSError) -> None:
         found = re.match(r"process (\d+) on (\S+) since", path.read_text(errors="replace"))
     except FileNotFoundError:
         return
-    if found and not (found[2] == socket.gethostname() and _start(int(found[1])) is None):
+    if found and not (found[2] == socket.gethostname() and not _is_alive(int(found[1]))):
         raise OSError(
             why.errno,
             f"may be held by {found[0].removesuffix(' since')}, but this machine cannot see it, for lack of file locks"
@@ -232,8 +232,7 @@ def _lives(lease: Path) -> bool:
     host, space, process, start, _ = lease.name.split("~")
     if (host, space) != _here():
         return _age(lease) < STALE_SECONDS
-    now = _start(int(process))
-    return now is not None and (start == "None" or abs(now - int(start)) <= 2)
+    return _is_alive(int(process), start)
 
 
 def _age(lease: Path) -> float:
@@ -258,12 +257,29 @@ def _here() -> tuple[str, str]:
     return re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname()), space
 
 
-def _start(process: int) -> int | None:
-    """Return when a living process started, in whole seconds (Unix time); None where there is none."""
+def _is_alive(process: int, start: str = "") -> bool:
+    """Say whether a process, which started then, is still there; where that cannot be seen, it is taken to be."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    now = _start(process)
+    return now != "ended" and (not now or not start or now == start)
+
+
+def _start(process: int) -> str:
+    """Return when a process started, as no change of the clock changes it; "" where that cannot be seen."""
+    try:
+        state, *rest = Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return "ended" if state in "ZX" else rest[18]  # in ticks since the machine started: see man 5 proc
+    except (OSError, ValueError, IndexError):
+        pass
     import psutil
 
     try:
         found = psutil.Process(process)
-        return None if found.status() == psutil.STATUS_ZOMBIE else round(found.create_time())
-    except psutil.NoSuchProcess:
-        return None
+        return "ended" if found.status() == psutil.STATUS_ZOMBIE else f"{found.create_time():.0f}"
+    except psutil.Error:
+        return ""

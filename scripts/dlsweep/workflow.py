@@ -63,7 +63,7 @@ class Flow:
         try:
             flow = cls(load_sweep(files, overrides), files, overrides, workflow)
             check_folders(flow.results, flow.tables_folder)
-            surroundings.check_text([files, [exp.settings for exp in flow.sweep.experiments.values()]], files[0])
+            surroundings.check_text([exp.settings for exp in flow.sweep.experiments.values()], files[0])
         except ConfigError as error:
             sys.exit(f"error: {error}")  # to an exception Snakemake adds the lines of code that raised it
         flow.limit_gpus(workflow)
