@@ -4,6 +4,7 @@
    SHIM_SYNC_FOLDER fsync of a folder
    SHIM_SYNC        fsync of a file whose path matches SHIM_PATH (fnmatch)
    SHIM_RENAME      rename to a path that matches SHIM_PATH
+   SHIM_SLOW        no errno: every rename takes so many microseconds
    SHIM_SEMAPHORE   sem_open, which needs /dev/shm
 */
 #define _GNU_SOURCE
@@ -58,6 +59,7 @@ int fsync(int descriptor) {
 
 int rename(const char *old, const char *new) {
     int (*real)(const char *, const char *) = dlsym(RTLD_NEXT, "rename");
+    usleep(failing("SHIM_SLOW"));
     return failing("SHIM_RENAME") && matches(new) ? fail(failing("SHIM_RENAME")) : real(old, new);
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import signal
 import sys
 import threading
@@ -81,6 +82,15 @@ def _stop_jobs(finish: Callable[[int, Any], None]) -> None:
                 else:
                     job.kill()
         time.sleep(1)
+
+
+def still_output_in_notebooks() -> None:
+    """Have progress drawn once, not eight times a second, where a notebook keeps all that was ever drawn.
+
+    A notebook's `!` pretends to be a terminal, but its cursor goes nowhere. rich asks for TERM whenever it draws.
+    """
+    if "JPY_PARENT_PID" in os.environ:
+        os.environ["TERM"] = "dumb"
 
 
 def quieten_snakemake() -> None:

@@ -18,7 +18,14 @@ from .config_file import CONFIG_FILE, override_options, plain_value, snakemake_o
 from .devices import KNOWN, VISIBLE, Found, complaints, find_devices, find_usable, select_visible
 from .failures import MOST_NAMED, storage_trouble, unfinished
 from .hyperparameters import ConfigError, identity
-from .instance import claim, limit_resource, no_rate_limit, quieten_snakemake, stop_jobs_on_signals
+from .instance import (
+    claim,
+    limit_resource,
+    no_rate_limit,
+    quieten_snakemake,
+    still_output_in_notebooks,
+    stop_jobs_on_signals,
+)
 from .records import REQUEST, clear_finished, is_torn, list_records, record_name
 from .report_plan import IS_EMPTY, Item, report_items
 from .slurm import jobs_left
@@ -70,6 +77,7 @@ class Flow:
         internals.no_backups()
         if workflow.is_main_process:
             quieten_snakemake()
+            still_output_in_notebooks()
             flow.warn_of_damage()
             surroundings.warn_of_protected([*flow.tables, *flow.figures, flow.html_report])
         elif _does_a_group(workflow):
