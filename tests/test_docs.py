@@ -1,12 +1,24 @@
-"""The documentation points at things that exist."""
+"""The documentation points at things that exist, and what it tells to type and to write works."""
 
 import re
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-ROOT = Path(__file__).parent.parent
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("results/*.md")]
+from conftest import ROOT, Project
+from dlsweep.hyperparameters import ConfigError, check_setting, setting_hash
+from dlsweep.sweep import load_sweep
+from test_inspection import LECTURE, save
+
+PAGES = [
+    path
+    for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "examples/*.md", "results/*.md")
+    for path in sorted(ROOT.glob(pattern))
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -15,3 +27,125 @@ def test_links_lead_somewhere(page: Path):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
         if not target.startswith(("http:", "https:", "mailto:")):
             assert (page.parent / target).exists(), target
+
+
+# -- commands ------------------------------------------------------------------------------------------------------
+
+PROGRAMS = r"(?:[A-Z_]+=\S* )*(?:snakemake|python|make|pytest|pip|sbatch|tensorboard|printf|aws|git) \S"
+NOT_RUN = {
+    r"pytest": "is this very suite",
+    r"pip install|git clone": "needs the network",
+    r"sbatch": "needs a cluster: tests/test_slurm.py has one",
+    r"aws |--default-storage": "needs a bucket",
+    r"python benchmarks/": "takes minutes to hours",
+    r"tensorboard --logdir": "is a server",
+    r"sweep.py export": "takes long to load: tests/test_export.py does it",
+    r"sweep.py watch": "waits for a sweep to start: tests/test_live.py does it",
+    r"device_slot|--device cuda": "needs GPUs",
+}
+"""Commands that are not run here, and why."""
+PLACEHOLDERS = {
+    "3f2a": setting_hash(check_setting({"epochs": 1, "train_size": 100, "lr": 0.1})),
+    "77b1": setting_hash(check_setting({"epochs": 1, "train_size": 100, "lr": 0.2})),
+    "examples/<name>.yaml": "examples/own_data.yaml",
+    "<name>.pt": "digits.pt",
+    "FILE": "config.yaml",
+    "[config files]": "",
+}
+CONFIG = """
+defaults: {epochs: 1, train_size: 100}
+experiments:
+  optimizers: {grid: {lr: [0.1, 0.2]}, figures: []}
+  hashed: {epochs: 5, lr: 0.1, train_size: null, figures: []}
+"""
+MINE = "experiments: {my_experiment: {}}"
+
+
+def commands(page: Path) -> Iterator[str]:
+    """The commands of a page: lines of code blocks, after a prompt where one is shown, and code in a sentence."""
+    text = page.read_text()
+    for language, block in re.findall(r"^ *```(\w*)\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            if language in ("", "sh", "bash", "text"):
+                said = re.sub(r"\s+#.*", "", line.strip().removeprefix("$ "))
+                if re.match(PROGRAMS, said):
+                    yield said
+    for span in re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+        said = " ".join(span.split())
+        if re.match(PROGRAMS, said):
+            yield said
+
+
+def runnable(command: str) -> str:
+    """The command with its placeholders filled in. Snakemake and make only look, where they would do much."""
+    for placeholder, value in PLACEHOLDERS.items():
+        command = command.replace(placeholder, value)
+    if re.search(r"snakemake (-n|--lint|--report)|results/report.html", command):
+        return command
+    if "snakemake" in command:
+        assert "--cores" in command or "--profile" in command, f"{command}: Snakemake refuses to run without --cores"
+    return re.sub(r"\b(snakemake|make) ", r"\1 -n ", command)
+
+
+def test_every_command_works_as_it_is_written(tmp_path: Path):
+    """On a finished sweep, whose start is the first of them."""
+    project = Project(tmp_path)
+    for part in ("Makefile", "requirements.txt", "requirements-slurm.txt", "requirements-dev.txt"):
+        shutil.copy(ROOT / part, tmp_path)
+    for part in ("examples", "docs"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "*.png"))
+    project.configure(CONFIG)
+    project.configure(MINE, "examples/mine.yaml")
+    (tmp_path / "data").mkdir()
+    np.savez(tmp_path / "data/mine.npz", x_train=np.eye(20, 4, dtype="float32"), y_train=np.arange(20) % 2)
+    (tmp_path / "old_results").mkdir()
+    save(tmp_path / "old_results", {key: value for key, value in LECTURE.items() if key != "in_dim"})
+    first = project.run("bash", "-c", "snakemake --cores 4")
+    assert first.returncode == 0, first.stderr
+
+    found = {command: page for page in PAGES for command in commands(page)}
+    skipped = {reason for reason in NOT_RUN if any(re.search(reason, command) for command in found)}
+    assert skipped == NOT_RUN.keys()  # no reason outlives its command
+    left = {command: page for command, page in found.items() if not any(re.search(r, command) for r in NOT_RUN)}
+    assert len(left) >= 30
+    ready = {command: runnable(command) for command in left}
+
+    def attempt(command: str) -> str:
+        done = project.run("bash", "-c", ready[command])
+        return "" if done.returncode == 0 else f"{left[command].name}: {command}\n{(done.stdout + done.stderr)[-600:]}"
+
+    with ThreadPoolExecutor(2) as pool:
+        failed = [text for text in pool.map(attempt, left) if text]
+    assert not failed, "\n".join(failed)
+
+
+# -- configs -------------------------------------------------------------------------------------------------------
+
+
+def configs() -> Iterator[tuple[str, str]]:
+    """The YAML blocks that are configs, or their defaults."""
+    for page in PAGES:
+        for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+            if re.search("^experiments:", block, re.MULTILINE):
+                yield page.name, block
+            elif block.startswith("defaults:"):
+                yield page.name, f"{block}experiments: {{a: }}\n"
+
+
+def test_every_config_is_one(tmp_path: Path):
+    found = list(configs())
+    assert len(found) >= 20
+    for page, text in found:
+        path = tmp_path / page.replace(".md", ".yaml")
+        path.write_text(text)
+        assert list(load_sweep([path]).records()), text
+
+
+def test_the_mistake_of_the_readme_is_answered_as_it_says(tmp_path: Path):
+    page = (ROOT / "README.md").read_text()
+    (config,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (answer,) = re.findall(r"^error: config.yaml, (.*)$", page, re.MULTILINE)
+    (tmp_path / "config.yaml").write_text(config.replace("n_layer:", "n_layers:"))
+    with pytest.raises(ConfigError) as error:
+        load_sweep([tmp_path / "config.yaml"])
+    assert str(error.value).endswith(answer)

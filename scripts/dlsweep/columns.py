@@ -207,7 +207,7 @@ _INTRODUCTION = """\
 
 Made by `python scripts/sweep.py schema` from `scripts/dlsweep/columns.py`.
 They are in `results/`, or in `results/<name>/` for another config file. `parquet: true` at the top of a config, or
-`snakemake --config parquet=true`, writes each as Parquet too. A look at what is finished while a sweep runs:
+`snakemake --cores 4 --config parquet=true`, writes each as Parquet too. A look at what is finished while a sweep runs:
 `snakemake --cores 1 partial` (tables and figures in `results/partial/`).
 
 ```python

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .config_file import Values, read_configs, where_stated
-from .hyperparameters import setting_hash
+from .hyperparameters import HYPERPARAMETERS, setting_hash
 from .sweep import KEYED, Space, merged_spec, read_space
 from .values import read_base
 
@@ -51,6 +51,7 @@ def _stated_by(place: str, key: str, exp_name: str, experiments: Values) -> str:
     while True:
         spec: Values = experiments[exp_name] or {}
         said = spec.get(construct)
-        if said is not None and (construct not in KEYED or key in said):
+        null = construct in spec and construct in HYPERPARAMETERS  # a value; of other constructs it takes them away
+        if null or (said is not None and (construct not in KEYED or key in said)):
             return exp_name
         exp_name = spec["extends"]

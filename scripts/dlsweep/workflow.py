@@ -414,7 +414,7 @@ class Flow:
         if internals.touches(workflow):
             print("Touched the files that are there; no run, table or figure was made.")
             return
-        partial = f"snakemake partial makes tables and figures of what is finished: {self.partial_folder}/"
+        partial = f"snakemake --cores 1 partial makes tables and figures of what is finished: {self.partial_folder}/"
         targets = internals.targets(workflow) - {"all"}
         if options := internals.options_for_a_part(workflow):
             print(f"Done, as far as {' and '.join(options)} goes: {self._progress()}. {partial}")
