@@ -314,7 +314,9 @@ def test_any_config_is_a_sweep_or_one_message(tmp_path: Path, config: Any):
 )
 @example(b"a: &a [*a]")
 @example(b"experiments: {a: {lr: !!python/object/apply:os.system ['touch pwned']}}")
-@example(b"[" * 2000)
+@example(b"[" * 200_000)
+@example(b"- " * 200_000)
+@example(b"&a {<<: *a}")
 @example(b"a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\nexperiments: *c")
 def test_any_text_is_a_sweep_or_one_message(tmp_path: Path, text: bytes):
     path = tmp_path / "config.yaml"

@@ -241,6 +241,7 @@ MISTAKES = {
     "misspelt data": ("experiments: {a: {dataset: digit}}", ["experiments.a.dataset", "cifar10", "'digits'"]),
     "not YAML": ("experiments:\n  a: [", ["not valid YAML", "line 2"]),
     "not UTF-8": (b"experiments:\n  a: {data_path: \xe4}", ["line 2", "UTF-8"]),
+    "no date": ("experiments: {2024-13-45: {lr: -1}}", []),  # Snakemake reads --configfile as YAML 1.1, and refuses it
     "one name twice": ("experiments:\n  a: {}\n  a: {}", ["line 3", "'a' appears twice, first in line 2"]),
     "unsafe name": ("experiments: {'../a': {}}", ["experiments.../a", "safe file name", "A-Z a-z 0-9"]),
     "a rule's name": ("experiments: {train: {}}", ["experiments.train", "name of a rule"]),
@@ -267,7 +268,7 @@ def test_snakemake_stops_with_one_message_before_it_makes_anything(tmp_path: Pat
         for word in [how if how == "config.yaml" else "mine.yaml", *words]:
             assert word in message, (name, message)
 
-    names = MISTAKES if how == "config.yaml" else ("unknown key", "not YAML", "not UTF-8", "one name twice")
+    names = MISTAKES if how == "config.yaml" else ("unknown key", "not YAML", "not UTF-8", "no date")
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(attempt, names))
 
@@ -327,6 +328,9 @@ def test_snakemake_stops_with_one_message_before_it_makes_anything(tmp_path: Pat
         ("experiments: {a: {grid: {patience: [None, 3]}}}", ["grid.patience", '"None"', "Write null"]),
         ("experiments: {a: {model_args: {bias: no}}}", ["a.model_args.bias: no ", "allowed: false", '"no" in quotes']),
         ("experiments: {a: {model_args: {x: [1:30]}}}", ["a.model_args.x: 1:30 ", "a number", '"1:30" in quotes']),
+        ("experiments: {010: {}, a: {extends: 010}}", ["a.extends: 10 is not", "allowed: 010. Write it in quotes."]),
+        ("name: 2024\nexperiments: {a: }", ["line 1: name: 2024 is not", "Write it in quotes."]),
+        ("experiments: {a: {dataset: npz, data_path: 2024}}", ["data_path: 2024", "text or null. Write it in quotes."]),
         ("experiments:\n  12:30: {}", ["line 2", "experiments.12:30", "safe file name"]),
         ("experiments: {a: {}, ? [b] : {}}", ["line 1", "a key must be text"]),
         ("experiments: {a: {<<: 3}}", ["line 1", "<< takes a mapping"]),

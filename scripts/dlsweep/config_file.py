@@ -122,8 +122,18 @@ def check_config_files(arguments: Iterable[str]) -> None:
                 hint = "" if path.suffix else f". If it is a target, write -- before it: --configfile FILE -- {path}"
                 raise ConfigError(f"{path}: there is no such config file{hint}")
             read_config(path)
+            _check_yaml_1_1(path)
         except ConfigError as error:
             sys.exit(f"error: {error}")
+
+
+def _check_yaml_1_1(path: Path) -> None:
+    """Raise ConfigError where a file is good YAML 1.2, but PyYAML, which Snakemake reads it with, refuses it."""
+    try:
+        yaml.load(path.read_text(encoding="utf-8"), yaml.CFullLoader)
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:  # 2024-13-45 is no date, = is nothing
+        what = f"Snakemake, which reads it as YAML 1.1, refuses it: {_one_line(error)}"
+        raise ConfigError(f"{path}: {what}; write in quotes what looks like a date") from None
 
 
 def _after_configfile(arguments: Iterable[str]) -> Iterator[Path]:

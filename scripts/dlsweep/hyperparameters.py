@@ -283,6 +283,8 @@ def _hint(key: str, hyper: Hyperparameter, value: Any) -> str:
         off = word == "null" and said in ("false", "no", "off")
         if said == word or said in _OTHER_NAMES[word].split() or off:
             return f" Write {word}, without quotes."
+    if hyper.type is str and not hyper.choices and isinstance(value, (int, float)):
+        return " Write it in quotes."
     hint = nearest(value, hyper.choices)
     if key == "model" and not hint:
         example = re.sub(r"\.(?=\w+$)", ":", value) if isinstance(value, str) and ":" not in value else ""

@@ -186,7 +186,8 @@ def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:
         allowed = (
             f"up to 100 of A-Z a-z 0-9 _ . -, beginning with a letter or digit, but not {', '.join(RESERVED_NAMES)}"
         )
-        raise ConfigError(f"name: {shown(name)} is not allowed for a sweep; allowed: {allowed}")
+        hint = "" if isinstance(name, str) else ". Write it in quotes."
+        raise ConfigError(f"name: {shown(name)} is not allowed for a sweep; allowed: {allowed}{hint}")
     jobs_per_gpu = config.get("jobs_per_gpu", 1)
     if type(jobs_per_gpu) is not int or jobs_per_gpu < 1:
         raise ConfigError(f"jobs_per_gpu: {shown(jobs_per_gpu)} is not allowed; allowed: a whole number from 1")
@@ -321,9 +322,8 @@ def merged_spec(exp_name: str, experiments: Mapping[str, Any], below: tuple[str,
         return dict(spec)
     if not isinstance(parent, str) or parent not in experiments:
         allowed = ", ".join(other for other in experiments if other != exp_name) or "the name of another experiment"
-        raise ConfigError(
-            f"{where}.extends: {shown(parent)} is not an experiment; allowed: {allowed}.{nearest(parent, experiments)}"
-        )
+        hint = nearest(parent, experiments) if isinstance(parent, str) else " Write it in quotes."
+        raise ConfigError(f"{where}.extends: {shown(parent)} is not an experiment; allowed: {allowed}.{hint}")
     if parent in (exp_name, *below):
         raise ConfigError(f"{where}.extends: {parent} extends itself")
     merged = _without(merged_spec(parent, experiments, (*below, exp_name)), spec)
