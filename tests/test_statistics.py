@@ -183,11 +183,11 @@ MISSING = math.nan
         ([0.9, 0.9, 0.9], [0.9, 0.9, 0.9], "neither varies"),
         ([0.9, 0.9, MISSING, MISSING], [MISSING, MISSING, 0.8, 0.8], "neither varies"),
         ([0.3, 0.2, 0.9], [0.2, 0.1, 0.8], "all seeds differ alike"),  # by 0.1, but for rounding
-        ([0.9], [0.8], "fewer than two runs"),
-        ([0.9, 0.8], [0.8, MISSING], "fewer than two runs"),
-        ([0.9, MISSING], [0.8, 0.7], "fewer than two runs"),
-        ([MISSING, MISSING], [0.8, 0.7], "fewer than two runs"),
-        ([0.9, math.inf], [0.8, 0.7], "fewer than two runs"),
+        ([0.9], [0.8], "fewer than two results"),
+        ([0.9, 0.8], [0.8, MISSING], "fewer than two results"),
+        ([0.9, MISSING], [0.8, 0.7], "fewer than two results"),
+        ([MISSING, MISSING], [0.8, 0.7], "fewer than two results"),
+        ([0.9, math.inf], [0.8, 0.7], "fewer than two results"),
     ],
 )
 def test_no_p_value_where_no_test_is_possible(first: list[float], other: list[float], reason: str):

@@ -163,7 +163,7 @@ LEADERBOARD: Mapping[str, Column] = {
     "test": _C(
         str,
         "How `test_acc` is compared with rank 1's: `paired` t-test over the same seeds, `welch` where the seeds"
-        " differ; or why no test is possible: `fewer than two runs`, `neither varies`, `all seeds differ alike`.",
+        " differ; or why no test is possible: `fewer than two results`, `neither varies`, `all seeds differ alike`.",
     ),
     "p_value": _C(float, "Two-sided p-value of that test; empty where none is possible."),
     "p_holm": _C(float, "The same, corrected for the number of comparisons in the experiment (Holm)."),

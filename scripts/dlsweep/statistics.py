@@ -208,7 +208,7 @@ def runs_text(n: int, n_diverged: int) -> str:
 # -- whether a difference is real ----------------------------------------------------------------------------------
 
 PAIRED, WELCH = "paired", "welch"
-ONE_RUN, NO_SPREAD, SAME_DIFFERENCE = "fewer than two runs", "neither varies", "all seeds differ alike"
+ONE_RUN, NO_SPREAD, SAME_DIFFERENCE = "fewer than two results", "neither varies", "all seeds differ alike"
 ROUNDING = 1e-12  # relative: two equal differences of floats differ by that
 
 COMPARISON_DOC = (
