@@ -113,7 +113,7 @@ rule train:
 rule plan:
     """Write what the tables and figures need to know of the config."""
     output:
-        SWEEP.plan_file,
+        SWEEP.kept(SWEEP.plan_file),
     log:
         f"{SWEEP.results}/logs/plan.log",
     priority: 100

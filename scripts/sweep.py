@@ -20,16 +20,23 @@ from dlsweep.records import RECORD_SCHEMA, RecordError, write_json
 from dlsweep.schema import config_schema, hyperparameter_table
 from dlsweep.sweep import load_sweep, plan_digest
 from dlsweep.verify import verify
+from dlsweep.versions import find_outdated
 from dlsweep.workflow import RESULTS, check_folders
 
 
 def write_plan(options: argparse.Namespace) -> int:
-    """Write the plan, and remove those of earlier forms of the config, so that going back makes it again."""
-    plan = options.sweep.plan(str(options.results))
-    if options.output.stem != plan_digest(plan):
-        raise ConfigError(f"{', '.join(options.configs)}: changed since this start; start again for the new form")
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    write_json(options.output, plan)
+    """Write the plan, and remove those of earlier forms of the config, so that going back makes it again.
+
+    A start has written its plan already: what it says of code and data is of the time of the start.
+    """
+    if not options.output.exists():
+        redo = options.sweep.outdated == "redo"
+        outdated = None if redo else find_outdated(options.sweep, options.results).versions
+        plan = options.sweep.plan(str(options.results), outdated)
+        if options.output.stem != plan_digest(plan):
+            raise ConfigError(f"{', '.join(options.configs)}: changed since this start; start again for the new form")
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        write_json(options.output, plan)
     for old in options.output.parent.glob("*.json"):
         if old != options.output:
             old.unlink()
@@ -96,6 +103,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     orphans = command("orphans", inspection.orphans, "the records that no setting of the config names")
     orphans.add_argument("--delete", action="store_true", help="delete them")
+    orphans.add_argument(
+        "--unknown", action="store_true", help="with --delete: also those that no config is known to have named"
+    )
     add_config_options(orphans)
 
     importing = command("import", import_results, "results that follow the lecture's convention, as records")

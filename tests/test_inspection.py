@@ -63,6 +63,7 @@ def test_show_counts_runs_by_state_and_the_time_left(sweep: Project):
         "experiment": "parent",
         "runs": 6,
         "states": {"finished": 4, "diverged": 1, "new": 1},
+        "outdated": 0,
         "varies": {"lr": [0.1, 0.2, 2.0], "seed": [0, 1]},
         "no_effect": [],
         "seconds_left": pytest.approx(1.4, rel=0.3),  # one of six runs, which took 1.4 s each
@@ -139,7 +140,9 @@ def test_orphans_are_deleted_only_on_demand_and_only_where_nothing_needs_them(sw
     text = command(sweep, "orphans")
     assert {Path(line).name for line in text.splitlines()[:-1]} == orphans
     assert sorted(sweep.results.glob("*.json")) == before
-    command(sweep, "orphans", "--delete")
+    assert "2 records, such as gone-" in command(sweep, "orphans", "--delete", status=1)  # nothing is known of them
+    assert sorted(sweep.results.glob("*.json")) == before
+    command(sweep, "orphans", "--delete", "--unknown")
     assert {path.name for path in before} - {path.name for path in sweep.results.glob("*.json")} == orphans
     assert command(sweep, "orphans").startswith("0 records")
 

@@ -148,6 +148,7 @@ def a_summary(accuracies: dict[str, list[float | None]], seeds: dict[str, list[i
             "seed": seed,
             "status": "finished" if accuracy is not None else "diverged",
             "tested_val_acc": 0.9 - 0.1 * i,
+            "outdated": None,
             "test_acc": math.nan if accuracy is None else accuracy,
             "test_loss": 1.0,
         }

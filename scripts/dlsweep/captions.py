@@ -12,6 +12,7 @@ from .columns import REPORTED, metric
 from .figure_plan import KINDS
 from .statistics import interval_name, mean_text
 from .tables import group_settings, read_tables
+from .versions import outdated_note
 
 
 def caption(exp_name: str, figure: Mapping[str, Any], summary: pd.DataFrame) -> str:
@@ -28,6 +29,8 @@ def finding(part: pd.DataFrame) -> str:
     runs = f"{len(part)} runs of {len(board)} settings" if len(board) > 1 else f"{len(part)} runs of one setting"
     n_seeds, n_diverged = part["seed"].nunique(), int((part["status"] == "diverged").sum())
     counts = f"{runs}, {n_seeds} seed{'s' if n_seeds > 1 else ''}; {n_diverged or 'none'} diverged."
+    if note := outdated_note(part["outdated"].value_counts().to_dict(), len(part)):
+        counts += f" {note}."
     best = board.iloc[0]
     if best["n_diverged"] == best["n"]:
         return f"Every run diverged. {counts}"

@@ -105,11 +105,14 @@ _TYPES: dict[type, type] = {list: str, dict: str}  # as JSON text
 
 SUMMARY: Mapping[str, Column] = {
     **_KEYS,
-    "label": _C(str, "What the experiment varies, seeds aside, as text: equal for the runs of one setting."),
+    "label": _C(str, "What the experiment varies, seeds aside, and its `version`: equal for the runs of one setting."),
     **{key: _C(_TYPES.get(hyper.type, hyper.type), hyper.doc, hyper.unit) for key, hyper in HYPERPARAMETERS.items()},
     "status": _C(str, "`finished`, `stopped_early`, or `diverged`: a loss became NaN or infinite."),
     **METRICS,
+    "code": _C(str, "Digest of your own model's code, with all that it imports of your own files."),
     "data": _C(str, "Digest of the data that it was trained on: a set that changed in between has two."),
+    "version": _C(str, "The run's code or data, where those of its experiment have more than one."),
+    "outdated": _C(str, "What has changed since the run: `code`, `data`, `code and data`; else empty."),
     "device": _C(str, "The device that trained it."),
     "host": _C(str, "The machine that trained it."),
 }
@@ -152,6 +155,8 @@ LEADERBOARD: Mapping[str, Column] = {
     "n_tested": _C(
         int, "Those that have a test accuracy; a diverged run has one only with `test_weights: best`.", "runs"
     ),
+    "n_outdated": _C(int, "Those whose code or data have changed since.", "runs"),
+    "outdated": _C(str, "What has changed: `code`, `data`, `code and data`."),
     "val_acc": _C(float, "Mean `tested_val_acc` of all runs; a diverged one counts as 0, whatever it had before."),
     "val_acc_sd": _C(float, "Its standard deviation over seeds; empty for one run."),
     "test_acc": _C(float, "Mean `test_acc` of the `n_tested` runs."),

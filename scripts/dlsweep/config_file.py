@@ -185,8 +185,13 @@ def snakemake_options(files: Iterable[Path | str], overrides: Mapping[str, Any])
 
 def override_options(overrides: Mapping[str, Any]) -> list[str]:
     """Return the option --config of these overrides, as Snakemake and scripts/sweep.py take it."""
-    pairs = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in overrides.items()]
+    pairs = [f"{key}={_as_override(value)}" for key, value in overrides.items()]
     return ["--config", *pairs] if pairs else []
+
+
+def _as_override(value: Any) -> str:
+    is_word = isinstance(value, str) and value.isalpha() and plain_value(value) == value
+    return str(value) if is_word else json.dumps(value, ensure_ascii=False)
 
 
 def plain_value(value: Any) -> Any:

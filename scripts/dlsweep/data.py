@@ -21,6 +21,7 @@ from torch import Tensor
 from .hyperparameters import ConfigError
 from .records import atomic_file
 from .registry import entry
+from .versions import look_at_source, note_prepared
 
 Setting = Mapping[str, Any]
 Content = dict[str, Any]
@@ -66,7 +67,7 @@ def prepare(setting: Setting, output: Path, raw_folder: Path) -> None:
 
     Raises ConfigError, naming the file and what is wrong with it, and OSError where `output` cannot be written.
     """
-    name = setting["dataset"]
+    name, look = setting["dataset"], look_at_source(setting.get("data_path"))
     content = entry("dataset", name).load()(name, setting, raw_folder)
     source = setting.get("data_path") or name
     check(content, source)
@@ -79,7 +80,8 @@ def prepare(setting: Setting, output: Path, raw_folder: Path) -> None:
     except ConfigError:
         before = None
     save(content, output)
-    if before not in (None, digest(content)):
+    note_prepared(output, now := digest(content), look)
+    if before not in (None, now):
         print(f"warning: {output}: the data have changed; finished runs keep the results of the data before")
     for key in (key for key in content if key.startswith("x_")):
         print(f"{output}: {key} {tuple(content[key].shape)} {_dtype(content[key])}, {len(content['classes'])} classes")

@@ -17,7 +17,7 @@ from .labels import is_grid
 AXES = ("x", "y", "hue", "col", "row")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
-GROUPS = (*HYPERPARAMETERS, "label", "status", "device", "host")
+GROUPS = (*HYPERPARAMETERS, "label", "status", "device", "host", "version")
 """Columns whose values can stand side by side: on a categorical axis, as colours or as panels."""
 
 NUMBERS = tuple(key for key, hyper in HYPERPARAMETERS.items() if hyper.type in (int, float))

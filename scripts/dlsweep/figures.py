@@ -41,6 +41,7 @@ from matplotlib.ticker import (
 from matplotlib.transforms import Bbox
 
 from .columns import FAMILIES, REPORTED, SPLITS, SUMMARY, axis_title, metric
+from .figure_plan import KINDS as FIGURE_KINDS
 from .figure_plan import MOST_BARS, MOST_COLOURS, MOST_PANELS
 from .hyperparameters import HYPERPARAMETERS, default
 from .labels import format_value
@@ -49,6 +50,7 @@ from .registry import AUGMENTATION, REGISTRIES
 from .report_plan import IS_EMPTY
 from .statistics import Range, importances, interval_name, mean_text, means
 from .tables import best_run, group_settings, read_tables
+from .versions import outdated_note
 
 DPI = 200
 MOST_POINTS = 3000  # of a scatter plot
@@ -61,6 +63,7 @@ BEST_LINES = 5
 FOREST_RUNS = 1000
 GREY, BAD = "0.75", "black"
 COLOURS = "viridis"
+MARKS_OF_ONE_SETTING = ("scatter", "parallel", "confusion")  # or of one run: what they draw is one version's
 
 mpl.rcParams["svg.hashsalt"] = "dlsweep"  # the same figure is the same file
 
@@ -199,8 +202,10 @@ def draw_one(
         if tables is None or tables.summary.empty:
             figure, note = _empty(why_empty)
         else:
+            gone = outdated_note(tables.summary["outdated"].value_counts().to_dict(), len(tables.summary))
+            tables, spec, left_out = keep_apart(tables, spec)
             figure, note = KINDS[spec["kind"]](tables, spec)
-            note = f"{note} {_sentence(*_measures(tables.summary, spec))}"
+            note = f"{note} {_sentence(*_measures(tables.summary, spec), left_out, gone)}".strip()
         return _finish(figure, note, f"{exp_name}: {spec['name'].replace('_', ' ')}")
 
 
@@ -234,6 +239,27 @@ class _PowersOfTen(LogFormatterSciNotation):
         text = super().__call__(x, pos)
         text = re.sub(r"\^\{([^}]*)\}", lambda found: found[1].translate(self._SUPERSCRIPTS), text)
         return text.replace(r"$\mathdefault{", "").removesuffix("}$").replace(r"\times", "×")
+
+
+def keep_apart(tables: Tables, spec: Spec) -> tuple[Tables, Spec, str]:
+    """Return tables and figure such that no mark averages runs of unlike code or data (column `version`), and a note.
+
+    An axis that is free is given to the version. Where there is none, only the present version is drawn.
+    """
+    summary = tables.summary
+    version = summary["version"].fillna("")
+    if version.nunique() < 2 or {"label", "version"} & set(spec.values()) or spec["kind"] in MARKS_OF_ONE_SETTING:
+        return tables, spec, ""
+    axes = FIGURE_KINDS[spec["kind"]].axes
+    free = [axis for axis in ("row", "col", "hue") if axis not in spec and "version" in axes.get(axis, ())]
+    if free:
+        return tables, {**spec, free[0]: "version"}, ""
+    present = version[summary["outdated"].isna()] if summary["outdated"].isna().any() else version
+    shown = present.mode()[0]
+    kept = set(summary.loc[version == shown, "hash"])
+    parts = {name: table[table["hash"].isin(kept)] for name, table in vars(tables).items()}
+    what = f"only those with {shown} are drawn" if shown else "they are not drawn"
+    return Tables(**parts), spec, f"{len(summary) - len(kept)} runs have other code or data; {what}"
 
 
 def _empty(text: str) -> Drawing:
@@ -527,7 +553,8 @@ def _facets(
 
 
 def _panel_title(name: str, value: Any) -> str:
-    text = axis_title(value) if name == "measure" else value if name in ("split", "label") else f"{name} = {value}"
+    text = value if name in ("split", "label", "version") else f"{name} = {value}"
+    text = axis_title(value) if name == "measure" else text
     return textwrap.fill(text, 28)
 
 

@@ -10,11 +10,13 @@ from typing import Any
 
 from .eta import duration, expected_seconds, run_seconds_left
 from .hyperparameters import ConfigError, Setting, identity
+from .named import find_orphans
 from .origin import origins
 from .progress import STATES, Run, Survey, run_state
-from .records import FINISHED, known_epoch, list_records, read_json, read_record, record_name, running_folder
+from .records import FINISHED, known_epoch, list_records, read_record, record_name, running_folder
 from .redo import checkpoint_file, open_token
 from .sweep import Sweep, data_file, train_arguments
+from .versions import find_outdated
 
 # -- show ----------------------------------------------------------------------------------------------------------
 
@@ -36,6 +38,8 @@ def show(options: argparse.Namespace) -> int:
         counts = (row["states"].get(state, 0) for state in states)
         lines.append([row["experiment"], row["runs"], *counts, left, varies])
     print_columns(lines)
+    for line in find_outdated(options.sweep, options.results).lines(options.configs, dict(options.config)):
+        print(line)
     for row in rows:
         if row["no_effect"]:
             print(f"{row['experiment']}: {', '.join(row['no_effect'])}: swept, but applies to none of its settings")
@@ -49,12 +53,14 @@ def experiments_table(sweep: Sweep, results: Path) -> list[dict[str, Any]]:
     """
     found = Survey(sweep, results).read()
     expect = expected_seconds(found)
+    outdated = Counter(exp_name for exp_name, _ in find_outdated(sweep, results).runs)
     paid = {run.digest for run in found if run.state in FINISHED}
     rows: dict[str, dict[str, Any]] = {
         experiment.name: {
             "experiment": experiment.name,
             "runs": len(experiment.settings),
             "states": dict(Counter(run.state for run in found if run.exp_name == experiment.name)),
+            "outdated": outdated[experiment.name],
             "varies": experiment.varies,
             "no_effect": [
                 key for key in experiment.swept if not any(key in setting for setting in experiment.settings.values())
@@ -183,39 +189,27 @@ def _outcome(digest: str, results: Path) -> dict[str, Any]:
 
 
 def orphans(options: argparse.Namespace) -> int:
-    """List the records that no setting of the config names; with --delete, delete them.
+    """List the records that no config names; with --delete, delete them.
 
-    Records that the plan of another sweep in the same results folder names are not listed, nor is the only record
-    of a setting that the config has under another experiment's name: that one is copied instead of trained again.
+    Configs that were started in this folder count as they were then, and this one as it is now. Nothing is deleted
+    where there are records that none of them is known to have named ever, unless --unknown says so.
     """
-    found = find_orphans(options.sweep, options.results)
-    for name in found:
+    found = find_orphans(options.sweep, options.results, options.configs, dict(options.config))
+    if options.delete and found.unknown and not options.unknown:
+        raise ConfigError(
+            f"{options.results}: nothing is deleted: of {len(found.unknown)} records, such as {found.unknown[0]}, it is"
+            " not known which config named them; start each config that you still use once, or add --unknown to delete"
+            " them too"
+        )
+    names = sorted(found.dropped + found.unknown)
+    for name in names:
         print(options.results / name)
         if options.delete:
             (options.results / name).unlink()
-    what = "records are named by no config"
-    print(f"{len(found)} {what}{'; deleted' if options.delete else '; --delete deletes them' if found else ''}")
+    told = f" ({len(found.unknown)} of them, it is not known which config ever did)" if found.unknown else ""
+    what = "; deleted" if options.delete else "; --delete deletes them" if names else ""
+    print(f"{len(names)} records are named by no config{told}{what}")
     return 0
-
-
-def find_orphans(sweep: Sweep, results: Path) -> list[str]:
-    """Return the names of the records that nothing names (see `orphans`)."""
-    present = set(list_records(results))
-    named = {(exp_name, digest) for exp_name, digest, _ in sweep.records()} | _named_by_others(sweep, results)
-    to_copy = {digest for _, digest in named - present} - {digest for _, digest in named & present}
-    return [record_name(*record) for record in sorted(present - named) if record[1] not in to_copy]
-
-
-def _named_by_others(sweep: Sweep, results: Path) -> set[tuple[str, str]]:
-    """The records named by the plans of the other sweeps that have been run into the same folder."""
-    own = Path(sweep.tables(str(results)))
-    return {
-        (exp_name, digest)
-        for path in (*results.glob("plan/*.json"), *results.glob("*/plan/*.json"))
-        if path.parent.parent != own
-        for exp_name, experiment in read_json(path)["experiments"].items()
-        for digest in experiment["hashes"]
-    }
 
 
 # -- text ----------------------------------------------------------------------------------------------------------

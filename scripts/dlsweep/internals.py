@@ -52,7 +52,7 @@ def forced(workflow: Any) -> tuple[Collection[str], Collection[str]]:
     return {rule.name for rule in workflow.dag.forcerules}, workflow.dag.forcefiles
 
 
-@soft("what an earlier start was asked to make again is not gone on with; use --forcerun", lambda: None)
+@soft("what is outdated or was asked for by an earlier start is not made again; use --forcerun", lambda: None)
 def force(workflow: Any, files: Collection[str]) -> None:
     """Have Snakemake make these files though they are there. To be called while the DAG is built."""
     workflow.dag.forcefiles.update(files)

@@ -33,6 +33,11 @@ def _by_what_varies(
     return keys, groups
 
 
+def with_version(label: str, version: str) -> str:
+    """Return the label of a run: its setting's and, where its experiment has several, its version."""
+    return f"{label}, {version}" if version else label
+
+
 def is_grid(settings: Mapping[str, Setting], varies: Mapping[str, list[Any]]) -> bool:
     """Say whether the settings are (nearly: some may be excluded) all combinations of what varies."""
     keys, groups = _by_what_varies(settings, varies)

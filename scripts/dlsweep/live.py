@@ -17,11 +17,12 @@ from .columns import SELECTED_BY, metric
 from .eta import duration, expected_seconds, run_seconds_left, sweep_seconds_left
 from .inspection import print_columns
 from .instance import is_claimed
-from .labels import setting_labels
+from .labels import setting_labels, with_version
 from .progress import STATES, RunProgress, Survey
 from .records import FINISHED, record_name
 from .statistics import mean_text, rank
 from .sweep import Sweep
+from .versions import find_outdated, tell_apart
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -86,14 +87,18 @@ class View:
     def best(self, exp_name: str) -> dict[str, Any] | None:
         """Return an experiment's best setting so far, of its finished runs, as the leaderboard ranks them."""
         done = [run for run in self.runs if run.exp_name == exp_name and run.state in FINISHED]
+        versions = tell_apart({run.digest: run.made for run in done})
+        labels = {run.digest: with_version(self.label(run), versions[run.digest]) for run in done}
         selected = metric(SELECTED_BY)
         order = rank(
-            ((self.label(run), run.val_acc, run.state == "diverged") for run in done), selected.better, selected.within
+            ((labels[run.digest], run.val_acc, run.state == "diverged") for run in done),
+            selected.better,
+            selected.within,
         )
         if not order:
             return None
         best = order[0]
-        tested = [run.test_acc for run in done if run.test_acc is not None and self.label(run) == best.label]
+        tested = [run.test_acc for run in done if run.test_acc is not None and labels[run.digest] == best.label]
         return {
             "setting": best.label,
             "seeds": best.n,
@@ -113,8 +118,12 @@ def status(options: argparse.Namespace) -> int:
     for run in view.runs:
         counts[run.exp_name][run.state] += 1
     best = {exp_name: view.best(exp_name) for exp_name in counts}
+    outdated = find_outdated(options.sweep, options.results)
     if options.json:
-        experiments = {name: {"states": dict(counts[name]), "best": best[name]} for name in counts}
+        gone = Counter(exp_name for exp_name, _ in outdated.runs)
+        experiments = {
+            name: {"states": dict(counts[name]), "outdated": gone[name], "best": best[name]} for name in counts
+        }
         whole = {"runs": len(view.runs), "states": dict(view.states), "seconds_left": view.seconds_left}
         print(json.dumps({**whole, "experiments": experiments}, indent=2))
         return 0
@@ -124,6 +133,8 @@ def status(options: argparse.Namespace) -> int:
         lines.append([name, states_of.total(), *(states_of[state] for state in states), *_best_cells(best[name])])
     print(view.headline(), end="\n\n")
     print_columns(lines)
+    if changed := outdated.lines(options.configs, dict(options.config)):
+        print("", *changed, sep="\n")
     print(*["", *view.failures()] if view.failures() else [], sep="\n", end="")
     return 0
 

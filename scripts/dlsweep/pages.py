@@ -27,6 +27,7 @@ from .records import read_json, record_name, write_atomic
 from .report_plan import CONFIG_PAGE, OVERVIEW, PROVENANCE_PAGE, caption_file, leaderboard_page
 from .statistics import INTERVAL_DOC, mean_text, p_text, runs_text
 from .tables import LEADERBOARD_NOTES, best_run, read_tables
+from .versions import outdated_note
 
 TEMPLATES = Path(__file__).parents[2] / "report"
 SHOWN_SETTINGS = 200  # of a leaderboard
@@ -91,6 +92,7 @@ def write_pages(plan: Mapping[str, Any], folder: Path, configs: Sequence[str], o
         n_planned=sum(len(experiment["hashes"]) for experiment in plan["experiments"].values()),
         states=Counter(run["state"] for run in unfinished),
         n_diverged=int((summary["status"] == "diverged").sum()),
+        outdated=outdated_note(summary["outdated"].value_counts().to_dict(), len(summary)),
         trained=duration(summary["train_seconds"].sum()),
         devices=summary["device"].dropna().unique(),
         experiments={name: {"n_runs": len(parts[name]), **(rows[0] if rows else {})} for name, rows in boards.items()},

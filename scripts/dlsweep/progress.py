@@ -32,6 +32,7 @@ from .records import (
 )
 from .redo import request_file
 from .sweep import Sweep
+from .versions import Made, made_with
 
 STATES = (*FINISHED, "running", "interrupted", "failed", "damaged", "new")
 STALE_SECONDS = 600.0  # a running record of another host that is older than this is taken for dead
@@ -110,6 +111,7 @@ class RunProgress:
     started: float | None = None  # start of its last process (Unix time)
     updated: float | None = None  # its end or, while it is running, its latest epoch
     error: str = ""
+    made: Made = field(default_factory=dict)  # the code and data of a finished run
 
 
 class Survey:
@@ -177,6 +179,7 @@ def _progress(run: Run, setting: Setting, results: Path) -> RunProgress:
         _unix_time(provenance.get("started")),
         updated,
         run.error,
+        made_with(record, setting) if run.state in FINISHED else {},
     )
 
 

@@ -153,6 +153,7 @@ def train(
             data, checkpoint = load_splits(options.data, setting), redo.checkpoint_file(running, digest, token)
             provenance["data"] = data.digest
             trainer = Trainer(setting, data, device, checkpoint, stop, on_epoch)
+            provenance["code"] = trainer.code_digest
             trainer.load_checkpoint()
             epochs = trainer.progress.epochs
             write_running("running")

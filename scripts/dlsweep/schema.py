@@ -12,7 +12,7 @@ from typing import Any
 from .figure_plan import KINDS
 from .hyperparameters import HYPERPARAMETERS, Hyperparameter
 from .registry import REGISTRIES
-from .sweep import SAFE_NAME
+from .sweep import OUTDATED, SAFE_NAME
 from .values import RANGES, SAMPLERS
 
 _NUMBER_TEXT = {"type": "string", "pattern": r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$"}
@@ -133,6 +133,11 @@ def config_schema() -> dict[str, Any]:
                 "type": "integer",
                 "minimum": 1,
                 "description": "Runs that share one GPU.",
+            },
+            "outdated": {
+                "enum": list(OUTDATED),
+                "default": "keep",
+                "description": "Finished runs whose code or data have changed since: keep them, or make them again.",
             },
             "defaults": {"type": ["object", "null"], "additionalProperties": False, "properties": values},
             "experiments": {

@@ -54,7 +54,9 @@ from .values import (
 )
 
 PLAN_VERSION = 1
-TOP_KEYS = ("name", "parquet", "jobs_per_gpu", "defaults", "experiments")
+TOP_KEYS = ("name", "parquet", "jobs_per_gpu", "outdated", "defaults", "experiments")
+OUTDATED = ("keep", "redo")
+"""What becomes of finished runs whose code or data have changed since."""
 AXES: Mapping[str, Callable[[Any, str], list[Values]]] = {
     "grid": read_grid,
     "zip": read_zip,
@@ -107,6 +109,7 @@ class Sweep:
     experiments: dict[str, Experiment]
     jobs_per_gpu: int = 1
     parquet: bool = False  # the tables as Parquet too
+    outdated: str = "keep"  # one of OUTDATED
 
     def records(self) -> Iterator[tuple[str, str, Setting]]:
         """Yield (exp_name, hash, complete setting) of every record that the sweep asks for."""
@@ -114,8 +117,11 @@ class Sweep:
             for digest, setting in experiment.settings.items():
                 yield experiment.name, digest, setting
 
-    def plan(self, results: str) -> dict[str, Any]:
-        """Return what the tables and figures need to know of the sweep, ready for JSON."""
+    def plan(self, results: str, outdated: Mapping[str, list[str]] | None = None) -> dict[str, Any]:
+        """Return what the tables and figures need to know of the sweep, ready for JSON.
+
+        `outdated` are the versions of code and data that have changed since they made a record.
+        """
         return {
             "plan_version": PLAN_VERSION,
             "name": self.name,
@@ -131,6 +137,7 @@ class Sweep:
                 for experiment in self.experiments.values()
             },
             "settings": {digest: setting for _, digest, setting in self.records()},
+            **({"outdated": dict(outdated)} if outdated else {}),
         }
 
     def tables(self, results: str) -> str:
@@ -194,13 +201,19 @@ def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:
     parquet = config.get("parquet", False)
     if not isinstance(parquet, bool):
         raise ConfigError(f"parquet: {shown(parquet)} is not allowed; allowed: true, false")
+    outdated = config.get("outdated", "keep")
+    if outdated not in OUTDATED:
+        allowed = ", ".join(OUTDATED)
+        raise ConfigError(
+            f"outdated: {shown(outdated)} is not allowed; allowed: {allowed}.{nearest(outdated, OUTDATED)}"
+        )
     experiments = a_mapping(config.get("experiments", {}), "experiments")
     if not experiments:
         raise ConfigError("experiments: must name at least one experiment")
     _check_names(experiments)
     defaults = read_base(a_mapping(config.get("defaults") or {}, "defaults"), "defaults")
     expanded = {exp_name: _expand(exp_name, experiments, defaults) for exp_name in experiments}
-    return Sweep(name or "", expanded, jobs_per_gpu, parquet)
+    return Sweep(name or "", expanded, jobs_per_gpu, parquet, outdated)
 
 
 def _check_names(experiments: Mapping[str, Any]) -> None:

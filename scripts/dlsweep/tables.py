@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from .columns import CONFUSION, EPOCHS, GRADIENTS, LEADERBOARD, REPORTED, SELECTED_BY, SUMMARY, TABLES, Column, metric
-from .labels import setting_labels
+from .labels import setting_labels, with_version
 from .records import (
     MOST_CLASSES,
     MOST_CONFUSIONS,
@@ -34,6 +34,7 @@ from .statistics import (
     rank,
     runs_text,
 )
+from .versions import made_with, outdated_note, outdated_sources, tell_apart
 
 SHOWN_SETTINGS = 20  # of an experiment, in leaderboard.md
 
@@ -96,6 +97,7 @@ def _summary_row(record: Record) -> dict[str, Any]:
         "n_parameters": record["model"]["n_parameters"],
         "seconds_per_epoch": seconds / n_epochs if n_epochs and seconds is not None else None,
         "lr": setting["lr"],  # not that of the last epoch
+        "code": provenance.get("code"),
         "data": provenance.get("data"),
         "device": provenance.get("device"),
         "host": provenance.get("host"),
@@ -112,8 +114,26 @@ def summary_table(records: Iterable[Record], plan: Mapping[str, Any]) -> pd.Data
         exp_name: setting_labels({d: plan["settings"][d] for d in experiment["hashes"]}, experiment["varies"])
         for exp_name, experiment in plan["experiments"].items()
     }
-    rows = [{**_summary_row(r), "label": labels[r["exp_name"]][r["hash"]]} for r in records]
+    records = list(records)
+    versions = _versions(records, plan)
+    rows = []
+    for r, version in zip(records, versions, strict=True):
+        label = with_version(labels[r["exp_name"]][r["hash"]], version["version"] or "")
+        rows.append({**_summary_row(r), **version, "label": label})
     return _table({name: [row.get(name) for row in rows] for name in SUMMARY}, SUMMARY)
+
+
+def _versions(records: list[Record], plan: Mapping[str, Any]) -> list[dict[str, str | None]]:
+    """Each record's columns `version` and `outdated`."""
+    made = [made_with(record, record["setting"]) for record in records]
+    gone = plan.get("outdated", {})
+    apart: dict[str, dict[int, str]] = {}
+    for exp_name in plan["experiments"]:
+        apart[exp_name] = tell_apart({i: made[i] for i, r in enumerate(records) if r["exp_name"] == exp_name})
+    return [
+        {"version": apart[r["exp_name"]][i] or None, "outdated": outdated_sources(made[i], gone) or None}
+        for i, r in enumerate(records)
+    ]
 
 
 def epochs_table(records: Iterable[Record]) -> pd.DataFrame:
@@ -190,6 +210,8 @@ def group_settings(part: pd.DataFrame) -> pd.DataFrame:
     low, high = interval(test["mean"], test["std"], test["count"], test["min"], test["max"], within)
     table = pd.DataFrame(
         {
+            "n_outdated": groups["outdated"].count(),
+            "outdated": groups["outdated"].first(),
             "n_tested": test["count"],
             "test_acc": test["mean"],
             "test_acc_sd": test["std"],
@@ -259,7 +281,10 @@ def leaderboard_markdown(board: pd.DataFrame) -> str:
     """Return leaderboard.md: the best settings of each experiment."""
     lines = ["# Leaderboard", "", *(line for note in LEADERBOARD_NOTES for line in textwrap.wrap(note, 118))]
     for exp_name, part in board.groupby("exp_name", sort=False):
-        lines += ["", f"## {exp_name}", "", "| rank | setting | runs | val accuracy | test accuracy | sd | p |"]
+        lines += ["", f"## {exp_name}"]
+        if note := outdated_note(part.groupby("outdated")["n_outdated"].sum().to_dict(), part["n"].sum()):
+            lines += ["", f"{note}."]
+        lines += ["", "| rank | setting | runs | val accuracy | test accuracy | sd | p |"]
         lines += ["|--:|---|--:|--:|--:|--:|--:|"]
         for row in part.head(SHOWN_SETTINGS).to_dict("records"):
             accuracy = mean_text(row["test_acc"], row["test_acc_low"], row["test_acc_high"])

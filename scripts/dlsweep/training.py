@@ -27,6 +27,7 @@ from .data import Splits, normalise
 from .hyperparameters import ConfigError, Setting, setting_hash
 from .models import build_model, source_sha1
 from .records import MOST_CLASSES, MOST_CONFUSIONS, write_atomic
+from .versions import code_digest, own_module
 
 EVALUATION_VALUES = 2**21  # pixel values evaluated at once: 683 images of CIFAR, whose activations need about 200 MB
 CHECKPOINT_SECONDS = 0.5  # at least, between two checkpoints: what a killed run may lose
@@ -139,8 +140,11 @@ class Trainer:
         self.test_x, self.test_y = images(data.test_x), data.test_y.to(device)
         self.n_classes, self.data_digest = data.n_classes, data.digest
 
+        module = own_module(setting)
+        self.code_digest = code_digest(module) if module else None  # now: the files may change while the run goes on
         self._seed_all("initialization")
         self.model = build_model(setting, data.in_shape, data.n_classes).to(device).to(memory_format=memory)
+        self.source_sha1 = source_sha1(setting)
         self.forward = torch.compile(self.model) if setting["compile"] else self.model
         self.weights = list(self.model.parameters())
         self.optimizer = optim.build_optimizer(setting, self.weights)
@@ -311,7 +315,7 @@ class Trainer:
             "final": self.final(status),
             "model": {
                 "n_parameters": sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad),
-                "source_sha1": source_sha1(self.setting),
+                "source_sha1": self.source_sha1,
             },
         }
 
@@ -382,7 +386,7 @@ class Trainer:
             "torch": str(torch.__version__),  # a plain string, or weights_only refuses it
             "device": device.type,
             "data": self.data_digest,
-            "source": source_sha1(self.setting),
+            "source": self.code_digest,
             "progress": vars(progress),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -441,7 +445,7 @@ class Trainer:
         if state["data"] != own["data"]:
             return f"is of other data, {state['data']}, not {own['data']}"
         if state["source"] != own["source"]:
-            return "is of another version of the model's source"
+            return "is of another version of the model's code"
         if state["progress"].keys() != own["progress"].keys():
             return "has another form than this version writes"
         shapes, own_shapes = ({k: v.shape for k, v in s["model"].items()} for s in (state, own))

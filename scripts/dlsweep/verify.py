@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .config_file import snakemake_options
 from .records import RecordError, list_records, read_record, record_name, running_folder
+from .versions import find_outdated
 
 
 def verify(options: argparse.Namespace) -> int:
@@ -29,6 +30,8 @@ def verify(options: argparse.Namespace) -> int:
     for path in sorted(running_folder(results).glob("*.bad")):
         print(f"{path}: a checkpoint that was not used; its run's log says why")
     print(f"{count} records, {len(redo) + len(foreign)} of them cannot be trusted")
+    for line in find_outdated(options.sweep, results).lines(options.configs, dict(options.config)):
+        print(line)
     if redo:
         config = snakemake_options(options.configs, dict(options.config))
         print("redo them:", shlex.join(["snakemake", "--cores", "4", *config, "--forcerun", *redo]))

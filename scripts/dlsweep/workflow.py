@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shlex
@@ -26,7 +27,8 @@ from .instance import (
     still_output_in_notebooks,
     stop_jobs_on_signals,
 )
-from .records import REQUEST, clear_finished, is_torn, list_records, record_name
+from .named import remember
+from .records import REQUEST, clear_finished, is_torn, list_records, record_name, write_json
 from .report_plan import IS_EMPTY, Item, report_items
 from .slurm import jobs_left
 from .stopping import PROCESS_VARIABLE
@@ -42,6 +44,7 @@ from .sweep import (
     twins,
 )
 from .values import refuse_braces
+from .versions import Outdated, Present, find_outdated, is_prepared
 
 RESULTS = "results"
 FOLDER = Path(__file__).resolve().parents[2]
@@ -58,6 +61,7 @@ class Flow:
     workflow: Any = None
     results: str = RESULTS
     threads: int = 1
+    _is_prepared: dict[str, bool] = field(default_factory=dict)
     _again: set[tuple[str, str]] = field(default_factory=set)  # records of this DAG that are there and made again
 
     @classmethod
@@ -80,6 +84,9 @@ class Flow:
             still_output_in_notebooks()
             flow.warn_of_damage()
             surroundings.warn_of_protected([*flow.tables, *flow.figures, flow.html_report])
+            flow.say_outdated()
+            if not workflow.output_settings.dryrun and next(list_records(Path(flow.results)), None):
+                flow.remember()
         elif _does_a_group(workflow):
             warm.start()
         return flow
@@ -179,9 +186,22 @@ class Flow:
         return f"{self.results}/{record_name(exp_name, digest)}"
 
     @functools.cached_property
+    def outdated(self) -> Outdated:
+        """The finished runs whose code or data have changed since. The Snakemake of a single job does not ask."""
+        if not self.workflow.is_main_process:
+            return Outdated({}, {}, 0)
+        present = Present(Path(self.results), note=not self.workflow.output_settings.dryrun)
+        return find_outdated(self.sweep, Path(self.results), present)
+
+    @functools.cached_property
+    def plan(self) -> dict[str, Any]:
+        """What the tables and figures need to know. What is outdated is part of it, unless it is made again."""
+        return self.sweep.plan(self.results, None if self.sweep.outdated == "redo" else self.outdated.versions)
+
+    @functools.cached_property
     def plan_file(self) -> str:
         """The plan, named after its content: a changed config has a new one, so its tables are made again."""
-        return f"{self.tables_folder}/plan/{plan_digest(self.sweep.plan(self.results))}.json"
+        return f"{self.tables_folder}/plan/{plan_digest(self.plan)}.json"
 
     def script(self, name: str) -> str:
         """How a job calls one of the scripts: with the Python that runs Snakemake, whatever stands in PATH.
@@ -207,7 +227,16 @@ class Flow:
                 return []
             self._again.add(run)
         twin = self._twins.get(run)
-        return [data_file(self.results, setting), *([f"{self.results}/{twin}"] if twin else [])]
+        return [self._prepared(setting), *([f"{self.results}/{twin}"] if twin else [])]
+
+    def _prepared(self, setting: dict[str, Any]) -> str:
+        """The prepared data of a run, which are made again where the user's own have changed, whatever their time."""
+        path, source = data_file(self.results, setting), setting.get("data_path")
+        if source and path not in self._is_prepared:
+            self._is_prepared[path] = is_prepared(path, source)
+            if not self._is_prepared[path]:
+                internals.force(self.workflow, {path})
+        return path
 
     def data_source(self, wildcards: Any) -> list[str]:
         """The user's own files as the input of the prepare rule."""
@@ -242,12 +271,19 @@ class Flow:
 
     @functools.cached_property
     def _to_redo(self) -> set[tuple[str, str]]:
-        """The records that this start makes again though no flag names them: those with an open request."""
-        experiments = self.sweep.experiments
-        asked = redo.requested(Path(self.results))
-        found = {run for run in asked if run[0] in experiments and run[1] in experiments[run[0]].settings}
+        """The records that this start makes again though no flag names them.
+
+        Those are the ones with an open request and, where the config asks for it, the outdated ones.
+        """
+        found = self._requested | (set(self.outdated.runs) if self.sweep.outdated == "redo" else set())
         internals.force(self.workflow, {self._record(*run) for run in found})
         return found
+
+    @functools.cached_property
+    def _requested(self) -> set[tuple[str, str]]:
+        experiments = self.sweep.experiments
+        asked = redo.requested(Path(self.results))
+        return {run for run in asked if run[0] in experiments and run[1] in experiments[run[0]].settings}
 
     @functools.cached_property
     def _forced(self) -> tuple[Collection[str], Collection[str]]:
@@ -378,6 +414,11 @@ class Flow:
         if left:
             jobs = ", ".join(left)
             print(f"{len(left)} runs are in SLURM jobs of an earlier start; new ones wait for the end of {jobs}")
+        self.remember()
+        with contextlib.suppress(OSError):  # else its job writes it, but with the code and data of a later time
+            if not (plan := Path(self.plan_file)).exists():
+                plan.parent.mkdir(parents=True, exist_ok=True)
+                write_json(plan, self.plan)
         done = sum(Path(record).exists() for record in self.records) - len(again)
         print(f"{len(self.records)} runs in {len(self.sweep.experiments)} experiments; {done} are finished", flush=True)
 
@@ -386,7 +427,7 @@ class Flow:
         again = [run for run in runs if run in self._again]
         for run in again:
             redo.request(Path(self.results), *run)
-        if left := [run for run in again if run in self._to_redo]:
+        if left := [run for run in again if run in self._requested]:
             print(
                 f"{len(left)} records are made again, as an earlier start was asked to (take it back: "
                 f"rm {self.results}/running/*{REQUEST})"
@@ -406,6 +447,17 @@ class Flow:
             return claim(f"{self.tables_folder}/partial" if set(targets) == {"partial"} else self.tables_folder)
         except ConfigError as error:
             raise WorkflowError(str(error)) from None
+
+    def remember(self) -> None:
+        """Note which records this sweep names. Where nothing can be written, the runs say so."""
+        with contextlib.suppress(OSError):
+            remember(self.sweep, Path(self.results), self.config_files, self.overrides)
+
+    def say_outdated(self) -> None:
+        """Say which code and data have changed since finished runs were made with them."""
+        redo = self.sweep.outdated == "redo"
+        for line in self.outdated.lines(self.config_files, self.overrides, redo):
+            print(line, file=sys.stderr, flush=True)
 
     def say_success(self, workflow: Any) -> None:
         """Say where to look."""
