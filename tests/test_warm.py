@@ -13,7 +13,26 @@ import pytest
 
 from conftest import Project, outcome
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the warm trainer is for Linux")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the tests look at processes in /proc")
+
+# How the trainer works on Linux, and elsewhere: there it and its processes do without what only Linux has.
+WAYS = ("", "spares")
+WITHOUT_LINUX = """
+import os, sys
+if "dlsweep.warm" in " ".join(sys.orig_argv) or "train.py" in " ".join(sys.orig_argv):
+    import builtins, pathlib, resource
+    for module, names in {os: ["O_PATH", "sched_getaffinity", "sched_setaffinity"], resource: ["prlimit"]}.items():
+        for name in names:
+            delattr(module, name)
+    def hidden(open):
+        def refuse(path, *arguments, **options):
+            if str(path).startswith("/proc"):
+                raise FileNotFoundError(path)
+            return open(path, *arguments, **options)
+        return refuse
+    for module, name in ((os, "open"), (builtins, "open"), (pathlib.Path, "read_bytes")):
+        setattr(module, name, hidden(getattr(module, name)))
+"""
 
 PATIENCE = 60.0  # seconds that something may take on a busy machine
 LONG = ("--epochs=1000000", "--hid-dim=8")
@@ -34,7 +53,8 @@ import torch
 mask = os.umask(0); os.umask(mask)
 print("probe", json.dumps({
     "argv": sys.argv, "cwd": os.getcwd(), "path": sys.path[:2], "environment": dict(os.environ), "umask": mask,
-    "files": resource.getrlimit(resource.RLIMIT_NOFILE), "nice": os.nice(0), "cpus": sorted(os.sched_getaffinity(0)),
+    "files": resource.getrlimit(resource.RLIMIT_NOFILE), "nice": os.nice(0),
+    "cpus": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
     "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])), "threads": torch.get_num_threads(),
     "handlers": {n: str(signal.getsignal(n)) for n in (signal.SIGUSR2, signal.SIGCHLD, signal.SIGPIPE)},
     "streams": [os.readlink(f"/proc/self/fd/{n}") for n in (0, 1, 2)], "rng": torch.get_rng_state().sum().item(),
@@ -50,16 +70,22 @@ class Net(torch.nn.Sequential):
 class Warm(Project):
     """A project with prepared data, and a stand-in for a Snakemake that has started its trainer."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, way: str = "") -> None:
         super().__init__(folder)
+        self.way = way
+        (folder / "elsewhere").mkdir()
+        (folder / "elsewhere" / "sitecustomize.py").write_text(WITHOUT_LINUX if way else "")
         (folder / "probe.py").write_text(PROBE)
         done = self.run("python", "scripts/prepare.py", "--dataset=digits", "--output=results/data/digits.pt")
         assert done.returncode == 0, done.stderr
         self.start()
 
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "PYTHONPATH": str(self.folder / "elsewhere")}
+
     def start(self) -> None:
         command = [sys.executable, "-c", SNAKEMAKE]
-        environment = {**self.environment(), "DLSWEEP_WARM": ""}
+        environment = {**self.environment(), "DLSWEEP_WARM": self.way}
         pipe = subprocess.PIPE
         self.snakemake_process = subprocess.Popen(
             command, cwd=self.folder, env=environment, stdin=pipe, stdout=pipe, text=True
@@ -126,15 +152,16 @@ def finish(job: subprocess.Popen[str]) -> tuple[int, str]:
     return job.returncode, text
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    project = Warm(tmp_path_factory.mktemp("warm"))
+@pytest.fixture(scope="module", params=WAYS, ids=("forks", "spares"))
+def shared(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Warm]:
+    project = Warm(tmp_path_factory.mktemp("warm"), request.param)
     yield project
     project.stop()
 
 
 def test_a_run_is_like_one_in_its_own_process(shared: Warm):
     said, records = {}, {}
+    limits = "" if shared.way else "ulimit -n 512; renice -n 3 $$ >/dev/null;"
     for warm in (True, False):
         status, text = finish(
             shared.train(
@@ -142,7 +169,7 @@ def test_a_run_is_like_one_in_its_own_process(shared: Warm):
                 "--epochs=2",
                 "--exp-name=alike",
                 warm=warm,
-                prefix="umask 027; ulimit -n 512; export EXTRA=1; renice -n 3 $$ >/dev/null;",
+                prefix=f"umask 027; export EXTRA=1; {limits}",
             )
         )
         assert status == 0, text
@@ -174,7 +201,7 @@ def test_a_signal_reaches_the_run(shared: Warm):
     assert process != job.pid
     job.send_signal(signal.SIGTERM)
     assert finish(job)[0] == 128 + signal.SIGTERM
-    assert is_gone(process)
+    until(lambda: is_gone(process))
     assert shared.has_checkpoint("stopped")
 
 
@@ -185,17 +212,51 @@ def test_a_run_ends_with_its_job(shared: Warm):
     assert shared.has_checkpoint("lost")
 
 
-def test_another_environment_trains_by_itself(shared: Warm):
-    status, text = finish(
-        shared.train("--model=probe:Net", "--epochs=1", "--exp-name=other", prefix="export PYTHONHASHSEED=1;")
-    )
+@pytest.mark.parametrize("prefix", ["export PYTHONHASHSEED=1;", "ulimit -n 512;", "renice -n 3 $$ >/dev/null;"])
+def test_what_a_process_cannot_take_over_trains_by_itself(shared: Warm, prefix: str):
+    other = ("--model=probe:Net", "--exp-name=other", f"--seed={len(prefix)}")
+    status, text = finish(shared.train(*other, "--epochs=1", prefix=prefix))
     assert status == 0, text
-    assert f"parent {shared.trainer}" not in text
+    forks_take_it_over = not shared.way and "PYTHON" not in prefix
+    assert (f"parent {shared.trainer}" in text) == forks_take_it_over
+
+
+def test_one_process_does_many_runs_and_none_after_what_may_have_left_a_trace(shared: Warm):
+    """Bit for bit as in a process of its own, whatever the process has done before."""
+    if not shared.way:
+        pytest.skip("a fork does one run")
+    ordinary = ("--epochs=2", "--train-size=300", "--time-limit=240")
+    runs = {
+        "mlp": (*ordinary, "--dropout=0.3", "--random-crop=1"),
+        "cnn": (*ordinary, "--model=cnn", "--optimizer=adam", "--test-weights=best"),
+        "threads": (*ordinary, "--threads=2"),
+        "half": (*ordinary, "--precision=bf16", "--log-gradients=true"),
+        "diverged": (*ordinary, "--lr=1e6"),
+        "wrong": (*ordinary, "--lr=-1"),
+        "after-wrong": ordinary,
+        "own": (*ordinary, "--model=probe:Net"),
+        "after-own": (*ordinary, "--seed=7"),
+    }
+    processes, records = {}, {}
+    for warm in (True, False):
+        for name, options in runs.items():
+            status, text = finish(shared.train(*options, f"--exp-name={name}", warm=warm))
+            assert status == (name == "wrong"), text
+            for path in shared.results.glob(f"{name}-*.json"):
+                record = json.loads(path.read_text())
+                processes[name, warm] = record["provenance"]["pid"]
+                records[name, warm] = outcome(record)
+                path.unlink()
+    for name in runs.keys() - {"wrong"}:
+        assert records[name, True] == records[name, False], name
+    assert len({processes[name, True] for name in ("mlp", "cnn", "threads", "half", "diverged")}) == 1
+    assert len({processes[name, True] for name in ("mlp", "after-wrong", "after-own")}) == 3
+    assert processes["own", True] == processes["after-wrong", True]
 
 
 def test_no_trainer_is_needed(shared: Warm, tmp_path: Path):
     """A trainer that is gone, and one that is not there at all."""
-    project = Warm(tmp_path)
+    project = Warm(tmp_path, shared.way)
     try:
         # One that hangs: the run that finds out waits for it, the next one does not.
         os.kill(project.trainer, signal.SIGSTOP)
@@ -223,7 +284,9 @@ def test_no_trainer_is_needed(shared: Warm, tmp_path: Path):
         assert finish(job)[0] == 128 + signal.SIGTERM
         assert not is_gone(shared.trainer)
 
-        # One that is stopped ends with Snakemake too, when that is killed.
+        # One that is stopped ends with Snakemake too, when that is killed; where it forks, that is on Linux.
+        if shared.way:
+            return
         project.start()
         os.kill(project.trainer, signal.SIGSTOP)
         project.snakemake_process.kill()
@@ -296,7 +359,7 @@ def test_it_is_started_only_for_several_runs(project: Project):
         started.unlink(missing_ok=True)
         done = project.run("env", f"PYTHONPATH={project.folder}", "snakemake", "--cores", "2", *arguments)
         assert done.returncode == 0, done.stderr
-        return "-m dlsweep.warm" in started.read_text()
+        return "dlsweep.warm" in started.read_text()
 
     assert not starts_it("-n")
     assert not starts_it("--lint")

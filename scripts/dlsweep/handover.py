@@ -6,19 +6,21 @@ This costs every run, so it imports next to nothing: `socket`, `signal` or `typi
 import _signal
 import _socket
 import os
+import resource
 import sys
 
-VARIABLE = "DLSWEEP_WARM"  # the folder of the trainer's socket; 0 switches it off
-PATIENCE = 120.0  # seconds for a trainer that still starts; past it the run goes on in its own process
-READY_PATIENCE = 10.0  # the same for one that has started: it answers in milliseconds
+VARIABLE = "DLSWEEP_WARM"  # the folder of the trainer's socket; 0 switches it off, spares has it fork nothing
+PATIENCE = 120.0  # seconds for a process that still loads torch; past it the run goes on in its own process
+READY_PATIENCE = 10.0  # for a trainer that has started: it answers in milliseconds
+WAIT = 0  # the trainer's answer where a process for this run still starts
 FORWARDED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGTSTP", "SIGCONT")
 
 
 def hand_over() -> None:
     """Let the warm trainer do this run, and end with its exit status; return where there is none, or none any more.
 
-    The trainer forks a process, which gets this one's arguments, environment, working directory, standard streams
-    and signals. It ends when this process does.
+    A process of the trainer's gets this one's arguments, environment, working directory, standard streams and signals.
+    Its run ends when this process does.
     """
     folder = os.environ.get(VARIABLE, "0")
     if folder == "0":
@@ -59,24 +61,28 @@ def hand_over() -> None:
 
 
 def _connect(connection: _socket.socket, folder: str) -> int:
-    """Connect to the trainer and return the process that it has forked for this run."""
-    at = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-    try:
-        connection.settimeout(READY_PATIENCE if os.access("ready", os.F_OK, dir_fd=at) else PATIENCE)
-        connection.connect(f"/proc/self/fd/{at}/socket")  # a socket's own path is limited to 107 bytes
-    finally:
-        os.close(at)
-    return _receive(connection)
+    """Connect to the trainer and return the process that it has for this run."""
+    connection.settimeout(READY_PATIENCE if os.path.exists(f"{folder}/ready") else PATIENCE)
+    connection.connect(f"{folder}/socket")
+    process = _receive(connection)
+    if process == WAIT:
+        connection.settimeout(PATIENCE)
+        process = _receive(connection)
+    return process
 
 
 def _send_process(connection: _socket.socket) -> None:
-    """Send all that the run takes over; the rest it reads from /proc."""
+    """Send all that the run takes over."""
     umask = os.umask(0o077)
     os.umask(umask)
-    head = [os.fsencode(sys.prefix), os.fsencode(os.getcwd()), b"%d" % os.getpid(), b"%d" % umask]
+    numbers = {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+    limits = [b"%d %d %d" % (number, *resource.getrlimit(number)) for number in sorted(numbers)]
+    priority = os.getpriority(os.PRIO_PROCESS, 0)
+    prefix = os.path.realpath(sys.prefix)  # the same environment may be reached through a link
+    head = [os.fsencode(prefix), os.fsencode(os.getcwd()), b"%d" % os.getpid(), b"%d" % umask, b"%d" % priority]
     arguments = [os.fsencode(argument) for argument in sys.argv]
     environment = [b"%b=%b" % item for item in os.environb.items()]
-    message = b"\0".join([*head, b"%d" % len(arguments), *arguments, *environment])
+    message = b"\0".join([*head, b",".join(limits), b"%d" % len(arguments), *arguments, *environment])
     streams = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
     size = len(message).to_bytes(4, "big")
     connection.sendmsg([size], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -108,12 +107,3 @@ def no_rate_limit(workflow: Any) -> None:
     waits for one second more at its end.
     """
     workflow.scheduler.job_rate_limiter = None
-
-
-def limit_resource(workflow: Any, name: str, amount: int | None) -> None:
-    """Have the jobs share so much of a resource from now on; None: as much as they like.
-
-    The scheduler has its own copies of the limits, what is there in all and what is left.
-    """
-    for amounts in (workflow.scheduler.global_resources, workflow.scheduler.resources):
-        amounts[name] = sys.maxsize if amount is None else amount

@@ -99,3 +99,13 @@ def no_backups() -> None:
 def touches(workflow: Any) -> bool:
     """Say whether this is a start with --touch."""
     return bool(getattr(workflow, "touch", False)) or on_command_line("--touch") or "-t" in sys.argv[1:]
+
+
+@soft("the number of runs at once does not follow the GPUs that torch can use", lambda: None)
+def limit_resource(workflow: Any, name: str, amount: int | None) -> None:
+    """Have the jobs share so much of a resource from now on; None: as much as they like.
+
+    The scheduler has its own copies of the limits: what is there in all and what is left.
+    """
+    for amounts in (workflow.scheduler.global_resources, workflow.scheduler.resources):
+        amounts[name] = sys.maxsize if amount is None else amount

@@ -19,14 +19,7 @@ from .config_file import CONFIG_FILE, override_options, plain_value, snakemake_o
 from .devices import KNOWN, VISIBLE, Found, complaints, find_devices, find_usable, select_visible
 from .failures import MOST_NAMED, storage_trouble, unfinished
 from .hyperparameters import ConfigError, identity
-from .instance import (
-    claim,
-    limit_resource,
-    no_rate_limit,
-    quieten_snakemake,
-    still_output_in_notebooks,
-    stop_jobs_on_signals,
-)
+from .instance import claim, no_rate_limit, quieten_snakemake, still_output_in_notebooks, stop_jobs_on_signals
 from .named import remember
 from .records import REQUEST, clear_finished, is_torn, list_records, record_name, write_json
 from .report_plan import IS_EMPTY, Item, report_items
@@ -372,7 +365,7 @@ class Flow:
         os.environ[KNOWN] = ",".join(self._gpus.names or usable.names)
         os.environ[VISIBLE] = ",".join(usable.names)
         if self._limits_gpus and usable.names != select_visible(self._gpus.names):
-            limit_resource(workflow, "gpu", len(usable.names) * self.sweep.jobs_per_gpu or None)
+            internals.limit_resource(workflow, "gpu", len(usable.names) * self.sweep.jobs_per_gpu or None)
 
     def cluster_resources(self, workflow: Any) -> dict[str, Any]:
         """The resources of a run that only a cluster's scheduler needs, beside those of the profile.
