@@ -256,7 +256,9 @@ class Spares(Trainer):
             with contextlib.suppress(OSError):  # where it has just ended
                 socket.send_fds(self.spares[process].channel, [b"."], [self.waiting[0].fileno()])
                 self.runs[process] = self.waiting.pop(0)
-        for _ in range(len(self.waiting) - sum(not spare.loaded for spare in self.spares.values())):
+        loading = sum(not spare.loaded for spare in self.spares.values())
+        ready_soon = sum(map(_has_ended, self.runs.values()))
+        for _ in range(len(self.waiting) - loading - ready_soon):
             self.add()
 
     def hear(self, process: int) -> None:
@@ -289,6 +291,16 @@ class Spares(Trainer):
             self.add()
         elif self.waiting:  # nor would the next one be able to load: that job does its run by itself
             self.waiting.pop(0).close()
+
+
+def _has_ended(connection: socket.socket) -> bool:
+    """Say whether the job on the other side has ended."""
+    try:
+        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _send(connection: socket.socket, number: int) -> None:
