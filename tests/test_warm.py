@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -237,6 +238,8 @@ def test_one_process_does_many_runs_and_none_after_what_may_have_left_a_trace(sh
         "own": (*ordinary, "--model=probe:Net"),
         "after-own": (*ordinary, "--seed=7"),
     }
+    with socket.socket(socket.AF_UNIX) as connection:  # as another Snakemake that looks whether this trainer lives
+        connection.connect(f"{shared.sockets}/socket")
     processes, records = {}, {}
     for warm in (True, False):
         for name, options in runs.items():

@@ -251,6 +251,9 @@ class Spares(Trainer):
 
     def assign(self) -> None:
         """Give the jobs that wait to processes that are idle; have as many start as are wanting."""
+        for connection in [connection for connection in self.waiting if _has_ended(connection)]:
+            self.waiting.remove(connection)
+            connection.close()
         while self.waiting and self.idle:
             process = self.idle.pop()
             with contextlib.suppress(OSError):  # where it has just ended
@@ -317,7 +320,10 @@ def do_run(connection: socket.socket, snakemake: int, forked: bool) -> tuple[int
     """
     status = 1
     with connection, contextlib.suppress(OSError):  # the job that asked is gone
-        if not _become(connection, forked):
+        try:
+            if not _become(connection, forked):
+                return 0, True
+        except OSError:  # no job at all, but another Snakemake that looks for trainers that are left (`_clear`)
             return 0, True
         watch = Watch(connection.fileno(), snakemake)
         _send(connection, 1)
@@ -336,7 +342,7 @@ def do_runs(channel: socket.socket) -> None:
     import torch
 
     known = {name.partition(".")[0] for name in sys.modules} | sys.stdlib_module_names
-    compiles = "torch._inductor" in sys.modules
+    compiler = sys.modules.get("torch._dynamo.utils")
     rng = torch.get_rng_state()
     snakemake, nowhere = os.dup(sys.stdin.fileno()), os.open(os.devnull, os.O_RDWR)
 
@@ -347,10 +353,10 @@ def do_runs(channel: socket.socket) -> None:
         """
         for thread in threading.enumerate():
             if thread is not threading.main_thread():
-                thread.join(1.0)  # the timer of a time limit takes a moment to end
+                thread.join(GOODBYE)  # the timer of a time limit takes a moment to end
         return (
             {name.partition(".")[0] for name in sys.modules} <= known
-            and ("torch._inductor" in sys.modules) == compiles
+            and not (compiler and compiler.counters["frames"])
             and not torch.cuda.is_initialized()
             and threading.active_count() == 1
         )
@@ -397,6 +403,8 @@ def _become(connection: socket.socket, forked: bool) -> bool:
     connection.settimeout(10)
     _send(connection, os.getpid())
     head, streams, _, _ = socket.recv_fds(connection, 4, 3)
+    if not head:
+        raise ConnectionResetError
     message = b""
     size = int.from_bytes(head, "big")
     while len(message) < size:
@@ -481,6 +489,7 @@ class Watch:
 
     def __init__(self, *descriptors: int) -> None:
         self._stopped, self._stop = os.pipe()
+        self._has_seen_an_end = False
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals are for the main thread
         self._thread = threading.Thread(target=self._end_with, args=(descriptors,), daemon=True)
         self._thread.start()
@@ -492,6 +501,7 @@ class Watch:
             poll.register(descriptor, select.POLLIN)
         if self._stopped in [descriptor for descriptor, _ in poll.poll()]:
             return
+        self._has_seen_an_end = True
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(GRACE)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -499,11 +509,11 @@ class Watch:
     def stop(self) -> bool:
         """Watch no more; say whether none had ended."""
         os.close(self._stop)
-        self._thread.join(1.0)
-        if self._thread.is_alive():
-            return False
-        os.close(self._stopped)
-        return True
+        while self._thread.is_alive() and not self._has_seen_an_end:
+            self._thread.join(0.1)
+        if not self._has_seen_an_end:
+            os.close(self._stopped)
+        return not self._has_seen_an_end
 
 
 def preload() -> None:
