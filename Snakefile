@@ -56,13 +56,15 @@ rule all:
 
 # ---- Data and training ---------------------------------------------------------------------------------------
 
+# update(): Snakemake does not delete what is there before the job; another process may just have made it.
+
 
 rule prepare:
     """Download or read one data set and write it to one file that all runs share."""
     input:
         SWEEP.data_source,
     output:
-        SWEEP.kept(f"{SWEEP.results}/data/{{data}}.pt"),
+        update(f"{SWEEP.results}/data/{{data}}.pt"),
     log:
         f"{SWEEP.results}/logs/prepare-{{data}}.log",
     conda:
@@ -83,7 +85,7 @@ rule train:
     input:
         SWEEP.train_input,
     output:
-        SWEEP.kept(f"{SWEEP.results}/{{exp}}-{{hash}}.json"),
+        update(f"{SWEEP.results}/{{exp}}-{{hash}}.json"),
     log:
         f"{SWEEP.results}/logs/{{exp}}-{{hash}}.log",
     conda:
@@ -113,7 +115,7 @@ rule train:
 rule plan:
     """Write what the tables and figures need to know of the config."""
     output:
-        SWEEP.kept(SWEEP.plan_file),
+        update(SWEEP.plan_file),
     log:
         f"{SWEEP.results}/logs/plan.log",
     priority: 100
@@ -245,7 +247,7 @@ rule gallery:
 # ---- One experiment only: snakemake <its name> ---------------------------------------------------------------
 
 
-for exp_name in SWEEP.experiments(workflow.is_rule):
+for exp_name in SWEEP.experiments(workflow):
 
     rule:
         """The records of one experiment, without tables and figures."""

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Project, outcome
+from dlsweep import warm as trainer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the tests look at processes in /proc")
 
@@ -370,6 +373,46 @@ def test_it_is_started_only_for_several_runs(project: Project):
     assert not starts_it("small")
     project.configure({"experiments": {"small": {"epochs": 1, "grid": {"seed": [0, 1, 2]}, "figures": []}}})
     assert not starts_it("small")  # one run
+
+
+REFUSE = """
+import socket
+def bind(self, path):
+    raise PermissionError(1, "refused")
+socket.socket.bind = bind
+"""
+DIE = """
+import sys
+if any("dlsweep.warm" in word for word in sys.orig_argv):
+    sys.exit("no torch")
+"""
+
+
+def test_a_sweep_goes_on_where_it_cannot_start_or_ends_early(project: Project):
+    """Its socket is refused; then it dies before it answers. One line says so."""
+    project.configure({"experiments": {"small": {"epochs": 1, "grid": {"seed": [0, 1]}, "figures": []}}})
+    lines = {REFUSE: "no warm trainer, so each run loads torch by itself", DIE: "the warm trainer ended early"}
+    for code, line in lines.items():
+        (project.folder / "sitecustomize.py").write_text(code)
+        done = project.run("env", f"PYTHONPATH={project.folder}", "snakemake", "--cores", "2", "small")
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count(line) == 1, done.stderr
+        assert len(project.records()) == 2
+        shutil.rmtree(project.results)
+
+
+def test_what_lies_in_the_temporary_folder_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / f"{trainer.PREFIX}file").write_text("")
+    (tmp_path / f"{trainer.PREFIX}link").symlink_to("nowhere")
+    (tmp_path / f"{trainer.PREFIX}empty").mkdir()
+    (tmp_path / f"{trainer.PREFIX}folder" / "socket").mkdir(parents=True)
+    (tmp_path / f"{trainer.PREFIX}text").mkdir()
+    (tmp_path / f"{trainer.PREFIX}text" / "socket").write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    trainer._clear()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    monkeypatch.setenv("DLSWEEP_WARM", "")
+    assert trainer.start() is None
 
 
 def processes_in(folder: Path) -> list[str]:

@@ -110,6 +110,14 @@ def read_config(path: Path) -> Values:
     return content
 
 
+def read_value(text: str) -> Any:
+    """Return a value as it is written in a config file; text that is not YAML as it is."""
+    try:
+        return yaml.load(text, _Loader)
+    except (ConfigError, yaml.YAMLError, ValueError):
+        return text
+
+
 def check_config_files(arguments: Iterable[str]) -> None:
     """End with one message where a file after --configfile on Snakemake's command line cannot be read.
 

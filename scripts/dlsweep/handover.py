@@ -25,8 +25,8 @@ def hand_over() -> None:
     folder = os.environ.get(VARIABLE, "0")
     if folder == "0":
         return
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
+        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         run = _connect(connection, folder)
         _send_process(connection)
         accepted = _receive(connection)

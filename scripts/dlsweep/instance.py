@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any
 import psutil
 
 from .hyperparameters import ConfigError
+from .internals import handler_of_scheduler
 from .locks import Busy, Lock, acquire, holder, is_held
 
 GRACE_SECONDS = 60.0  # what a job has for its checkpoint before it is killed
@@ -56,7 +58,7 @@ def stop_jobs_on_signals() -> None:
 
     Left alone, Snakemake lets its jobs train to their end on SIGTERM, and dies of SIGHUP while they go on.
     """
-    finish = signal.getsignal(signal.SIGTERM)  # the scheduler's own: start no more jobs
+    finish = handler_of_scheduler()
 
     def stop(number: int, frame: Any) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # who asks twice does not want to wait
@@ -68,8 +70,15 @@ def stop_jobs_on_signals() -> None:
             signal.signal(number, stop)
 
 
-def _stop_jobs(finish: Callable[[int, Any], None]) -> None:
-    finish(signal.SIGTERM, None)
+def _stop_jobs(finish: Callable[[int, Any], Any] | None) -> None:
+    """End every job, and Snakemake: by its own `finish`, which starts no more jobs; else as on Ctrl-C."""
+    try:
+        if finish is None:
+            raise TypeError("it handles no SIGTERM")
+        finish(signal.SIGTERM, None)
+    except Exception as error:  # whatever it has become: the jobs must write their checkpoints
+        print(f"warning: with this version of Snakemake jobs that have not begun are begun ({error})", file=sys.stderr)
+        signal.raise_signal(signal.SIGINT)  # the default handler is set again: see `stop`
     started = time.monotonic()
     while True:  # until this process ends: a job may just have been on its way
         for job in psutil.Process().children(recursive=True):
@@ -90,20 +99,3 @@ def still_output_in_notebooks() -> None:
     """
     if "JPY_PARENT_PID" in os.environ:
         os.environ["TERM"] = "dumb"
-
-
-def quieten_snakemake() -> None:
-    """Drop what Snakemake says of outputs that it keeps: ours are whole or not there, so it would only alarm."""
-    from snakemake.logging import logger
-
-    needless = "--keep-incomplete mode is set"
-    logger.addFilter(lambda record: not str(record.msg).startswith(needless))
-
-
-def no_rate_limit(workflow: Any) -> None:
-    """Start local jobs as they come: Snakemake's limit (100 a second) is made for clusters.
-
-    To keep it, Snakemake looks at all open jobs once a second for each job that it has started, ever more often, and
-    waits for one second more at its end.
-    """
-    workflow.scheduler.job_rate_limiter = None

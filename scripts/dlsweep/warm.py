@@ -72,12 +72,25 @@ _READ_AT_START = (
 
 
 def start() -> subprocess.Popen[bytes] | None:
-    """Start a trainer for the jobs of this process; return its process. It ends with this one."""
-    way = os.environ.get(VARIABLE)
-    if os.name != "posix" or way == "0":
+    """Start a trainer for the jobs of this process; return its process. It ends with this one.
+
+    Where it cannot be started (no place for its socket, no sockets, no more processes), say so, and return None.
+    """
+    if os.name != "posix" or os.environ.get(VARIABLE) == "0":
         return None
-    _clear()
-    folder = _new_folder()
+    folder = ""
+    try:
+        _clear()
+        folder = _new_folder()
+        return _start(folder, os.environ.get(VARIABLE))
+    except OSError as error:
+        print(f"no warm trainer, so each run loads torch by itself: {error}", file=sys.stderr, flush=True)
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+
+def _start(folder: str, way: str | None) -> subprocess.Popen[bytes]:
     environment = {**os.environ, **{f"{name}_NUM_THREADS": "1" for name in THREADS}}  # NumPy's would start at import
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"{folder}/socket")
@@ -115,13 +128,20 @@ def _new_folder() -> str:
 def _clear() -> None:
     """Remove the folders of trainers that were killed together with their Snakemake, as a cluster does it."""
     for folder in {path for parent in (tempfile.gettempdir(), "/tmp") for path in Path(parent).glob(f"{PREFIX}*")}:
-        with socket.socket(socket.AF_UNIX) as connection:
-            try:
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(f"{folder}/socket")
-            except ConnectionRefusedError:  # nobody listens any more
-                shutil.rmtree(folder, ignore_errors=True)
-            except OSError:
-                continue  # another user's, or no trainer's
+        except ConnectionRefusedError:  # nobody listens any more
+            shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            continue  # another user's, or no trainer's
+
+
+def remark(trainer: subprocess.Popen[bytes] | None) -> str:
+    """Return what there is to say of a trainer that ended before its Snakemake; nothing of any other."""
+    if trainer is None or trainer.poll() is None:
+        return ""
+    return f"the warm trainer ended early (exit status {trainer.returncode}), so runs have loaded torch by themselves"
 
 
 def stop(trainer: subprocess.Popen[bytes], folder: str) -> None:

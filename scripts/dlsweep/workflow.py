@@ -15,11 +15,11 @@ from typing import Any
 
 from . import internals, redo, surroundings, warm
 from .columns import TABLES
-from .config_file import CONFIG_FILE, override_options, plain_value, snakemake_options
+from .config_file import CONFIG_FILE, override_options, snakemake_options
 from .devices import KNOWN, VISIBLE, Found, complaints, find_devices, find_usable, select_visible
 from .failures import MOST_NAMED, storage_trouble, unfinished
 from .hyperparameters import ConfigError, identity
-from .instance import claim, no_rate_limit, quieten_snakemake, still_output_in_notebooks, stop_jobs_on_signals
+from .instance import claim, still_output_in_notebooks, stop_jobs_on_signals
 from .named import remember
 from .records import REQUEST, clear_finished, is_torn, list_records, record_name, write_json
 from .report_plan import IS_EMPTY, Item, report_items
@@ -55,15 +55,15 @@ class Flow:
     results: str = RESULTS
     threads: int = 1
     _is_prepared: dict[str, bool] = field(default_factory=dict)
+    _trainer: Any = None  # the process of the warm trainer
     _again: set[tuple[str, str]] = field(default_factory=set)  # records of this DAG that are there and made again
 
     @classmethod
     def from_snakemake(cls, workflow: Any) -> Flow:
         """Read the config files and --config of this call; end with one message where they are wrong."""
         surroundings.prepare()
-        settings = workflow.config_settings
-        files = [str(path) for path in settings.configfiles] or [_default_config()]
-        overrides = {key: plain_value(value) for key, value in settings.config.items()}
+        files, overrides = internals.config(workflow)
+        files = files or [_default_config()]
         try:
             flow = cls(load_sweep(files, overrides), files, overrides, workflow)
             check_folders(flow.results, flow.tables_folder)
@@ -72,15 +72,15 @@ class Flow:
             sys.exit(f"error: {error}")  # to an exception Snakemake adds the lines of code that raised it
         flow.limit_gpus(workflow)
         internals.no_backups()
-        if workflow.is_main_process:
-            quieten_snakemake()
+        if internals.is_main(workflow):
+            internals.quieten()
             still_output_in_notebooks()
             flow.warn_of_damage()
             surroundings.warn_of_protected([*flow.tables, *flow.figures, flow.html_report])
             flow.say_outdated()
-            if not workflow.output_settings.dryrun and next(list_records(Path(flow.results)), None):
+            if not internals.is_dry_run(workflow) and next(list_records(Path(flow.results)), None):
                 flow.remember()
-        elif _does_a_group(workflow):
+        elif internals.does_a_group(workflow):
             warm.start()
         return flow
 
@@ -90,12 +90,6 @@ class Flow:
     def tables_folder(self) -> str:
         """The folder of this sweep's tables and figures."""
         return self.sweep.tables(self.results)
-
-    def kept(self, path: str) -> Any:
-        """An output that Snakemake does not delete before its job: another process may just have made it."""
-        from snakemake.ioflags import update
-
-        return update(path)
 
     @property
     def tables(self) -> list[str]:
@@ -161,10 +155,10 @@ class Flow:
         """Every record that the sweep asks for."""
         return [record for exp_name in self.sweep.experiments for record in self.records_of(exp_name)]
 
-    def experiments(self, is_rule: Callable[[str], bool]) -> list[str]:
+    def experiments(self, workflow: Any) -> list[str]:
         """The experiments, each of which becomes a rule of its own beside those of the Snakefile."""
         for exp_name in self.sweep.experiments:
-            if is_rule(exp_name):
+            if internals.is_rule(workflow, exp_name):
                 files = ", ".join(self.config_files)
                 sys.exit(
                     f"error: {files}: experiments.{exp_name}: is the name of a rule of the Snakefile; choose another"
@@ -181,9 +175,9 @@ class Flow:
     @functools.cached_property
     def outdated(self) -> Outdated:
         """The finished runs whose code or data have changed since. The Snakemake of a single job does not ask."""
-        if not self.workflow.is_main_process:
+        if not internals.is_main(self.workflow):
             return Outdated({}, {}, 0)
-        present = Present(Path(self.results), note=not self.workflow.output_settings.dryrun)
+        present = Present(Path(self.results), note=not internals.is_dry_run(self.workflow))
         return find_outdated(self.sweep, Path(self.results), present)
 
     @functools.cached_property
@@ -201,7 +195,7 @@ class Flow:
 
         Where Snakemake makes an environment for the job, with that one's.
         """
-        python = "python" if self.workflow.deployment_settings.deployment_method else _python()
+        python = "python" if internals.deployment(self.workflow) else _python()
         return f"{python} {'scripts' if Path.cwd() == FOLDER else shlex.quote(str(FOLDER / 'scripts'))}/{name}"
 
     # -- jobs ----------------------------------------------------------------------------------------------------
@@ -303,9 +297,7 @@ class Flow:
     def _setting(self, exp_name: str, digest: str) -> dict[str, Any]:
         experiment = self.sweep.experiments.get(exp_name)
         if experiment is None or digest not in experiment.settings:
-            from snakemake.exceptions import WorkflowError
-
-            raise WorkflowError(f"{record_name(exp_name, digest)}: no setting of {', '.join(self.config_files)}")
+            internals.stop(f"{record_name(exp_name, digest)}: no setting of {', '.join(self.config_files)}")
         return experiment.settings[digest]
 
     def train_arguments(self, wildcards: Any, input: Any, output: Any) -> str:
@@ -348,15 +340,15 @@ class Flow:
     def limit_gpus(self, workflow: Any) -> None:
         """Have no more runs at once than GPU slots, where they run on this machine and the user has not said."""
         self._gpus_are_pretended = KNOWN in os.environ
-        self._limits_gpus = not _submits(workflow) and "gpu" not in workflow.global_resources
+        self._limits_gpus = not internals.submits(workflow) and not internals.is_limited(workflow, "gpu")
         if self.gpu_slots and self._limits_gpus:
-            workflow.global_resources["gpu"] = self.gpu_slots
-        if self._gpus.names and not _submits(workflow):
+            internals.limit(workflow, "gpu", self.gpu_slots)
+        if self._gpus.names and not internals.submits(workflow):
             os.environ[KNOWN] = ",".join(self._gpus.names)
 
     def check_gpus(self, workflow: Any) -> None:
         """Let torch try the GPUs; say loudly which it cannot use and why, and leave these out."""
-        elsewhere = workflow.deployment_settings.deployment_method  # the runs have another Python, with another torch
+        elsewhere = internals.deployment(workflow)  # the runs have another Python, with another torch
         if self._gpus_are_pretended or elsewhere or not self.gpus_per_run:
             return
         usable = find_usable(self._gpus, Path(".snakemake", "gpus.json"))
@@ -365,7 +357,7 @@ class Flow:
         os.environ[KNOWN] = ",".join(self._gpus.names or usable.names)
         os.environ[VISIBLE] = ",".join(usable.names)
         if self._limits_gpus and usable.names != select_visible(self._gpus.names):
-            internals.limit_resource(workflow, "gpu", len(usable.names) * self.sweep.jobs_per_gpu or None)
+            internals.limit_from_now_on(workflow, "gpu", len(usable.names) * self.sweep.jobs_per_gpu or None)
 
     def cluster_resources(self, workflow: Any) -> dict[str, Any]:
         """The resources of a run that only a cluster's scheduler needs, beside those of the profile.
@@ -373,14 +365,14 @@ class Flow:
         SLURM jobs outlive a Snakemake that was killed. A new job for what one of them still makes waits for its
         end, in the queue: it would wait for the setting's lock otherwise, with a GPU that it does not use.
         """
-        self._jobs_left = jobs_left(Path.cwd()) if _submits(workflow) else {}
-        if not self._jobs_left or workflow.group_settings.overwrite_groups:  # a group has one such option for all
+        self._jobs_left = jobs_left(Path.cwd()) if internals.submits(workflow) else {}
+        options = internals.slurm_options(workflow) if self._jobs_left else None
+        if options is None:
             return {}
-        options = str(getattr((workflow.resource_settings.default_resources or {}).get("slurm_extra"), "raw", ""))
 
         def slurm_extra(wildcards: Any) -> str:
             job = self._jobs_left.get((wildcards.exp, wildcards.hash))
-            return options.strip("'\"") + (f" --dependency=afterany:{job}" if job else "")
+            return options + (f" --dependency=afterany:{job}" if job else "")
 
         return {"slurm_extra": slurm_extra}
 
@@ -393,13 +385,14 @@ class Flow:
             return
         runs = internals.runs_to_do(workflow)
         again = self._request_again(runs)
-        if workflow.local_exec:
-            if not _in_containers(workflow):  # they may not see this process
+        if internals.is_local(workflow):
+            deployment = internals.deployment(workflow)
+            if "APPTAINER" not in deployment:  # containers may not see this process
                 os.environ[PROCESS_VARIABLE] = str(os.getpid())
             stop_jobs_on_signals()
-            no_rate_limit(workflow)
-            if len(runs) > 1 and not workflow.deployment_settings.deployment_method:  # the runs are in this Python
-                warm.start()
+            internals.no_rate_limit(workflow)
+            if len(runs) > 1 and not deployment:  # the runs are in this Python
+                self._trainer = warm.start()
             if runs:
                 self.check_gpus(workflow)
         records = set(self.records)
@@ -433,13 +426,17 @@ class Flow:
 
     def _claimed(self, targets: Collection[str]) -> Any:
         """The lock of the sweep. Tables of what is finished can be made while the sweep runs."""
-        from snakemake.exceptions import WorkflowError
-
         try:
             surroundings.check_writable(self.results, self.tables_folder, ".snakemake")
             return claim(f"{self.tables_folder}/partial" if set(targets) == {"partial"} else self.tables_folder)
         except ConfigError as error:
-            raise WorkflowError(str(error)) from None
+            internals.stop(str(error))
+
+    def _end(self) -> None:
+        clear_finished(Path(self.results))
+        self.warn_of_damage()
+        if remark := warm.remark(self._trainer):
+            print(remark, file=sys.stderr)
 
     def remember(self) -> None:
         """Note which records this sweep names. Where nothing can be written, the runs say so."""
@@ -454,8 +451,7 @@ class Flow:
 
     def say_success(self, workflow: Any) -> None:
         """Say where to look."""
-        clear_finished(Path(self.results))
-        self.warn_of_damage()
+        self._end()
         if internals.touches(workflow):
             print("Touched the files that are there; no run, table or figure was made.")
             return
@@ -482,8 +478,7 @@ class Flow:
 
     def say_error(self) -> None:
         """Say which runs are not finished and why."""
-        clear_finished(Path(self.results))
-        self.warn_of_damage()
+        self._end()
         print(unfinished(self.sweep, Path(self.results), self.train_command), file=sys.stderr)
         if trouble := storage_trouble(Path(self.results)):
             print(trouble, file=sys.stderr)
@@ -527,23 +522,3 @@ def _python() -> str:
 
 def _modified(path: Path | str) -> float:
     return Path(path).stat().st_mtime
-
-
-def _in_containers(workflow: Any) -> bool:
-    from snakemake.settings.types import DeploymentMethod
-
-    return DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
-
-
-def _submits(workflow: Any) -> bool:
-    """Say whether this process has its runs done by a cluster."""
-    return workflow.is_main_process and workflow.resource_settings.nodes is not None
-
-
-def _does_a_group(workflow: Any) -> bool:
-    """Say whether another Snakemake started this one for several runs (a group, in a job of a cluster).
-
-    Such a Snakemake calls no onstart, and knows its jobs only after the Snakefile is read, but for its command line.
-    """
-    n_runs = sum(argument.startswith("train:") for argument in sys.argv)
-    return bool(workflow.remote_exec and n_runs > 1)
