@@ -306,6 +306,7 @@ def test_two_at_once(long_project: Project):
 
 
 BROKEN_MODELS = """
+import ctypes
 import os
 import torch
 
@@ -334,6 +335,16 @@ class Killed(NoGpuMemory):
         os.kill(os.getpid(), 9)
 
 
+class Leaves(NoGpuMemory):
+    def forward(self, x):
+        os._exit(0)
+
+
+class Crashes(NoGpuMemory):
+    def forward(self, x):
+        ctypes.string_at(0)
+
+
 class NotFinite(torch.nn.Linear):
     def __init__(self, in_shape, n_classes):
         super().__init__(64, n_classes)
@@ -345,7 +356,7 @@ class NotFinite(torch.nn.Linear):
 
 def test_each_failure_is_told_and_stops_only_itself(project: Project):
     (project.folder / "broken.py").write_text(BROKEN_MODELS)
-    names = ["mlp", "Huge", "NoGpuMemory", "Buggy", "Killed", "NotFinite"]
+    names = ["mlp", "Huge", "NoGpuMemory", "Buggy", "Killed", "Leaves", "Crashes", "NotFinite"]
     models = [name if name == "mlp" else f"broken:{name}" for name in names]
     project.configure(
         {
@@ -357,13 +368,15 @@ def test_each_failure_is_told_and_stops_only_itself(project: Project):
     assert done.returncode != 0
     assert sorted(record["status"] for record in project.records().values()) == ["diverged", "finished"]
     table = done.stderr[done.stderr.index("models model=") :]
-    assert "4 of 6 runs are not finished (4 failed); start again to go on" in table
+    assert "6 of 8 runs are not finished (6 failed); start again to go on" in table
     lines = table.splitlines()
-    causes = {lines[i].split('"')[1]: lines[i + 1] for i in range(0, 16, 4)}
+    causes = {lines[i].split('"')[1]: lines[i + 1] for i in range(0, 24, 4)}
     assert "out of memory: lower batch_size (now 50)" in causes["broken:Huge"]
     assert "out of GPU memory: lower batch_size (now 50)" in causes["broken:NoGpuMemory"]
     assert "AttributeError: 'Tensor' object has no attribute 'no_such_method'" in causes["broken:Buggy"]
-    assert "killed" in causes["broken:Killed"]
+    assert "killed by signal 9 (SIGKILL)" in causes["broken:Killed"]
+    assert "ended itself with exit status 0, without a word" in causes["broken:Leaves"]
+    assert "killed by signal 11 (SIGSEGV)" in causes["broken:Crashes"]
     place = next(i for i, line in enumerate(lines) if "broken:Buggy" in line)
     log = project.folder / lines[place + 2].split()[-1]
     assert "Traceback" in log.read_text() and "broken.py" in log.read_text()
@@ -373,7 +386,7 @@ def test_each_failure_is_told_and_stops_only_itself(project: Project):
     # What is finished can be had, and says how much is missing.
     partial = project.snakemake("partial")
     assert partial.returncode == 0
-    assert "2 of 6 records; 4 missing" in partial.stdout + partial.stderr
+    assert "2 of 8 records; 6 missing" in partial.stdout + partial.stderr
     assert len((project.results / "partial" / "summary.csv").read_text().splitlines()) == 1 + 2
 
 

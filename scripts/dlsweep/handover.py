@@ -13,6 +13,7 @@ VARIABLE = "DLSWEEP_WARM"  # the folder of the trainer's socket; 0 switches it o
 PATIENCE = 120.0  # seconds for a process that still loads torch; past it the run goes on in its own process
 READY_PATIENCE = 10.0  # for a trainer that has started: it answers in milliseconds
 WAIT = 0  # the trainer's answer where a process for this run still starts
+SIGNALLED, EXITED, NO_MEMORY = 256, 512, 1024  # added to the number of how a run ended that said nothing itself
 FORWARDED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGTSTP", "SIGCONT")
 
 
@@ -52,12 +53,27 @@ def hand_over() -> None:
     before = {number: _signal.signal(number, forward) for number in numbers}
     connection.settimeout(None)
     try:
-        os._exit(_receive(connection))  # nothing is open here, and the interpreter's own way out costs milliseconds
+        # nothing is open here, and the interpreter's own way out costs milliseconds
+        os._exit(_status(_receive(connection)))
     except OSError:  # neither the run nor the trainer is there any more
         if received:
             os._exit(128 + received[-1])
     for number, handler in before.items():
         _signal.signal(number, handler)
+
+
+def _status(number: int) -> int:
+    """Return the exit status of a run; say on standard error how it ended where it could not do so itself."""
+    if number < SIGNALLED:
+        return number
+    code = number % SIGNALLED
+    text = f"error: the run ended itself with exit status {code}, without a word\n"
+    if number & SIGNALLED:
+        names = [name for name in dir(_signal) if name.startswith("SIG") and getattr(_signal, name) == code]
+        text = f"error: killed by signal {code} ({' '.join(names) or 'unknown'})"
+        text += "; meanwhile the system has killed a process for lack of memory\n" if number & NO_MEMORY else "\n"
+    os.write(2, text.encode())
+    return 128 + code if number & SIGNALLED else code or 1
 
 
 def _connect(connection: _socket.socket, folder: str) -> int:

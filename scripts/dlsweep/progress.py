@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,10 +79,28 @@ def _running_state(results: Path, exp_name: str, digest: str, path: Path) -> Run
         record = read_json(path)
         state, why = record["status"], record.get("error", "")
         if state == "running" and not _lives(results, digest, path, record):
-            state, why = "interrupted", "ended without a word: killed, maybe for lack of memory, or power was lost"
+            state, why = "interrupted", _last_words(results / "logs" / f"{path.stem}.log", record.get("log"))
     except (RecordError, KeyError, TypeError, AttributeError):  # none yet, or torn: nothing that counts is lost
         return Run(exp_name, digest, "new", {})
     return Run(exp_name, digest, state, record, why)
+
+
+def _last_words(log: Path, begin: Any) -> str:
+    """Return what is known of the end of a run whose process is gone, from what its log has from `begin` on.
+
+    `begin` is the log's inode and its length when the run began. The job that started a run writes how it ended
+    where it knows, and Python writes why it crashed.
+    """
+    with suppress(OSError, TypeError, ValueError):
+        inode, length = begin
+        if log.stat().st_ino == inode:
+            with log.open("rb") as file:
+                file.seek(length)
+                lines = file.read().decode(errors="replace").splitlines()
+            for line in reversed(lines):
+                if line.startswith(("error: ", "Fatal Python error: ")):
+                    return line.removeprefix("error: ")
+    return "its process is gone and said nothing: it was killed or ended itself, or the machine went down"
 
 
 def _lives(results: Path, digest: str, path: Path, record: dict[str, Any]) -> bool:

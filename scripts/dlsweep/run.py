@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import faulthandler
 import functools
 import os
 import platform
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -122,8 +124,11 @@ def train(
     epochs: list[dict[str, Any]] = []
     next_write = 0.0
 
+    faulthandler.enable()  # a crash of native code says so in the log
+    log = place_in_log()
+
     def write_running(status: str, error: str = "") -> None:
-        content = {**record, "status": status, "epochs": epochs, "provenance": provenance, "error": error}
+        content = {**record, "status": status, "epochs": epochs, "provenance": provenance, "error": error, "log": log}
         try:
             write_json(running / path.name, content, sync=False)
         except OSError:  # it is only for show, but it must not show a run that has failed as running
@@ -174,7 +179,7 @@ def train(
         write_running("interrupted", stop.reason)
         print(f"{stop.reason}; the checkpoint is written", file=sys.stderr)
         return stop.status
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         message = explain(error, setting)
         write_running("failed", message)
         if not isinstance(error, (ConfigError, OSError)):
@@ -199,11 +204,19 @@ def mark_failed(path: Path, status: str, error: str) -> None:
         print(f"{path}: cannot be written either", file=sys.stderr)
 
 
+def place_in_log() -> list[int] | None:
+    """Return the file that standard error goes to (its inode) and its length by now; None where it is no file."""
+    state = os.fstat(2)
+    return [state.st_ino, state.st_size] if stat.S_ISREG(state.st_mode) else None
+
+
 MEMORY_KEYS = ("batch_size", "hid_dim", "n_layer", "channels", "n_block", "image_size")
 
 
-def explain(error: Exception, setting: Setting) -> str:
+def explain(error: Exception | SystemExit, setting: Setting) -> str:
     """Return an error in one line; where memory is short, with what to lower."""
+    if isinstance(error, SystemExit):
+        return f"the code of the model or of a library ended the run itself, by sys.exit({error.code!r})"
     import torch
 
     text = " ".join(str(error).split())

@@ -21,7 +21,9 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import functools
 import gc
+import importlib.util
 import os
 import resource
 import select
@@ -37,8 +39,9 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from .handover import VARIABLE, WAIT
+from .handover import EXITED, NO_MEMORY, SIGNALLED, VARIABLE, WAIT
 from .loading import load_training
 
 _environment = dict(os.environb)  # as this process started: torch adds to it
@@ -160,6 +163,7 @@ class Trainer:
     def __init__(self, listening: socket.socket) -> None:
         self.listening = listening
         self.runs: dict[int, socket.socket] = {}  # by the process that does it, the connection to its job
+        self.memory_kills = _memory_kills()
         self.poll = select.poll()
         self.events: dict[int, Callable[[], None]] = {}  # what to do where a descriptor can be read
         self.woken, self.wake = os.pipe()
@@ -196,8 +200,10 @@ class Trainer:
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 process, code = ended[0], os.waitstatus_to_exitcode(ended[1])
                 if connection := self.runs.pop(process, None):
+                    before, self.memory_kills = self.memory_kills, _memory_kills()
+                    short = NO_MEMORY if self.memory_kills > before else 0
                     with connection, contextlib.suppress(OSError):  # a run that could, has said so itself
-                        _send(connection, code if code >= 0 else 128 - code)
+                        _send(connection, EXITED + code if code >= 0 else SIGNALLED + short - code)
                 self.end(process, code)
 
     def begin(self, connection: socket.socket) -> None:
@@ -326,6 +332,15 @@ def _has_ended(connection: socket.socket) -> bool:
         return True
 
 
+def _memory_kills() -> int:
+    """Return how many processes the system has killed for lack of memory since it started; 0 where nobody knows."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
 def _send(connection: socket.socket, number: int) -> None:
     connection.sendall(number.to_bytes(4, "big"))
 
@@ -401,10 +416,8 @@ def do_runs(channel: socket.socket) -> None:
 
 
 def _main() -> int:
-    import train as script
-
     try:
-        status = script.main()
+        status = _script().main()
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):
@@ -536,12 +549,20 @@ class Watch:
         return not self._has_seen_an_end
 
 
+@functools.cache
+def _script() -> Any:
+    """Return scripts/train.py under a name of its own: a user's own model may be in a module called train."""
+    spec = importlib.util.spec_from_file_location("dlsweep.train_script", Path(__file__).parent.parent / "train.py")
+    assert spec and spec.loader
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
 def preload() -> None:
     """Load all that a run needs, without computing anything."""
-    import train as script
-
     load_training()
-    script.parser()
+    _script().parser()
 
 
 def main() -> None:
