@@ -25,12 +25,14 @@ wildcard_constraints:
     hash="[0-9a-f]{40}",
     exp="[A-Za-z0-9][A-Za-z0-9_.-]*",
     data="[A-Za-z0-9_-]+",
+    check="[A-Za-z0-9_.]+-[0-9a-f]{12}",
 
 
 localrules:
     all,
     plan,
     prepare,
+    check_own_model,
     aggregate,
     report,
     html,
@@ -78,6 +80,27 @@ rule prepare:
         options=lambda wildcards: SWEEP.prepare_arguments(wildcards.data),
     shell:
         "{params.script} {params.options} --output={output} 2>&1 | tee {log}"
+
+
+rule check_own_model:
+    """Try a user's own model on a few images, once, before the runs that have it."""
+    input:
+        SWEEP.check_input,
+    output:
+        SWEEP.kept(f"{SWEEP.results}/.checked/{{check}}.txt"),
+    log:
+        f"{SWEEP.results}/logs/check-{{check}}.log",
+    conda:
+        "envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        script=SWEEP.script("train.py"),
+        options=lambda wildcards, input: SWEEP.check_arguments(wildcards.check, input),
+    shell:
+        "exec {params.script} {params.options} --check={output} --time-limit={resources.runtime} >{log} 2>&1"
 
 
 rule train:

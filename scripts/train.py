@@ -22,6 +22,7 @@ from pathlib import Path
 from dlsweep.hyperparameters import HYPERPARAMETERS, ConfigError, Setting, check_setting
 from dlsweep.records import RecordError
 from dlsweep.run import run_setting
+from dlsweep.trial import try_model
 
 
 @functools.cache
@@ -29,13 +30,16 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exp-name", default="by-hand", help="name of the experiment (default: by-hand)")
-    parser.add_argument("--data", type=Path, required=True, help="the prepared data set (see scripts/prepare.py)")
+    parser.add_argument("--data", type=Path, help="the prepared data set (see scripts/prepare.py); must be given")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the record (default: results)")
     parser.add_argument("--hash", help="the hash that the setting must have")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     parser.add_argument("--jobs-per-gpu", type=int, default=1, help="runs that share a GPU (default: 1)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--time-limit", type=float, help="minutes; then it stops, after a checkpoint (default: none)")
+    parser.add_argument(
+        "--check", type=Path, metavar="FILE", help="do not train: try your own model on a few images, then write FILE"
+    )
     group = parser.add_argument_group("hyper-parameters")
     for key, hyper in HYPERPARAMETERS.items():
         text = f"{hyper.doc} {hyper.allowed}; default: {json.dumps(hyper.default)}".replace("%", "%%")
@@ -46,6 +50,8 @@ def parser() -> argparse.ArgumentParser:
 def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, Setting]:
     """Return the run options and the complete setting."""
     options = parser().parse_args(arguments)
+    if not options.data and not options.check:
+        parser().error("the following arguments are required: --data")
     given = {key: getattr(options, f"hp_{key}") for key in HYPERPARAMETERS}
     return options, check_setting({key: _parse(key, text) for key, text in given.items() if text is not None})
 
@@ -62,6 +68,8 @@ def _parse(key: str, text: str) -> object:
 def main() -> int:
     try:
         options, setting = parse_arguments(sys.argv[1:])
+        if options.check:
+            return try_model(options, setting)
         command = shlex.join(["python", *sys.argv])
         return run_setting(options, setting, command)
     except (ConfigError, RecordError, OSError) as error:

@@ -6,10 +6,12 @@ import errno
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from .progress import Run, run_state
+from .own_models import Check, ModelChecks
+from .progress import Run, RunProgress, run_state
 from .records import FINISHED, record_name, write_atomic
 from .redo import requested
 from .stopping import BY_SIGNAL
@@ -19,7 +21,7 @@ LITTLE_BYTES = 2**20
 MOST_NAMED = 20  # lines a user still reads
 
 
-def unfinished(sweep: Sweep, results: Path, command: Callable[[str, str], str]) -> str:
+def unfinished(sweep: Sweep, results: Path, command: Callable[[str, str], str], script: str) -> str:
     """Return how many runs are not finished, and of those that failed: setting, epoch, cause, log, command.
 
     Records that are still to be made again count as not finished.
@@ -49,12 +51,43 @@ def unfinished(sweep: Sweep, results: Path, command: Callable[[str, str], str]) 
         ]
     if len(failed) > MOST_NAMED:
         lines.append(f"... and {len(failed) - MOST_NAMED} more")
+    lines += [line for stop in held_back(sweep, results, missing) for line in stop.lines(results, script)]
     kept = sum((results / record_name(run.exp_name, run.digest)).exists() for run in missing)
     old = f"; {kept} of them have their old record until then" if kept else ""
     states = ", ".join(f"{n} {state}" for state, n in counts.items())
     return "\n".join(
         [*lines, f"{len(missing)} of {n_runs} runs are not finished ({states}){old}; start again to go on"]
     )
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """Runs that cannot start, since the check of their model has failed."""
+
+    check: Check
+    message: str
+    n_runs: int
+
+    def __str__(self) -> str:
+        return f"{self.check.model}: {self.n_runs} {'run' if self.n_runs == 1 else 'runs'} cannot start: {self.message}"
+
+    def lines(self, results: Path, script: str) -> list[str]:
+        """Return it for the table of what failed; `script` calls scripts/train.py."""
+        by_hand = self.check.command(script, str(results))
+        return [str(self), f"    log: {self.check.log(str(results))}", f"    by hand: {by_hand}"]
+
+
+def held_back(sweep: Sweep, results: Path, runs: Iterable[Run | RunProgress]) -> list[HeldBack]:
+    """Return what keeps those of the runs from starting that have not begun."""
+    checks = ModelChecks(sweep)
+    waiting = Counter(
+        check.name
+        for run in runs
+        if run.state == "new"
+        for check in checks.of_run(sweep.experiments[run.exp_name].settings[run.digest])
+    )
+    failed = checks.failed(results) if waiting else ()
+    return [HeldBack(check, message, waiting[check.name]) for check, message in failed if waiting[check.name]]
 
 
 def storage_trouble(results: Path) -> str:

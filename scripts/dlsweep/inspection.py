@@ -12,6 +12,7 @@ from .eta import duration, expected_seconds, run_seconds_left
 from .hyperparameters import ConfigError, Setting, identity
 from .named import find_orphans
 from .origin import origins
+from .own_models import model_faults
 from .progress import STATES, Run, Survey, run_state
 from .records import FINISHED, known_epoch, list_records, read_record, record_name, running_folder
 from .redo import checkpoint_file, open_token
@@ -43,7 +44,14 @@ def show(options: argparse.Namespace) -> int:
     for row in rows:
         if row["no_effect"]:
             print(f"{row['experiment']}: {', '.join(row['no_effect'])}: swept, but applies to none of its settings")
+    for fault in model_faults(_settings_to_do(options.sweep, options.results)):
+        print(f"warning: {fault}")
     return 0
+
+
+def _settings_to_do(sweep: Sweep, results: Path) -> list[Setting]:
+    there = set(list_records(results))
+    return [setting for exp_name, digest, setting in sweep.records() if (exp_name, digest) not in there]
 
 
 def experiments_table(sweep: Sweep, results: Path) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .columns import SELECTED_BY, metric
 from .eta import duration, expected_seconds, run_seconds_left, sweep_seconds_left
+from .failures import held_back
 from .inspection import print_columns
 from .instance import is_claimed
 from .labels import setting_labels, with_version
@@ -82,7 +83,8 @@ class View:
             for run in failed[:SHOWN_FAILURES]
         ]
         more = len(failed) - len(lines)
-        return [*lines, f"and {more} more"] if more else lines
+        lines += [f"and {more} more"] if more else []
+        return [*lines, *(str(stop) for stop in held_back(self.sweep, self.results, self.runs))]
 
     def best(self, exp_name: str) -> dict[str, Any] | None:
         """Return an experiment's best setting so far, of its finished runs, as the leaderboard ranks them."""

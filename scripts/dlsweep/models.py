@@ -9,18 +9,21 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import io
 import itertools
 import math
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .hyperparameters import ConfigError
+from .hyperparameters import ConfigError, nearest
+from .own_models import SCRIPTS, source_file
 from .registry import ACTIVATIONS, entry
 
 Setting = Mapping[str, Any]
@@ -291,37 +294,124 @@ def build_torchvision_resnet(setting: Setting, in_shape: Shape, n_classes: int) 
 # -- your own ------------------------------------------------------------------------------------------------------
 
 
-def build_custom(setting: Setting, in_shape: Shape, n_classes: int) -> nn.Module:
-    """Build the user's own model, `module:Class`, from the working directory or an installed package.
+def own_class(name: str) -> Callable[..., Any]:
+    """Import and return the user's own model, `module:Class`, from the working directory or an installed package.
 
-    It is called as `Class(in_shape=..., n_classes=..., **model_args)`. Raises ConfigError where there is no such
-    module or class, it does not take these arguments, it makes no torch.nn.Module, or its output has another shape
-    than (N, n_classes).
+    Raises ConfigError, naming the file and the line, where there is no such module or class, where the module cannot
+    be imported, and where another module of that name hides it.
     """
-    name, arguments = setting["model"], {"in_shape": in_shape, "n_classes": n_classes, **setting["model_args"]}
     module_name, class_name = name.split(":")
-    sys.path.insert(0, str(Path.cwd()))  # a script's own folder stands there, not the working directory
+    if sys.path[0] != str(Path.cwd()):  # a script's own folder stands there, not the working directory
+        sys.path.insert(0, str(Path.cwd()))
+    file = source_file(name)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if not f"{module_name}.".startswith(f"{error.name}."):  # the module is there, and imports one that is not
-            raise
-        raise ConfigError(f"model: there is no module {module_name!r} in {Path.cwd()}") from None
+        if f"{module_name}.".startswith(f"{error.name}.") and not file:
+            raise ConfigError(f"model: there is no module {module_name!r} in {Path.cwd()}") from None
+        raise ConfigError(f"model: {file or module_name} cannot be imported: {what_happened(error, file)}") from None
+    except SystemExit as end:
+        raise ConfigError(
+            f"model: {file or module_name} ends the program while it is imported: {what_happened(end, file)}; move what"
+            ' is not to happen then, such as parse_args(), below if __name__ == "__main__"'
+        ) from None
+    except Exception as error:
+        raise ConfigError(f"model: {file or module_name} cannot be imported: {what_happened(error, file)}") from None
+    found = getattr(module, "__file__", None)
+    if file and not (found and Path(found).samefile(file)):
+        other = found or "one of Python's own"
+        raise ConfigError(f"model: {name}: {file} has the name of a module that is loaded already, {other}; rename it")
+    if not file and found and Path(found).parent == SCRIPTS:
+        raise ConfigError(f"model: there is no module {module_name!r} in {Path.cwd()}")
     if not hasattr(module, class_name):
-        raise ConfigError(f"model: {module.__file__} has no {class_name!r}")
-    build = getattr(module, class_name)
+        where = file or found or module_name
+        raise ConfigError(f"model: {where} has no {class_name!r}.{nearest(class_name, vars(module))}")
+    build: Any = getattr(module, class_name)
+    if not callable(build):
+        raise ConfigError(f"model: {class_name} of {file or found} is {build!r}; allowed: a class or a function")
+    return cast(Callable[..., Any], build)
+
+
+def what_happened(error: BaseException, file: Path | None) -> str:
+    """Return an error of the user's code in one line, with the place in their file."""
+    text = " ".join(str(error).split())
+    if isinstance(error, SystemExit):
+        text = f"exit status {error.code}" if isinstance(error.code, int) else text or "exit status 0"
+    frames = traceback.extract_tb(error.__traceback__) if file else []
+    lines = [frame.lineno for frame in frames if file and frame.filename == str(file.absolute())]
+    if isinstance(error, SyntaxError) and error.lineno:
+        lines, text = [error.lineno], error.msg
+    place = f" ({file.name}, line {lines[-1]})" if file and lines else ""
+    return f"{type(error).__name__}: {text}{place}"
+
+
+def build_custom(setting: Setting, in_shape: Shape, n_classes: int) -> nn.Module:
+    """Build the user's own model, `module:Class` (see `own_class`).
+
+    It is called as `Class(in_shape=..., n_classes=..., **model_args)`. Raises ConfigError where the class does not
+    take these arguments, makes no torch.nn.Module or one without anything to train, or where what it makes of a batch
+    is something else than logits (N, n_classes), or where its state does not fit in a checkpoint.
+    """
+    name, arguments = setting["model"], {"in_shape": in_shape, "n_classes": n_classes, **setting["model_args"]}
+    build = own_class(name)
     try:
         inspect.signature(build).bind(**arguments)
     except TypeError as error:
-        raise ConfigError(f"model_args: {name}({', '.join(arguments)}): {error}") from None
+        raise ConfigError(
+            f"model_args: {name}({', '.join(arguments)}): {error}; it is called with in_shape, n_classes and what"
+            " model_args says"
+        ) from None
     model: nn.Module = build(**arguments)
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model: {name} makes {type(model).__name__}, not a torch.nn.Module")
+    parameters = list(model.parameters())
+    if not any(weight.requires_grad for weight in parameters):
+        what = "only frozen parameters (requires_grad is False)" if parameters else "no parameters"
+        raise ConfigError(f"model: {name} has {what}; there is nothing to train")
     with torch.no_grad():
-        shape = tuple(model.eval()(torch.zeros(2, *in_shape)).shape)
-    if shape != (2, n_classes):
-        raise ConfigError(f"model: {name} maps 2 images to shape {shape}; it must be {(2, n_classes)}")
+        output = model.eval()(torch.zeros(2, *in_shape))
+    check_output(name, output, (2, n_classes))
+    _check_state(name, model)
     return model
+
+
+def check_output(name: str, output: Any, shape: Shape, in_training: bool = False) -> None:
+    """Raise ConfigError where what a user's own model makes of a batch is anything but logits (N, n_classes)."""
+    when = " in training (after model.train())" if in_training else ""
+    wanted = f"it must be logits {shape}, a tensor of floating point that depends on the parameters"
+    if not isinstance(output, Tensor):
+        inside = f" of {len(output)}" if isinstance(output, (tuple, list, dict)) else ""
+        raise ConfigError(f"model: {name} returns a {type(output).__name__}{inside}{when}; {wanted}")
+    if output.shape != shape:
+        raise ConfigError(
+            f"model: {name} maps {shape[0]} images to shape {tuple(output.shape)}{when}; it must be {shape}"
+        )
+    if not output.is_floating_point():
+        kind = str(output.dtype).removeprefix("torch.")
+        raise ConfigError(f"model: {name} returns {kind}{when}; {wanted}")
+    if in_training and not output.requires_grad:
+        raise ConfigError(f"model: {name} returns what needs no gradient{when}, so nothing can be learned; {wanted}")
+
+
+def _check_state(name: str, model: nn.Module) -> None:
+    """Refuse a state that a checkpoint could not hold or give back."""
+    for module in model.modules():
+        own = type(module)
+        if own.get_extra_state is not nn.Module.get_extra_state and own.set_extra_state is nn.Module.set_extra_state:
+            raise ConfigError(
+                f"model: {name}: {own.__name__} has get_extra_state, but no set_extra_state to restore it"
+            )
+    extra = {key: value for key, value in model.state_dict().items() if not isinstance(value, Tensor)}
+    if extra:
+        buffer = io.BytesIO()
+        try:
+            torch.save(extra, buffer)
+            torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
+        except Exception:  # pickle raises many kinds
+            raise ConfigError(
+                f"model: {name}: get_extra_state returns what a checkpoint cannot hold ({', '.join(extra)}); allowed:"
+                " tensors, numbers, text, and lists and dicts of them"
+            ) from None
 
 
 def source_sha1(setting: Setting) -> str | None:

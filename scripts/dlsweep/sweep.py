@@ -420,16 +420,17 @@ def data_file(results: str, setting: Mapping[str, Any]) -> str:
 def prepare_arguments(setting: Mapping[str, Any]) -> str:
     """Return the options of scripts/prepare.py for the data of a setting, quoted for the shell."""
     keys = ("dataset", "data_path", "image_size")
-    return _options({key: setting[key] for key in keys if setting.get(key) is not None})
+    return run_options({key: setting[key] for key in keys if setting.get(key) is not None})
 
 
 def train_arguments(exp_name: str, digest: str, setting: Mapping[str, Any], data: str, results: str) -> str:
     """Return the options of scripts/train.py for one setting, quoted for the shell; `data` is the prepared data set."""
     options = {"exp_name": exp_name, "hash": digest, "data": data, "results": results}
-    return _options({**options, **setting})
+    return run_options({**options, **setting})
 
 
-def _options(values: Mapping[str, Any]) -> str:
+def run_options(values: Mapping[str, Any]) -> str:
+    """Return values as options of a script, quoted for the shell."""
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
     return " ".join(_option(key, text) for key, text in texts.items())
 

@@ -8,6 +8,7 @@ at any step.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import io
 import itertools
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from . import augment, optim
 from .data import Splits, normalise
 from .hyperparameters import ConfigError, Setting, setting_hash
-from .models import build_model, source_sha1
+from .models import build_model, check_output, source_sha1
 from .records import MOST_CLASSES, MOST_CONFUSIONS, write_atomic
 from .versions import code_digest, own_module
 
@@ -147,6 +148,12 @@ class Trainer:
         self.source_sha1 = source_sha1(setting)
         self.forward = torch.compile(self.model) if setting["compile"] else self.model
         self.weights = list(self.model.parameters())
+        self.own_model = setting["model"] if ":" in setting["model"] else ""
+        if setting["l1"] and not any(weight.ndim > 1 for weight in self.weights):
+            raise ConfigError(
+                f"l1: {setting['l1']:g} needs weights to penalize, but {setting['model']} has only biases and the like"
+                " (parameters with fewer than two axes); allowed here: 0"
+            )
         self.optimizer = optim.build_optimizer(setting, self.weights)
         self.scaler = torch.amp.GradScaler(device.type, enabled=setting["precision"] == "fp16")
         self.augments = augment.is_on(setting, data.in_shape)
@@ -199,6 +206,8 @@ class Trainer:
             weight.grad = None
         with self.autocast():
             logits = self.forward(x)
+        if self.own_model:
+            check_output(self.own_model, logits, (len(y), self.n_classes), in_training=True)
         logits = logits.float()
         objective = F.cross_entropy(logits, y, label_smoothing=setting["label_smoothing"])
         if setting["l1"]:
@@ -252,7 +261,7 @@ class Trainer:
         progress.train_seconds += progress.seconds
         progress.epoch, progress.step, progress.seconds = epoch + 1, 0, 0.0
         if setting["test_weights"] == "best" and self.best_epoch() == epoch:
-            self.best_weights = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+            self.best_weights = dict(copy.deepcopy(self.model.state_dict()))
 
     def _batches(self, order: Tensor, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the epoch's batches from step `first` on.
@@ -425,7 +434,10 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        self.best_weights = {name: tensor.to(self.device) for name, tensor in state["best_weights"].items()}
+        self.best_weights = {
+            name: value.to(self.device) if isinstance(value, Tensor) else value  # of get_extra_state
+            for name, value in state["best_weights"].items()
+        }
         torch.set_rng_state(state["rng"])
         if state["device_rng"] is not None:
             torch.get_device_module(self.device).set_rng_state(state["device_rng"])
@@ -448,7 +460,7 @@ class Trainer:
             return "is of another version of the model's code"
         if state["progress"].keys() != own["progress"].keys():
             return "has another form than this version writes"
-        shapes, own_shapes = ({k: v.shape for k, v in s["model"].items()} for s in (state, own))
+        shapes, own_shapes = ({k: getattr(v, "shape", None) for k, v in s["model"].items()} for s in (state, own))
         if shapes != own_shapes:
             return "does not fit the model, whose code has changed"
         return ""

@@ -21,6 +21,7 @@ from .failures import MOST_NAMED, storage_trouble, unfinished
 from .hyperparameters import ConfigError, identity
 from .instance import claim, still_output_in_notebooks, stop_jobs_on_signals
 from .named import remember
+from .own_models import Check, ModelChecks, model_faults
 from .records import REQUEST, clear_finished, is_torn, list_records, record_name, write_json
 from .report_plan import IS_EMPTY, Item, report_items
 from .slurm import jobs_left
@@ -37,7 +38,7 @@ from .sweep import (
     twins,
 )
 from .values import refuse_braces
-from .versions import Outdated, Present, find_outdated, is_prepared
+from .versions import Outdated, Present, find_outdated, is_prepared, own_files
 
 RESULTS = "results"
 FOLDER = Path(__file__).resolve().parents[2]
@@ -77,6 +78,7 @@ class Flow:
             still_output_in_notebooks()
             flow.warn_of_damage()
             surroundings.warn_of_protected([*flow.tables, *flow.figures, flow.html_report])
+            flow.warn_of_models()
             flow.say_outdated()
             if not internals.is_dry_run(workflow) and next(list_records(Path(flow.results)), None):
                 flow.remember()
@@ -214,7 +216,8 @@ class Flow:
                 return []
             self._again.add(run)
         twin = self._twins.get(run)
-        return [self._prepared(setting), *([f"{self.results}/{twin}"] if twin else [])]
+        tried = [check.output(self.results) for check in self.model_checks.of_run(setting)]
+        return [self._prepared(setting), *([f"{self.results}/{twin}"] if twin else []), *tried]
 
     def _prepared(self, setting: dict[str, Any]) -> str:
         """The prepared data of a run, which are made again where the user's own have changed, whatever their time."""
@@ -224,6 +227,31 @@ class Flow:
             if not self._is_prepared[path]:
                 internals.force(self.workflow, {path})
         return path
+
+    @functools.cached_property
+    def model_checks(self) -> ModelChecks:
+        """What is tried of the users' own models before their runs."""
+        return ModelChecks(self.sweep)
+
+    def check_input(self, wildcards: Any) -> list[str]:
+        """A check waits for its data, the check of its class, and the model's files: once changed, it is tried again."""
+        check = self._check(wildcards.check)
+        before = [other.output(self.results) for other in self.model_checks.before(check)]
+        data = [self._prepared(check.data)] if check.data else []
+        return [*data, *before, *(str(path) for path in own_files(check.model.partition(":")[0]).values())]
+
+    def check_arguments(self, name: str, input: Any) -> str:
+        """The options of scripts/train.py with which it tries a model."""
+        check = self._check(name)
+        return check.options(str(input[0]) if check.data else "")
+
+    def _check(self, name: str) -> Check:
+        check = self.model_checks.checks.get(name)
+        if check is None:
+            from snakemake.exceptions import WorkflowError
+
+            raise WorkflowError(f"{name}: no model of {', '.join(self.config_files)} is tried under that name")
+        return check
 
     def data_source(self, wildcards: Any) -> list[str]:
         """The user's own files as the input of the prepare rule."""
@@ -479,7 +507,8 @@ class Flow:
     def say_error(self) -> None:
         """Say which runs are not finished and why."""
         self._end()
-        print(unfinished(self.sweep, Path(self.results), self.train_command), file=sys.stderr)
+        results = Path(self.results)
+        print(unfinished(self.sweep, results, self.train_command, self.script("train.py")), file=sys.stderr)
         if trouble := storage_trouble(Path(self.results)):
             print(trouble, file=sys.stderr)
 
@@ -488,6 +517,13 @@ class Flow:
         setting = self._setting(exp_name, digest)
         data = data_file(self.results, setting)
         return f"{self.script('train.py')} {train_arguments(exp_name, digest, identity(setting), data, self.results)}"
+
+    def warn_of_models(self) -> None:
+        """Say what is certainly wrong with the users' own models of the runs that are to be done."""
+        own = [(run, setting) for *run, setting in self.sweep.records() if ":" in setting["model"]]
+        faults = model_faults([setting for run, setting in own if not Path(self._record(*run)).exists()])
+        for fault in faults[:MOST_NAMED]:
+            print(f"warning: {fault}", file=sys.stderr)
 
     def warn_of_damage(self) -> None:
         """Name the records that are there, so that Snakemake makes them no more, but cannot be trusted."""
