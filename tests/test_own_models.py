@@ -307,7 +307,7 @@ class Plain(Any): ...
         (
             "text:build",
             {"width": 1, "dept": 2},
-            "takes no 'dept'; it takes in_shape, n_classes, width, depth. Did you mean",
+            "takes no 'dept'; it takes in_shape, n_classes, width, depth.",
         ),
         ("text:Few", {}, "takes no 'in_shape'; it takes n_classes."),
         ("nothing.here:Net", {}, "there is no module 'nothing.here' in "),

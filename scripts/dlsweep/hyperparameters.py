@@ -252,9 +252,10 @@ def nearest(name: object, names: Iterable[str]) -> str:
     for other in names:
         if said in _OTHER_NAMES.get(other, "").split():
             return f" Write {other!r} instead."
-    swapped = [other for other in names if sorted(other) == sorted(said)]
-    match = swapped or difflib.get_close_matches(said, names, n=1, cutoff=0.75)
-    return f" Did you mean {match[0]!r}?" if match else ""
+    written = {other.lower(): other for other in names}  # the names of classes and folders have capitals
+    swapped = [other for other in written if sorted(other) == sorted(said)]
+    match = swapped or difflib.get_close_matches(said, written, n=1, cutoff=0.75)
+    return f" Did you mean {written[match[0]]!r}?" if match else ""
 
 
 def check_value(key: str, value: Any) -> Any:
