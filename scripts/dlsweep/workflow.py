@@ -234,7 +234,7 @@ class Flow:
         return ModelChecks(self.sweep)
 
     def check_input(self, wildcards: Any) -> list[str]:
-        """A check waits for its data, the check of its class, and the model's files: once changed, it is tried again."""
+        """A check waits for its data, the check of its class, and the user's files: once changed, it is tried again."""
         check = self._check(wildcards.check)
         before = [other.output(self.results) for other in self.model_checks.before(check)]
         data = [self._prepared(check.data)] if check.data else []
