@@ -87,7 +87,7 @@ rule check_own_model:
     input:
         SWEEP.check_input,
     output:
-        SWEEP.kept(f"{SWEEP.results}/.checked/{{check}}.txt"),
+        update(f"{SWEEP.results}/.checked/{{check}}.txt"),
     log:
         f"{SWEEP.results}/logs/check-{{check}}.log",
     conda:
