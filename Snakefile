@@ -138,7 +138,7 @@ rule train:
 rule plan:
     """Write what the tables and figures need to know of the config."""
     output:
-        update(SWEEP.plan_file),
+        SWEEP.plan_file,
     log:
         f"{SWEEP.results}/logs/plan.log",
     priority: 100

@@ -21,7 +21,7 @@ from dlsweep.schema import config_schema, hyperparameter_table
 from dlsweep.sweep import load_sweep, plan_digest
 from dlsweep.verify import verify
 from dlsweep.versions import find_outdated
-from dlsweep.workflow import RESULTS, check_folders
+from dlsweep.workflow import AT_START, RESULTS, check_folders
 
 
 def write_plan(options: argparse.Namespace) -> int:
@@ -29,7 +29,9 @@ def write_plan(options: argparse.Namespace) -> int:
 
     A start has written its plan already: what it says of code and data is of the time of the start.
     """
-    if not options.output.exists():
+    if (at_start := options.output.with_suffix(AT_START)).exists():
+        at_start.replace(options.output)
+    else:
         redo = options.sweep.outdated == "redo"
         outdated = None if redo else find_outdated(options.sweep, options.results).versions
         plan = options.sweep.plan(str(options.results), outdated)
@@ -37,7 +39,7 @@ def write_plan(options: argparse.Namespace) -> int:
             raise ConfigError(f"{', '.join(options.configs)}: changed since this start; start again for the new form")
         options.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(options.output, plan)
-    for old in options.output.parent.glob("*.json"):
+    for old in (*options.output.parent.glob("*.json"), *options.output.parent.glob(f"*{AT_START}")):
         if old != options.output:
             old.unlink()
     return 0

@@ -41,6 +41,7 @@ from .values import refuse_braces
 from .versions import Outdated, Present, find_outdated, is_prepared, own_files
 
 RESULTS = "results"
+AT_START = ".start"  # suffix of the plan as a start has written it, until its job takes it over
 FOLDER = Path(__file__).resolve().parents[2]
 """Where this pipeline lies; the working folder may be another one."""
 
@@ -432,7 +433,7 @@ class Flow:
         with contextlib.suppress(OSError):  # else its job writes it, but with the code and data of a later time
             if not (plan := Path(self.plan_file)).exists():
                 plan.parent.mkdir(parents=True, exist_ok=True)
-                write_json(plan, self.plan)
+                write_json(plan.with_suffix(AT_START), self.plan)
         done = sum(Path(record).exists() for record in self.records) - len(again)
         print(f"{len(self.records)} runs in {len(self.sweep.experiments)} experiments; {done} are finished", flush=True)
 
