@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dlsweep import inspection, live
 from dlsweep.columns import tables_page
-from dlsweep.config_file import CONFIG_FILE, parse_override
+from dlsweep.config_file import CONFIG_FILE, look_beside, parse_override
 from dlsweep.export import WRITERS, export
 from dlsweep.hyperparameters import ConfigError
 from dlsweep.importing import import_results
@@ -154,6 +154,7 @@ def main() -> int:
     try:
         options = build_parser().parse_args()
         if "configs" in options:
+            look_beside(options.configs)
             options.sweep = load_sweep(options.configs, dict(options.config))
         if "results" in options:
             check_folders(str(options.results))

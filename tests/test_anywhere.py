@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -82,3 +83,22 @@ def test_a_moved_project_gets_a_new_environment(tmp_path: Path, moved: bool):
     assert ("Installing" in again.stdout) == moved
     pip = subprocess.run([project / ".venv/bin/pip", "--version"], capture_output=True, text=True, check=True)
     assert str(project) in pip.stdout
+
+
+def test_own_modules_and_data_lie_beside_the_config(project: Project, elsewhere: Path):
+    """They move with their config: found there, not in the working folder, by runs, by hand and by `status`."""
+    own = elsewhere / "study"
+    own.mkdir()
+    shutil.copy(ROOT / "examples/own_model.py", own / "beside_me.py")
+    generator = np.random.default_rng(0)
+    np.savez(own / "mine.npz", x_train=generator.random((60, 4), "float32"), y_train=np.arange(60) % 2)
+    setting = {"model": "beside_me:ResidualMLP", "dataset": "npz", "data_path": "mine.npz", "epochs": 1}
+    (own / "sweep.yaml").write_text(yaml.safe_dump({"experiments": {"own": {**setting, "seeds": 2}}}))
+    done = start(elsewhere, "--snakefile", project.folder / "Snakefile", "--configfile", own / "sweep.yaml")
+    assert done.returncode == 0, done.stderr
+    assert len(list((elsewhere / "results").glob("own-*.json"))) == 2
+    with (own / "beside_me.py").open("a") as file:
+        file.write("\nCHANGED = True\n")
+    command = [sys.executable, project.folder / "scripts/sweep.py", "status", own / "sweep.yaml"]
+    status = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, timeout=60)
+    assert "2 runs" in status.stdout and "beside_me" in status.stdout + status.stderr, status.stdout + status.stderr

@@ -7,6 +7,7 @@ for 8, 1:30 for 90, no for false and 1e-3 for text.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ from .hyperparameters import Ambiguous, ConfigError
 
 Values = dict[str, Any]
 CONFIG_FILE = "config.yaml"
+BESIDE = "DLSWEEP_CONFIG_FOLDERS"
+"""The variable that tells jobs where the config files lie, unless that is the working folder."""
 MOST_NESTED = 100
 """Levels of a config file; far more than it can need, and few enough for the parser's stack."""
 
@@ -183,6 +186,25 @@ def parse_override(text: str) -> tuple[str, Any]:
         return key, yaml.load(value, _Loader)
     except (yaml.YAMLError, ValueError, ConfigError) as error:
         raise ConfigError(f"the value of {key} is not valid YAML: {_one_line(error)}") from None
+
+
+def look_beside(paths: Iterable[Path | str]) -> None:
+    """Have own modules and data found beside these config files too, by this process and those that it starts."""
+    folders = dict.fromkeys(str(Path(path).resolve().parent) for path in paths)
+    os.environ[BESIDE] = os.pathsep.join(folder for folder in folders if folder != str(Path.cwd()))
+
+
+def own_folders() -> list[Path]:
+    """Return where the user's own modules and data are looked for: the working folder, then beside the config."""
+    return [Path.cwd(), *(Path(folder) for folder in os.environ.get(BESIDE, "").split(os.pathsep) if folder)]
+
+
+def own_path(text: str) -> Path:
+    """Return the path of the user's own file or folder that a config means; in the working folder if there is none."""
+    path = Path(text).expanduser()
+    return next(
+        (found for folder in own_folders()[1:] if not path.exists() and (found := folder / path).exists()), path
+    )
 
 
 def snakemake_options(files: Iterable[Path | str], overrides: Mapping[str, Any]) -> list[str]:

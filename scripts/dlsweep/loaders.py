@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .config_file import own_path
 from .hyperparameters import ConfigError, nearest
 from .locks import acquire
 
@@ -255,7 +256,7 @@ def _unreadable(name: str, source: _Source, raw_folder: Path, error: Exception) 
 
 
 def _data_path(setting: Setting) -> Path:
-    path = Path(setting["data_path"]).expanduser()
+    path = own_path(setting["data_path"])
     if not path.exists():
         raise ConfigError(f"data_path: {path}: no such file or folder")
     return path

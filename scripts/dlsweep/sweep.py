@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from .conditions import Condition, Rule, matches, read_exclude, read_when
-from .config_file import Values, read_configs, shown, where_stated
+from .config_file import Values, own_path, read_configs, shown, where_stated
 from .figure_plan import figures_for
 from .hyperparameters import (
     HYPERPARAMETERS,
@@ -407,7 +407,7 @@ def source_files(setting: Mapping[str, Any]) -> list[str]:
     """
     if not setting.get("data_path"):
         return []
-    path = Path(setting["data_path"]).expanduser()
+    path = own_path(setting["data_path"])
     below = [folder for pattern in ("*/", "*/*/") for folder in path.glob(pattern)] if path.is_dir() else []
     return [str(found) for found in (path, *sorted(below)) if found.exists()]
 

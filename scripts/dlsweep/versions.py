@@ -26,7 +26,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from .config_file import snakemake_options
+from .config_file import own_folders, own_path, snakemake_options
 from .hyperparameters import Setting
 from .records import RecordError, list_records, read_end, read_json, record_name, write_json
 from .sweep import Sweep, data_file, data_name
@@ -99,7 +99,8 @@ def own_files(module: str) -> dict[str, Path]:
 def _roots() -> list[Path]:
     """Where a run looks for the user's modules, in its order: the working directory comes first."""
     stdlib = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
-    folders = (Path.cwd(), OWN_FOLDER.parent, *(Path(path).absolute() for path in sys.path if path))
+    here, *beside = own_folders()
+    folders = (here, OWN_FOLDER.parent, *(Path(path).absolute() for path in sys.path if path), *beside)
     return [path for path in dict.fromkeys(folders) if path not in stdlib and path.is_dir() and not _installed(path)]
 
 
@@ -222,7 +223,7 @@ def look_at_source(data_path: str | None) -> Look | None:
 
 
 def _files(data_path: str | None) -> dict[str, Path]:
-    path = Path(data_path or "").expanduser()
+    path = own_path(data_path or "")
     if data_path and path.is_dir():
         found = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
         return {str(file.relative_to(path)): file for file in sorted(found) if file.is_file()}

@@ -15,7 +15,7 @@ from typing import Any
 
 from . import internals, redo, surroundings, warm
 from .columns import TABLES
-from .config_file import CONFIG_FILE, override_options, snakemake_options
+from .config_file import BESIDE, CONFIG_FILE, look_beside, override_options, snakemake_options
 from .devices import KNOWN, VISIBLE, Found, complaints, find_devices, find_usable, select_visible
 from .failures import MOST_NAMED, storage_trouble, unfinished
 from .hyperparameters import ConfigError, identity
@@ -66,6 +66,7 @@ class Flow:
         surroundings.prepare()
         files, overrides = internals.config(workflow)
         files = files or [_default_config()]
+        look_beside(files)
         try:
             flow = cls(load_sweep(files, overrides), files, overrides, workflow)
             check_folders(flow.results, flow.tables_folder)
@@ -517,7 +518,10 @@ class Flow:
         """The command that repeats a run by hand."""
         setting = self._setting(exp_name, digest)
         data = data_file(self.results, setting)
-        return f"{self.script('train.py')} {train_arguments(exp_name, digest, identity(setting), data, self.results)}"
+        beside = os.environ[BESIDE]
+        variable = f"{BESIDE}={shlex.quote(beside)} " if beside else ""
+        options = train_arguments(exp_name, digest, identity(setting), data, self.results)
+        return f"{variable}{self.script('train.py')} {options}"
 
     def warn_of_models(self) -> None:
         """Say what is certainly wrong with the users' own models of the runs that are to be done."""
