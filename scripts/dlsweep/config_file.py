@@ -199,6 +199,11 @@ def own_folders() -> list[Path]:
     return [Path.cwd(), *(Path(folder) for folder in os.environ.get(BESIDE, "").split(os.pathsep) if folder)]
 
 
+def own_folders_text() -> str:
+    """Return the same for a message."""
+    return " or ".join(map(str, own_folders()))
+
+
 def own_path(text: str) -> Path:
     """Return the path of the user's own file or folder that a config means; in the working folder if there is none."""
     path = Path(text).expanduser()

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .config_file import own_folders, own_folders_text
 from .hyperparameters import ConfigError, nearest
 from .own_models import SCRIPTS, source_file
 from .registry import ACTIVATIONS, entry
@@ -303,12 +304,13 @@ def own_class(name: str) -> Callable[..., Any]:
     module_name, class_name = name.split(":")
     if sys.path[0] != str(Path.cwd()):  # a script's own folder stands there, not the working directory
         sys.path.insert(0, str(Path.cwd()))
+    sys.path += [str(folder) for folder in own_folders()[1:] if str(folder) not in sys.path]
     file = source_file(name)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if f"{module_name}.".startswith(f"{error.name}.") and not file:
-            raise ConfigError(f"model: there is no module {module_name!r} in {Path.cwd()}") from None
+            raise ConfigError(f"model: there is no module {module_name!r} in {own_folders_text()}") from None
         raise ConfigError(f"model: {file or module_name} cannot be imported: {what_happened(error, file)}") from None
     except SystemExit as end:
         raise ConfigError(
@@ -322,7 +324,7 @@ def own_class(name: str) -> Callable[..., Any]:
         other = found or "one of Python's own"
         raise ConfigError(f"model: {name}: {file} has the name of a module that is loaded already, {other}; rename it")
     if not file and found and Path(found).parent == SCRIPTS:
-        raise ConfigError(f"model: there is no module {module_name!r} in {Path.cwd()}")
+        raise ConfigError(f"model: there is no module {module_name!r} in {own_folders_text()}")
     if not hasattr(module, class_name):
         where = file or found or module_name
         raise ConfigError(f"model: {where} has no {class_name!r}.{nearest(class_name, vars(module))}")

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .config_file import own_folders, own_folders_text
 from .hyperparameters import Setting, nearest
 from .sweep import Sweep, data_file, data_name, run_options
 
@@ -129,8 +130,11 @@ def _name(model: str, values: Mapping[str, Any]) -> str:
 
 
 def find_own(module: str, folder: Path | None = None) -> importlib.machinery.ModuleSpec | None:
-    """Return where a module is found in the working folder; None where it is not there. Imports nothing."""
-    places = [str(folder or Path.cwd())]
+    """Return where a module is found in the working folder or beside the config, or only in `folder`; else None.
+
+    Imports nothing.
+    """
+    places = [str(place) for place in ([folder] if folder else own_folders())]
     spec = None
     parts = module.split(".")
     for i in range(len(parts)):
@@ -142,7 +146,7 @@ def find_own(module: str, folder: Path | None = None) -> importlib.machinery.Mod
 
 
 def source_file(model: str) -> Path | None:
-    """Return the file in the working folder that a model `module:Class` is in, relative to it, or None."""
+    """Return the user's own file that a model `module:Class` is in, relative to the working folder, or None."""
     spec = find_own(model.partition(":")[0])
     return Path(os.path.relpath(spec.origin)) if spec and spec.has_location and spec.origin else None
 
@@ -174,7 +178,7 @@ def static_fault(model: str, arguments: Mapping[str, Any]) -> str:
     module, class_name = model.split(":")
     file = source_file(model)
     if file is None:
-        return "" if is_installed(module) else f"model: there is no module {module!r} in {Path.cwd()}"
+        return "" if is_installed(module) else f"model: there is no module {module!r} in {own_folders_text()}"
     if file.suffix != ".py":
         return ""
     try:
