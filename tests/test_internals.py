@@ -76,8 +76,8 @@ def test_the_cluster_is_not_taken_for_this_machine(monkeypatch: pytest.MonkeyPat
 
 def test_a_sweep_needs_none_of_them(project: Project):
     """It is stopped by a signal, gone on with, and forced; records are whole all the time."""
-    config = {**SMALL, "defaults": {**SMALL["defaults"], "epochs": 300, "batch_size": 8}}
-    config["experiments"]["small"]["figures"] = []
+    small = {**SMALL["experiments"]["small"], "figures": []}
+    config = {"defaults": {**SMALL["defaults"], "epochs": 300, "batch_size": 8}, "experiments": {"small": small}}
     project.configure(config)
     snakefile = (project.folder / "Snakefile").read_text()
     assert snakefile.count("(workflow)") >= 5

@@ -272,7 +272,10 @@ def trained(values: dict[str, Any], folder: Path, stop_after: int | None = None,
         ("json", "class Net: ...\n", "json.py has the name of a module that is loaded already"),
     ],
 )
-def test_a_module_that_cannot_be_imported_is_said(name: str, text: str, message: str, faulty: Path) -> None:
+def test_a_module_that_cannot_be_imported_is_said(
+    name: str, text: str, message: str, faulty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py", "--unknown"])
     faulty.with_name(f"{name}.py").write_text(text)
     with pytest.raises(ConfigError) as caught:
         build_model(check_setting({"model": f"{name}:Net"}), (1, 8, 8), 10)

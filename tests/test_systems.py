@@ -12,6 +12,8 @@ import pytest
 from conftest import ROOT, Project
 
 SYSTEM_TOOLS = {"echo", "rm", "touch"}
+# As from a shell, where make itself started these tests.
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
 
 
 @pytest.mark.parametrize("options", [(), ("TORCH=cpu",), ("CONFIG=a config.yaml",)], ids=str)
@@ -20,6 +22,7 @@ def test_make_names_each_command_by_its_path(options: tuple[str, ...]):
     planned = subprocess.run(
         ["make", "--always-make", "--just-print", "PYTHON=/a/python3", *options, "run", "test", "clean-env"],
         cwd=ROOT,
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=True,
@@ -48,7 +51,7 @@ def test_make_calls_no_foreign_command_of_the_same_name(tmp_path: Path):
     subprocess.run(
         [os.environ.get("OLD_MAKE", "make"), "PYTHON=.venv/bin/python3", "run", "test"],
         cwd=tmp_path,
-        env={**os.environ, "PATH": path},
+        env={**ENVIRONMENT, "PATH": path},
         check=True,
         capture_output=True,
     )

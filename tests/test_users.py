@@ -105,10 +105,17 @@ def test_two_users_of_a_group(shared: Shared):
     assert "umask 002" in refused.stderr and len(shared.records()) == 3
     for table in shared.results.glob("*.*"):
         table.chmod(0o664)
+    for folder in (shared.results, *(path for path in shared.results.iterdir() if path.is_dir())):
+        assert folder.stat().st_uid == 61001, folder
+    shared.as_user(61002, 0o022, "mkdir", "results/theirs")
     refused = shared.as_user(61001, 0o002, *snakemake())
     assert refused.returncode and "Traceback" not in refused.stderr
-    assert "results/plan: belongs to user 61002, and you may not write it" in refused.stderr
+    assert "results/theirs: belongs to user 61002, and you may not write it" in refused.stderr
     assert len(shared.records()) == 3
+    (shared.results / "theirs").chmod(0o775)
+    done = shared.as_user(61001, 0o002, *snakemake())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(shared.records()) == 4
 
 
 def test_a_lock_file_of_somebody_else_can_be_locked(shared: Shared):

@@ -250,9 +250,7 @@ class Flow:
     def _check(self, name: str) -> Check:
         check = self.model_checks.checks.get(name)
         if check is None:
-            from snakemake.exceptions import WorkflowError
-
-            raise WorkflowError(f"{name}: no model of {', '.join(self.config_files)} is tried under that name")
+            internals.stop(f"{name}: no model of {', '.join(self.config_files)} is tried under that name")
         return check
 
     def data_source(self, wildcards: Any) -> list[str]:
