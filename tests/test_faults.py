@@ -20,7 +20,7 @@ from conftest import Project
 
 pytestmark = pytest.mark.faults
 
-N_KILLS = 100
+N_KILLS = int(os.environ.get("KILLS", 40))  # before a release: KILLS=100
 
 # Some seconds of training each, with everything in play that a checkpoint must hold.
 LONG = {
@@ -131,8 +131,8 @@ def long_project(tmp_path: Path) -> Iterator[Project]:
         process.kill()
 
 
-def test_a_hundred_kills(long_project: Project, tmp_path_factory: pytest.TempPathFactory, record_property: Callable):
-    """The sweep is extended while it is killed, so that no machine is too fast to be killed a hundred times."""
+def test_many_kills(long_project: Project, tmp_path_factory: pytest.TempPathFactory, record_property: Callable):
+    """The sweep is extended while it is killed, so that no machine is too fast to be killed that often."""
     project, chance, seeds = long_project, random.Random(0), 2
     started = project.folder / "started.txt"  # one line for each process that is started to train
     script = project.folder / "scripts" / "train.py"

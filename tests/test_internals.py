@@ -112,7 +112,7 @@ def test_a_signal_ends_the_jobs_where_snakemake_handles_none(monkeypatch: pytest
     asked: list[int] = []
     try:
         signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
-        monkeypatch.setattr(instance.time, "sleep", lambda seconds: job.wait(10) and (_ for _ in ()).throw(SystemExit))
+        monkeypatch.setattr(instance.time, "sleep", lambda seconds: job.wait() and (_ for _ in ()).throw(SystemExit))
         with pytest.raises(SystemExit):
             instance._stop_jobs(None)
     finally:
