@@ -72,12 +72,24 @@ class Project:
                 counts[words[0]] = int(words[1])
         return counts
 
+    def has_nothing_to_do(self, *arguments: str) -> bool:
+        """Start again; say whether that has written nothing, as every job does. How it is told is Snakemake's."""
+        before = written(self.results)
+        done = self.snakemake(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return written(self.results) == before
+
     def records(self) -> dict[str, dict]:
         return {path.name: json.loads(path.read_text()) for path in sorted(self.results.glob("*-*.json"))}
 
     def outcomes(self) -> dict[str, str]:
         """Each record without what is allowed to differ between two runs of one setting."""
         return {name: outcome(record) for name, record in self.records().items()}
+
+
+def written(folder: Path) -> dict[Path, int]:
+    """When each file of a folder was written last. Every job writes one at least, its log."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 def outcome(record: dict) -> str:

@@ -23,14 +23,20 @@ from versions import ROOT, make_environment, oldest, requirements, without
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 SNAKEMAKES = ("9.0.1", "9.8.2", "9.16.3")
-TESTS = ("pytest", "pytest-rerunfailures", "hypothesis", "tensorboard", "mlflow-skinny")
+CHECKERS = ("mypy", "ruff", "snakefmt", "types-PyYAML")  # of requirements-dev.txt, what no test needs
 SHOWN = ("snakemake", "torch", "numpy", "pandas")
 
 
 def interpreter(version: str) -> str | None:
-    """Return the path of an interpreter of this version, None where there is none."""
-    kept = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-    return shutil.which(f"python{version}") or (str(kept[-1]) if kept else None)
+    """Return the path of an interpreter of this version that starts, None where there is none.
+
+    A name in the PATH may be pyenv's, which starts nothing while another version is chosen.
+    """
+    kept = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"), reverse=True)
+    for python in (shutil.which(f"python{version}"), *map(str, kept)):
+        if python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
+            return python
+    return None
 
 
 def pins(snakemake: str = "") -> list[str]:
@@ -61,7 +67,7 @@ def test(name: str, version: str, packages: list[str], arguments: list[str]) -> 
         return f"| {name} | no Python {version} here | not tested | |"
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="matrix-") as folder:
-        tests = [line for line in requirements("requirements-dev.txt") if re.split("[=<>]", line)[0] in TESTS]
+        tests = [line for line in without(requirements("requirements-dev.txt"), *CHECKERS) if line[0] != "-"]
         try:
             inside = make_environment(Path(folder), [*packages, *tests], python)
         except subprocess.CalledProcessError:

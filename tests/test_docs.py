@@ -36,6 +36,7 @@ NOT_RUN = {
     r"pytest": "is this very suite",
     r"pip install|git clone": "needs the network",
     r"sbatch": "needs a cluster: tests/test_slurm.py has one",
+    r"tests/matrix.py": "takes hours",
     r"aws |--default-storage": "needs a bucket",
     r"python benchmarks/": "takes minutes to hours",
     r"tensorboard --logdir": "is a server",
@@ -49,6 +50,8 @@ PLACEHOLDERS = {
     "77b1": setting_hash(check_setting({"epochs": 1, "train_size": 100, "lr": 0.2})),
     "examples/<name>.yaml": "examples/own_data.yaml",
     "<name>.pt": "digits.pt",
+    "path/to/pipeline": ".",
+    "path/to/sweep": ".",
     "FILE": "config.yaml",
     "[config files]": "",
 }

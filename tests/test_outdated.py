@@ -102,7 +102,7 @@ def test_changed_code_and_data_are_told_and_never_averaged_and_made_again_on_dem
     assert note in words(own, "line") and words(own, "line").count("code ") > 1
     assert note in words(own, "heatmap")
     assert "4 runs have other code or data; only those with code" in words(own, "heatmap")
-    assert "Nothing to be done" in start(own)
+    assert own.has_nothing_to_do()
     for name in ("status", "show", "verify"):
         assert "4 of 6 finished runs were made with other code than my_nets has now" in command(own, name)
     status = json.loads(command(own, "status", "--json"))["experiments"]["own"]
@@ -116,7 +116,7 @@ def test_changed_code_and_data_are_told_and_never_averaged_and_made_again_on_dem
     table = board(own)
     assert len(table) == 6 and table["outdated"].value_counts().to_dict() == {"code and data": 2, "data": 2}
     assert len(set(pd.read_csv(own.results / "summary.csv")["data"])) == 2
-    assert "Nothing to be done" in start(own)
+    assert own.has_nothing_to_do()
     old = content(own)
     assert {name: old[name] for name in first} == first
 
@@ -137,7 +137,7 @@ def test_changed_code_and_data_are_told_and_never_averaged_and_made_again_on_dem
     table = board(own)
     assert table["label"].tolist() == ["lr=0.1", "lr=0.2"] and table["n"].tolist() == [4, 4]
     assert table["n_outdated"].tolist() == [0, 0] and table["outdated"].isna().all()
-    assert "Nothing to be done" in start(own, *redo)
+    assert own.has_nothing_to_do(*redo)
     assert own.planned() == {}
     assert "finished runs were made" not in command(own, "verify")
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from conftest import Project
+from conftest import Project, written
 from versions import TORCH, make_environment, oldest, requirements, without
 
 
@@ -37,6 +37,6 @@ def test_the_oldest_promised_versions_make_a_whole_sweep(project: Project, tmp_p
     assert len(project.records()) == 4
     assert (project.results / "report.html").exists()
     assert all("Traceback" not in log.read_text() for log in (project.results / "logs").glob("*.log"))
-    made = {path: path.stat().st_mtime_ns for path in project.results.rglob("*") if path.is_file()}
+    made = written(project.results)
     snakemake()
-    assert {path: path.stat().st_mtime_ns for path in project.results.rglob("*") if path.is_file()} == made
+    assert written(project.results) == made
