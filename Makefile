@@ -34,6 +34,7 @@ lint: .venv/dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy scripts
+	PYTHONPATH=scripts $(BIN)/lint-imports --no-logo
 	$(BIN)/snakefmt --check Snakefile
 	$(BIN)/snakemake --lint
 

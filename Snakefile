@@ -11,11 +11,11 @@ sys.path.insert(
     0, str(Path(workflow.current_basedir) / "scripts")
 )  # its own, also as a module
 
-from dlsweep import workflow as flow
+from dlsweep.workflow.flow import Flow
 
 # ---- Config: read, checked and expanded before anything is made ----------------------------------------------
 
-SWEEP = flow.Flow.from_snakemake(workflow)
+SWEEP = Flow.from_snakemake(workflow)
 
 
 report: "report/overview.rst"

@@ -37,9 +37,9 @@ def train_all(threads: int, folder: Path) -> dict[str, list[float]]:
     """Return the training, validation and test losses of every setting."""
     import torch
 
-    from dlsweep.data import load_splits, prepare
-    from dlsweep.hyperparameters import check_setting
-    from dlsweep.training import Trainer
+    from dlsweep.config.identity import check_setting
+    from dlsweep.tasks.classification.data import load_splits, prepare
+    from dlsweep.tasks.classification.training import Trainer
 
     torch.set_num_threads(threads)
     prepare(check_setting({}), folder / "digits.pt", folder)

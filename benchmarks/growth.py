@@ -16,9 +16,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
 import common
 
-from dlsweep.hyperparameters import setting_hash
-from dlsweep.records import SCHEMA_VERSION, record_name, write_json
-from dlsweep.sweep import load_sweep
+from dlsweep.config.identity import setting_hash
+from dlsweep.config.paths import record_name
+from dlsweep.config.sweep import load_sweep
+from dlsweep.files import write_json
+from dlsweep.results.schema import SCHEMA_VERSION
 
 EPOCHS = 20
 

@@ -39,7 +39,7 @@ rule one:
 EXPAND = """\
 import resource, sys
 sys.path.insert(0, "scripts")
-from dlsweep.sweep import load_sweep
+from dlsweep.config.sweep import load_sweep
 sweep = load_sweep(["config.yaml"])
 print(sum(1 for _ in sweep.records()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """

@@ -20,9 +20,9 @@ import common
 import torch
 import tutorial
 
-from dlsweep.data import Splits
-from dlsweep.hyperparameters import check_setting
-from dlsweep.training import Trainer
+from dlsweep.config.identity import check_setting
+from dlsweep.tasks.classification.data import Splits
+from dlsweep.tasks.classification.training import Trainer
 
 
 def random_splits(n: int) -> Splits:

@@ -7,11 +7,12 @@ sys.path.insert(0, __file__.rpartition("/")[0])  # PYTHONSAFEPATH leaves it out
 import argparse
 from pathlib import Path
 
-from dlsweep.loading import without_collector
+from dlsweep.runs.preload import without_collector
 
 with without_collector():
-    from dlsweep.records import RecordError, read_json
-    from dlsweep.tables import write_tables
+    from dlsweep.errors import RecordError
+    from dlsweep.files import read_json
+    from dlsweep.results.tables import write_tables
 
 
 def main() -> int:

@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-from dlsweep import figures
-from dlsweep.figure_plan import KINDS, figures_for
-from dlsweep.hyperparameters import ConfigError
-from dlsweep.records import RecordError, read_json, write_atomic
+from dlsweep.config.figures import KINDS, figures_for
+from dlsweep.errors import ConfigError, RecordError
+from dlsweep.files import read_json, write_atomic
+from dlsweep.report.figures import drawing
 
 DPI = 100  # that of the layout: letters that are drawn smaller come out wider
 
@@ -37,7 +37,7 @@ def main() -> int:
 def make_gallery(plan: dict[str, Any], docs: Path) -> None:
     """Write docs/gallery.md and docs/gallery/<kind>.png."""
     examples = yaml.safe_load((docs / "gallery.yaml").read_text(encoding="utf-8"))
-    tables = figures.load(Path(plan["tables"]))
+    tables = drawing.load(Path(plan["tables"]))
     (docs / "gallery").mkdir(exist_ok=True)
     sections: dict[str, str] = {}
     for exp_name, given in examples.items():
@@ -45,7 +45,7 @@ def make_gallery(plan: dict[str, Any], docs: Path) -> None:
         settings = {digest: plan["settings"][digest] for digest in experiment["hashes"]}
         for said, spec in zip(given, figures_for(settings, experiment["varies"], given), strict=True):
             kind = spec["kind"]
-            figures.save(*figures.draw_one(exp_name, spec, tables[exp_name]), docs / "gallery" / f"{kind}.png", dpi=DPI)
+            drawing.save(*drawing.draw_one(exp_name, spec, tables[exp_name]), docs / "gallery" / f"{kind}.png", dpi=DPI)
             text = yaml.safe_dump({"figures": [said]}, sort_keys=False, default_flow_style=None)
             sections[kind] = f"\n## {kind}\n\n{KINDS[kind].doc[0].upper()}{KINDS[kind].doc[1:]}.\n\n"
             sections[kind] += f"```yaml\n{text}```\n\n![{kind} of the experiment {exp_name}](gallery/{kind}.png)\n"

@@ -13,10 +13,12 @@ sys.path.insert(0, __file__.rpartition("/")[0])  # PYTHONSAFEPATH leaves it out
 import argparse
 from pathlib import Path
 
-from dlsweep.hyperparameters import HYPERPARAMETERS, ConfigError, check_setting
-from dlsweep.loading import without_collector
+from dlsweep.config.hyperparameters import HYPERPARAMETERS
+from dlsweep.config.identity import check_setting
+from dlsweep.config.registry import DATASETS
+from dlsweep.errors import ConfigError
 from dlsweep.locks import acquire
-from dlsweep.registry import DATASETS
+from dlsweep.runs.preload import without_collector
 
 
 def parse() -> argparse.Namespace:
@@ -43,7 +45,7 @@ def main() -> int:
         choices = {"dataset": options.dataset, "data_path": options.data_path, "image_size": options.image_size}
         setting = check_setting(choices)
         with without_collector():  # after the options are read: torch takes a second to load
-            from dlsweep.data import prepare
+            from dlsweep.tasks.classification.data import prepare
 
         options.output.parent.mkdir(parents=True, exist_ok=True)
         with acquire(Path(f"{options.output}.lock")):  # two sweeps may start at once

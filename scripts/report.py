@@ -7,13 +7,14 @@ sys.path.insert(0, __file__.rpartition("/")[0])  # PYTHONSAFEPATH leaves it out
 import argparse
 from pathlib import Path
 
-from dlsweep.loading import without_collector
+from dlsweep.runs.preload import without_collector
 
 with without_collector():
-    from dlsweep.config_file import parse_override
-    from dlsweep.figures import draw
-    from dlsweep.pages import write_pages
-    from dlsweep.records import RecordError, read_json
+    from dlsweep.config.files import parse_override
+    from dlsweep.errors import RecordError
+    from dlsweep.files import read_json
+    from dlsweep.report.figures.drawing import draw
+    from dlsweep.report.pages import write_pages
 
 
 def main() -> int:

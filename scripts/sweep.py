@@ -5,63 +5,18 @@ import sys
 sys.path.insert(0, __file__.rpartition("/")[0])  # PYTHONSAFEPATH leaves it out
 
 import argparse
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from dlsweep import inspection, live
-from dlsweep.columns import tables_page
-from dlsweep.config_file import CONFIG_FILE, look_beside, parse_override
-from dlsweep.export import WRITERS, export
-from dlsweep.hyperparameters import ConfigError
-from dlsweep.importing import import_results
-from dlsweep.records import RECORD_SCHEMA, RecordError, write_json
-from dlsweep.schema import config_schema, hyperparameter_table
-from dlsweep.sweep import load_sweep, plan_digest
-from dlsweep.verify import verify
-from dlsweep.versions import find_outdated
-from dlsweep.workflow import AT_START, RESULTS, check_folders
-
-
-def write_plan(options: argparse.Namespace) -> int:
-    """Write the plan, and remove those of earlier forms of the config, so that going back makes it again.
-
-    A start has written its plan already: what it says of code and data is of the time of the start.
-    """
-    if (at_start := options.output.with_suffix(AT_START)).exists():
-        at_start.replace(options.output)
-    else:
-        redo = options.sweep.outdated == "redo"
-        outdated = None if redo else find_outdated(options.sweep, options.results).versions
-        plan = options.sweep.plan(str(options.results), outdated)
-        if options.output.stem != plan_digest(plan):
-            raise ConfigError(f"{', '.join(options.configs)}: changed since this start; start again for the new form")
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(options.output, plan)
-    for old in (*options.output.parent.glob("*.json"), *options.output.parent.glob(f"*{AT_START}")):
-        if old != options.output:
-            old.unlink()
-    return 0
-
-
-def write_schemas(options: argparse.Namespace) -> int:
-    """Write the files that are derived from the lists in the code."""
-    for path, text in derived_files().items():
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        print(path)
-    return 0
-
-
-def derived_files() -> dict[Path, str]:
-    """Return the content of each file in the repository that is derived from the code."""
-    return {
-        Path("schemas/config.schema.json"): json.dumps(config_schema(), indent=2) + "\n",
-        Path("schemas/record.schema.json"): json.dumps(RECORD_SCHEMA, indent=2) + "\n",
-        Path("docs/hyperparameters.md"): hyperparameter_table(),
-        Path("docs/tables.md"): tables_page(),
-    }
+from dlsweep.commands import derived, explain, live, orphans, plan, show
+from dlsweep.commands.verify import verify
+from dlsweep.config.files import CONFIG_FILE, look_beside, parse_override
+from dlsweep.config.sweep import load_sweep
+from dlsweep.errors import ConfigError, RecordError
+from dlsweep.results.export import WRITERS, export
+from dlsweep.results.importing import import_results
+from dlsweep.workflow.flow import RESULTS, check_folders
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -74,9 +29,9 @@ def build_parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    show = command("show", inspection.show, "a table of the experiments: runs, their states, what varies, time left")
-    show.add_argument("--json", action="store_true", help="as JSON")
-    add_config_options(show)
+    table = command("show", show.show, "a table of the experiments: runs, their states, what varies, time left")
+    table.add_argument("--json", action="store_true", help="as JSON")
+    add_config_options(table)
 
     status = command("status", live.status, "where the runs stand, the time left, the best settings so far")
     status.add_argument("--json", action="store_true", help="as JSON")
@@ -92,23 +47,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_config_options(watch)
 
-    explain = command(
-        "explain", inspection.explain, "one run: its setting, where it comes from, its command, its files"
-    )
-    explain.add_argument("hash", help="the beginning of its hash, or its record's name")
-    add_config_options(explain)
+    one = command("explain", explain.explain, "one run: its setting, where it comes from, its command, its files")
+    one.add_argument("hash", help="the beginning of its hash, or its record's name")
+    add_config_options(one)
 
-    diff = command("diff", inspection.diff, "in what two runs differ: setting and results")
+    diff = command("diff", explain.diff, "in what two runs differ: setting and results")
     diff.add_argument("hash", help="the beginning of a hash, or a record's name")
     diff.add_argument("other", metavar="hash", help="that of the other run")
     add_config_options(diff)
 
-    orphans = command("orphans", inspection.orphans, "the records that no setting of the config names")
-    orphans.add_argument("--delete", action="store_true", help="delete them")
-    orphans.add_argument(
+    others = command("orphans", orphans.orphans, "the records that no setting of the config names")
+    others.add_argument("--delete", action="store_true", help="delete them")
+    others.add_argument(
         "--unknown", action="store_true", help="with --delete: also those that no config is known to have named"
     )
-    add_config_options(orphans)
+    add_config_options(others)
 
     importing = command("import", import_results, "results that follow the lecture's convention, as records")
     importing.add_argument("folder", type=Path, help="folder of <exp>-<hex>.json files; it is only read")
@@ -122,14 +75,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_config_options(exporting)
 
-    plan = command("plan", write_plan, "write what the tables and figures need to know of the config")
-    plan.add_argument("--output", type=Path, required=True, help="the plan file")
-    add_config_options(plan)
+    planning = command("plan", plan.write_plan, "write what the tables and figures need to know of the config")
+    planning.add_argument("--output", type=Path, required=True, help="the plan file")
+    add_config_options(planning)
 
     check = command("verify", verify, "check every record in the results folder; say which to redo, and how")
     add_config_options(check)
 
-    command("schema", write_schemas, "write schemas/ and the derived pages of docs/ anew from the code")
+    command("schema", derived.write_schemas, "write schemas/ and the derived pages of docs/ anew from the code")
     return parser
 
 

@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, __file__.rpartition("/")[0])  # PYTHONSAFEPATH leaves it out
 
 if __name__ == "__main__":  # before anything else is loaded
-    from dlsweep.handover import hand_over
+    from dlsweep.runs.handover import hand_over
 
     hand_over()
 
@@ -19,10 +19,11 @@ import json
 import shlex
 from pathlib import Path
 
-from dlsweep.hyperparameters import HYPERPARAMETERS, ConfigError, Setting, check_setting
-from dlsweep.records import RecordError
-from dlsweep.run import run_setting
-from dlsweep.trial import try_model
+from dlsweep.config.hyperparameters import HYPERPARAMETERS
+from dlsweep.config.identity import Setting, check_setting
+from dlsweep.errors import ConfigError, RecordError
+from dlsweep.runs.run import run_setting
+from dlsweep.runs.trial import try_model
 
 
 @functools.cache

@@ -4,8 +4,10 @@ import math
 import random
 from pathlib import Path
 
-from dlsweep.records import Record, record_name, write_json
-from dlsweep.sweep import expand_config
+from dlsweep.config.paths import record_name
+from dlsweep.config.sweep import expand_config
+from dlsweep.files import write_json
+from dlsweep.results.records import Record
 
 
 def fake_record(exp_name: str, digest: str, setting: dict, n_epochs: int | None = None) -> Record:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_inspection import LECTURE, save
 
 from conftest import ROOT, Project
-from dlsweep.hyperparameters import ConfigError, check_setting, setting_hash
-from dlsweep.sweep import load_sweep
-from test_inspection import LECTURE, save
+from dlsweep.config.identity import check_setting, setting_hash
+from dlsweep.config.sweep import load_sweep
+from dlsweep.errors import ConfigError
 
 PAGES = [
     path
@@ -35,13 +36,13 @@ PROGRAMS = r"(?:[A-Z_]+=\S* )*(?:snakemake|python|make|pytest|pip|sbatch|tensorb
 NOT_RUN = {
     r"pytest": "is this very suite",
     r"pip install|git clone": "needs the network",
-    r"sbatch": "needs a cluster: tests/test_slurm.py has one",
+    r"sbatch": "needs a cluster: tests/workflow/test_slurm.py has one",
     r"tests/matrix.py": "takes hours",
     r"aws |--default-storage": "needs a bucket",
     r"python benchmarks/": "takes minutes to hours",
     r"tensorboard --logdir": "is a server",
-    r"sweep.py export": "takes long to load: tests/test_export.py does it",
-    r"sweep.py watch": "waits for a sweep to start: tests/test_live.py does it",
+    r"sweep.py export": "takes long to load: tests/results/test_export.py does it",
+    r"sweep.py watch": "waits for a sweep to start: tests/commands/test_live.py does it",
     r"device_slot|--device cuda": "needs GPUs",
 }
 """Commands that are not run here, and why."""

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from conftest import ROOT, Project
-from dlsweep.sweep import load_sweep
+from dlsweep.config.sweep import load_sweep
 from raw_files import DATASETS, write_raw
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))

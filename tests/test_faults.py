@@ -75,7 +75,7 @@ class Sweep:
 def is_training(process: psutil.Process) -> bool:
     """Say whether a process is a run, asks the warm trainer for one, or is that trainer."""
     try:
-        return any(part.endswith("scripts/train.py") or "dlsweep.warm" in part for part in process.cmdline())
+        return any(part.endswith("scripts/train.py") or "dlsweep.runs.warm" in part for part in process.cmdline())
     except psutil.Error:
         return False
 

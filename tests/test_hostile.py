@@ -15,9 +15,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT, Project
-from dlsweep.hyperparameters import HYPERPARAMETERS, ConfigError, check_setting, setting_hash
-from dlsweep.records import RecordError, is_torn, read_record, record_name
-from dlsweep.sweep import SPECIAL_KEYS, data_name, load_sweep, prepare_arguments, train_arguments
+from dlsweep.config.hyperparameters import HYPERPARAMETERS
+from dlsweep.config.identity import check_setting, setting_hash
+from dlsweep.config.jobs import prepare_arguments, train_arguments
+from dlsweep.config.paths import data_name, record_name
+from dlsweep.config.space import SPECIAL_KEYS
+from dlsweep.config.sweep import load_sweep
+from dlsweep.errors import ConfigError, RecordError
+from dlsweep.files import is_torn
+from dlsweep.results.records import read_record
 
 HOSTILE = [
     "$(touch pwned)",
@@ -108,8 +114,8 @@ def test_nothing_is_executed(project: Project):
 
 
 def test_a_checkpoint_executes_nothing(tmp_path: Path):
-    from dlsweep.data import load_splits, prepare
-    from dlsweep.training import Trainer
+    from dlsweep.tasks.classification.data import load_splits, prepare
+    from dlsweep.tasks.classification.training import Trainer
 
     class Harm:
         def __reduce__(self) -> Any:
@@ -223,8 +229,8 @@ def test_damaged_records_through_the_front_door(project: Project):
     "damage", ["torn", "empty", "another torch", "another setting", "another form", "another model"]
 )
 def test_a_checkpoint_that_does_not_fit_is_set_aside(damage: str, tmp_path: Path):
-    from dlsweep.data import load_splits, prepare
-    from dlsweep.training import Interrupted, Trainer
+    from dlsweep.tasks.classification.data import load_splits, prepare
+    from dlsweep.tasks.classification.training import Interrupted, Trainer
 
     setting = check_setting({"epochs": 1, "train_size": 100, "n_layer": 1, "hid_dim": 4})
     prepare(setting, tmp_path / "digits.pt", tmp_path)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dlsweep.hyperparameters import check_setting
-from dlsweep.records import read_end, write_json
-from dlsweep.versions import (
+from dlsweep.config.identity import check_setting
+from dlsweep.files import read_end, write_json
+from dlsweep.results.versions import (
     Present,
     Source,
     code_digest,
@@ -74,7 +74,7 @@ def test_the_digest_covers_all_that_a_model_imports_of_the_users_own_files(folde
 
 def test_installed_modules_and_those_of_this_project_do_not_count(folder: Path, monkeypatch):
     installed = folder / ".venv/lib/site-packages"
-    write(folder, nets="import torch, other, dlsweep.models\n")
+    write(folder, nets="import torch, other, dlsweep.config.files\n")
     write(installed, other="")
     write(folder / "elsewhere", shared="")
     monkeypatch.setattr(sys, "path", [*sys.path, str(installed), str(folder / "elsewhere")])
@@ -111,7 +111,7 @@ def test_data_are_known_by_their_bytes_and_read_only_where_their_times_changed(f
     assert data_now(prepared, str(data)) == "a" * 12
     os.utime(data, (1, 1))  # as after a copy
     assert data_now(prepared, str(data), note=True) == "a" * 12
-    monkeypatch.setattr("dlsweep.versions.look_at_source", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr("dlsweep.results.versions.look_at_source", lambda path: pytest.fail("read again"))
     assert data_now(prepared, str(data)) == "a" * 12
     monkeypatch.undo()
     data.write_bytes(b"two")
@@ -176,8 +176,8 @@ def test_the_end_of_a_record_says_what_it_was_made_with(folder: Path):
 
 
 def test_an_interrupted_run_does_not_go_on_with_other_code_of_a_helper(tmp_path: Path, monkeypatch):
-    from dlsweep.data import load_splits, prepare
-    from dlsweep.training import Trainer
+    from dlsweep.tasks.classification.data import load_splits, prepare
+    from dlsweep.tasks.classification.training import Trainer
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from conftest import Project
-from dlsweep.progress import run_state
-from dlsweep.records import read_record
+from dlsweep.results.records import read_record
+from dlsweep.runs.states import run_state
 
 RUN = ("--exp-name=a", "--data=results/data/digits.pt", "--epochs=2", "--train-size=200", "--hid-dim=8")
 

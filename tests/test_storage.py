@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from conftest import Project
-from dlsweep.failures import storage_trouble
-from dlsweep.records import write_atomic
+from dlsweep.files import write_atomic
+from dlsweep.workflow.failures import storage_trouble
 
 FEW = {
     "defaults": {"epochs": 2, "train_size": 200, "n_layer": 1, "hid_dim": 8},

@@ -1,0 +1,125 @@
+"""`sweep.py explain` and `diff`: one run, or two."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from dlsweep.commands.show import print_columns, value_text
+from dlsweep.config.identity import Setting, identity
+from dlsweep.config.jobs import train_arguments
+from dlsweep.config.paths import data_file, record_name, running_folder
+from dlsweep.config.sources import origins
+from dlsweep.config.sweep import Sweep
+from dlsweep.errors import ConfigError
+from dlsweep.results.records import known_epoch, list_records, read_record
+from dlsweep.results.redo import checkpoint_file, open_token
+from dlsweep.runs.states import Run, run_state
+
+# -- explain -------------------------------------------------------------------------------------------------------
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Explain one run: its setting, where each value comes from, its command, its files."""
+    sweep, results = options.sweep, options.results
+    digest = full_hash(options.hash, sweep, results)
+    setting = setting_of(digest, sweep, results)
+    experiments = [exp_name for exp_name, experiment in sweep.experiments.items() if digest in experiment.settings]
+    files = [Path(path) for path in options.configs]
+    print(f"hash        {digest}")
+    for run in (run_state(results, exp_name, digest) for exp_name in experiments):
+        print(f"experiment  {run.exp_name}: {_state(run)}")
+    for exp_name in _recorded_experiments(digest, results):
+        if exp_name not in experiments:
+            print(f"record      of {exp_name}, which is not in {', '.join(options.configs)}")
+    sources = origins(files, dict(options.config), experiments[0], digest) if experiments else {}
+    print("setting")
+    chosen = identity(setting)
+    ordered = sorted(setting, key=lambda key: key not in chosen)  # what is not at its default first
+    print_columns([[f"  {key}", value_text(setting[key]), sources.get(key) or "default"] for key in ordered])
+    exp_name = (experiments or _recorded_experiments(digest, results))[0]
+    data = data_file(str(results), setting)
+    print(f"command\n  python scripts/train.py {train_arguments(exp_name, digest, setting, data, str(results))}")
+    name = record_name(exp_name, digest)
+    print("files")
+    for what, path in {
+        "record": results / name,
+        "log": results / "logs" / Path(name).with_suffix(".log"),
+        "running record": running_folder(results) / name,
+        "checkpoint": checkpoint_file(running_folder(results), digest, open_token(results, exp_name, digest)),
+        "data": Path(data),
+    }.items():
+        print(f"  {what:<14}  {path}{'' if path.exists() else '  (not there)'}")
+    return 0
+
+
+def full_hash(text: str, sweep: Sweep, results: Path) -> str:
+    """Return the hash that begins with `text`, of the sweep's settings and of the records that are there.
+
+    A record's name or path is taken as well. Raises ConfigError where there is none or more than one.
+    """
+    prefix = Path(text).name.removesuffix(".json").rpartition("-")[2].lower()
+    known = {digest for _, digest, _ in sweep.records()} | {digest for _, digest in list_records(results)}
+    found = sorted(digest for digest in known if digest.startswith(prefix))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ConfigError(f"{text}: no setting and no record has a hash that begins so")
+    raise ConfigError(f"{text}: {len(found)} hashes begin so: {', '.join(digest[:12] for digest in found[:5])}, ...")
+
+
+def setting_of(digest: str, sweep: Sweep, results: Path) -> Setting:
+    """Return the complete setting of a hash, from the sweep or else from a record."""
+    for experiment in sweep.experiments.values():
+        if digest in experiment.settings:
+            return experiment.settings[digest]
+    setting: Setting = read_record(results / record_name(_recorded_experiments(digest, results)[0], digest))["setting"]
+    return setting
+
+
+def _recorded_experiments(digest: str, results: Path) -> list[str]:
+    return [exp_name for exp_name, other in list_records(results) if other == digest]
+
+
+def _state(run: Run) -> str:
+    if run.error:
+        return f"{run.state}: {run.error}"
+    if "final" not in run.record:
+        return run.state
+    accuracy, seconds = run.record["final"]["test_acc"], run.record["timing"]["total_seconds"]
+    shown = "unknown" if accuracy is None else f"{accuracy:.4f}"
+    return f"{run.state}, test accuracy {shown}, {'imported' if seconds is None else f'{seconds:.1f} s'}"
+
+
+# -- diff ----------------------------------------------------------------------------------------------------------
+
+
+def diff(options: argparse.Namespace) -> int:
+    """Say in what two runs differ: in the setting and in the results."""
+    sweep, results = options.sweep, options.results
+    first, second = (full_hash(text, sweep, results) for text in (options.hash, options.other))
+    settings = [setting_of(digest, sweep, results) for digest in (first, second)]
+    outcomes = [_outcome(digest, results) for digest in (first, second)]
+    lines = [["", first[:12], second[:12]]]
+    for title, (left, right) in {"setting": settings, "result": outcomes}.items():
+        keys = [key for key in {**left, **right} if left.get(key) != right.get(key)]
+        lines.append([title if keys else f"{title}: the same", "", ""])
+        lines += [
+            [f"  {key}", value_text(left[key]) if key in left else "-", value_text(right.get(key, "-"))] for key in keys
+        ]
+    print_columns(lines)
+    return 0
+
+
+def _outcome(digest: str, results: Path) -> dict[str, Any]:
+    """What a run has resulted in, flat; only its state where it is not finished."""
+    for exp_name in _recorded_experiments(digest, results):
+        record = read_record(results / record_name(exp_name, digest))
+        numbers = {key: value for key, value in record["final"].items() if not isinstance(value, list)}
+        last = known_epoch(record["epochs"][-1]) if record["epochs"] else {}
+        ends = {key: last.get(key) for key in ("epoch", "train_loss", "train_acc", "val_loss", "val_acc")}
+        seconds = record["timing"]["total_seconds"]
+        outcome = {"state": record["status"], **ends, **numbers, **record["model"], "total_seconds": seconds}
+        return {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in outcome.items()}
+    return {"state": "not finished"}

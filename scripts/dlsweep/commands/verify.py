@@ -1,0 +1,43 @@
+"""Check every record of a results folder, and say how to redo those that cannot be trusted."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from dlsweep.config.files import snakemake_options
+from dlsweep.config.paths import record_name, running_folder
+from dlsweep.errors import RecordError
+from dlsweep.results.records import list_records, read_record
+from dlsweep.results.versions import find_outdated
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Check all records: JSON, schema, name, hash against setting, epochs, finite values. Delete nothing."""
+    results: Path = options.results
+    wanted = {(exp_name, digest) for exp_name, digest, _ in options.sweep.records()}
+    redo: list[str] = []
+    foreign: list[str] = []
+    count = 0
+    for exp_name, digest in list_records(results):
+        count += 1
+        path = results / record_name(exp_name, digest)
+        try:
+            read_record(path)
+        except RecordError as error:
+            print(error)
+            (redo if (exp_name, digest) in wanted else foreign).append(str(path))
+    for path in sorted(running_folder(results).glob("*.bad")):
+        print(f"{path}: a checkpoint that was not used; its run's log says why")
+    print(f"{count} records, {len(redo) + len(foreign)} of them cannot be trusted")
+    for line in find_outdated(options.sweep, results).lines(options.configs, dict(options.config)):
+        print(line)
+    if redo:
+        config = snakemake_options(options.configs, dict(options.config))
+        print("redo them:", shlex.join(["snakemake", "--cores", "4", *config, "--forcerun", *redo]))
+    if foreign:
+        print(f"no setting of {', '.join(options.configs)}, so verify them with their config, or:", file=sys.stderr)
+        print(shlex.join(["rm", *foreign]), file=sys.stderr)
+    return 1 if redo or foreign else 0

@@ -1,0 +1,260 @@
+"""The constructs that name several values: grid, zip, settings, sample, seeds, and the ranges inside them.
+
+Each `read_*` function turns what the config says into a list of partial settings, checked and normalised. It
+raises ConfigError naming the key's path (`where`), the bad value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from dlsweep.config.files import Values, shown
+from dlsweep.config.hyperparameters import HYPERPARAMETERS, check_value
+from dlsweep.config.names import nearest
+from dlsweep.errors import ConfigError
+
+SAMPLERS = ("uniform", "log_uniform", "int_uniform", "log_int_uniform", "choice")
+RANGES = ("range", "linspace", "logspace")
+MOST_SETTINGS = 1_000_000
+
+
+def read_grid(spec: Any, where: str) -> list[Values]:
+    """{key: [values]}: the cross product; the last key changes fastest."""
+    axes = _read_axes(spec, where)
+    if math.prod(len(values) for values in axes.values()) > MOST_SETTINGS:
+        raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def read_zip(spec: Any, where: str) -> list[Values]:
+    """{key: [values]}: lists that advance together."""
+    axes = _read_axes(spec, where)
+    lengths = {key: len(values) for key, values in axes.items()}
+    if len(set(lengths.values())) != 1:
+        counts = ", ".join(f"{key} has {length}" for key, length in lengths.items())
+        raise ConfigError(f"{where}: the lists must be equally long; {counts} values")
+    return [dict(zip(axes, values, strict=True)) for values in zip(*axes.values(), strict=True)]
+
+
+def read_settings(spec: Any, where: str) -> list[Values]:
+    """[{key: value}]: an explicit list."""
+    if not isinstance(spec, list) or not spec:
+        raise ConfigError(f"{where}: must be a list of mappings with at least one item, not {shown(spec)}")
+    return [read_base(a_mapping(item, f"{where}[{i}]"), f"{where}[{i}]") for i, item in enumerate(spec)]
+
+
+def read_seeds(spec: Any, where: str) -> list[Values]:
+    """A number of seeds, counted from 0, or a list of them."""
+    if isinstance(spec, int) and not isinstance(spec, bool) and 1 <= spec <= MOST_SETTINGS:
+        return [{"seed": seed} for seed in range(spec)]
+    if not isinstance(spec, (list, dict)):
+        raise ConfigError(f"{where}: {shown(spec)} is not allowed; allowed: how many (a positive integer), or a list")
+    return [{"seed": seed} for seed in read_values("seed", spec, where)]
+
+
+def read_sample(spec: Any, where: str) -> list[Values]:
+    """{n, seed, key: {uniform: [low, high]}, ...}: random search.
+
+    The number drawn for the k-th sample of a key follows from seed, k and key alone. So a larger `n`, or one
+    more key, changes nothing that was drawn before.
+    """
+    spec = a_mapping(spec, where)
+    n = _integer(spec.get("n"), f"{where}.n", 1, MOST_SETTINGS)
+    seed = _integer(spec.get("seed", 0), f"{where}.seed")
+    draws = {key: _read_space(key, space, f"{where}.{key}") for key, space in spec.items() if key not in ("n", "seed")}
+    if not draws:
+        raise ConfigError(f"{where}: names no hyper-parameter to sample")
+    return [
+        {key: checked(key, draw(_fraction(f"{seed}/{k}/{key}")), f"{where}.{key}") for key, draw in draws.items()}
+        for k in range(n)
+    ]
+
+
+def read_base(values: Mapping[str, Any], where: str) -> Values:
+    """{key: value}: one value for each key."""
+    for key, value in values.items():
+        if is_several(key, value):
+            raise ConfigError(f"{where}.{key}: {shown(value)} is not one value; several values belong under grid")
+    return {key: checked(key, value, f"{where}.{key}") for key, value in values.items()}
+
+
+def checked(key: str, value: Any, where: str) -> Any:
+    """Return the normalised value of a hyper-parameter; `where` is its path."""
+    try:
+        _refuse_one(key, value)
+        if key == "data_path":
+            refuse_braces(str(value), "data_path: ")
+        return check_value(key, value)
+    except ConfigError as error:
+        raise ConfigError(f"{where.removesuffix(key)}{error}") from None
+
+
+def _refuse_one(key: str, value: Any) -> None:
+    """Refuse a size that is written 1.0: it would be one image, and looks like all of them."""
+    if key in ("train_size", "val_size", "test_size") and not isinstance(value, int):
+        try:
+            one = float(value) == 1 and str(value).strip() != "1"
+        except (TypeError, ValueError):
+            return
+        if one:
+            every = "null for all of them" if key == "train_size" else "a fraction below 1"
+            raise ConfigError(f"{key}: {shown(value)} would be one image; write {every}, or 1 for one image")
+
+
+def refuse_braces(path: str, where: str = "") -> None:
+    """Raise ConfigError where Snakemake would take a part of a path for a wildcard."""
+    if re.search(r"\{.*\}", path):
+        raise ConfigError(f"{where}{path} has braces, which Snakemake reads as a wildcard; rename the file or folder")
+
+
+def a_mapping(value: Any, where: str) -> Mapping[str, Any]:
+    """Return `value`, which must be a mapping."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}: must be a mapping of names to values, not {shown(value)}")
+    return value
+
+
+# -- lists and ranges ----------------------------------------------------------------------------------------------
+
+
+def _read_axes(spec: Any, where: str) -> dict[str, list[Any]]:
+    axes = {key: read_values(key, values, f"{where}.{key}") for key, values in a_mapping(spec, where).items()}
+    if not axes:
+        raise ConfigError(f"{where}: is empty")
+    return axes
+
+
+def read_values(key: str, spec: Any, where: str) -> list[Any]:
+    """Return the values of one hyper-parameter: a range, or a list of values, ranges and further lists."""
+    if key not in HYPERPARAMETERS:
+        raise ConfigError(f"{where}: unknown hyper-parameter.{nearest(key, HYPERPARAMETERS)}")
+    if not is_several(key, spec) and not isinstance(spec, list):
+        raise ConfigError(f"{where}: must be a list of values, or one of {', '.join(RANGES)}, not {shown(spec)}")
+    values = [checked(key, value, where) for value in _flat(key, spec, where)]
+    if not values:
+        raise ConfigError(f"{where}: is empty")
+    return values
+
+
+def _flat(key: str, spec: Any, where: str) -> Iterator[Any]:
+    """The single values of nested lists and ranges. The values of some keys are lists or mappings themselves."""
+    for item in spec if isinstance(spec, list) else [spec]:
+        if not is_several(key, item):
+            yield item
+        elif isinstance(item, list):
+            yield from _flat(key, item, where)
+        else:
+            yield from _read_range(key, item, where)
+
+
+def is_several(key: str, value: Any) -> bool:
+    """Say whether a value is a list or a range of values; a list can be one value where the key holds lists."""
+    kind = HYPERPARAMETERS[key].type if key in HYPERPARAMETERS else None
+    return (isinstance(value, list) and kind is not list) or (isinstance(value, Mapping) and kind in (int, float))
+
+
+def _read_range(key: str, item: Mapping[str, Any], where: str) -> list[float]:
+    """The numbers of {range: [start, stop, step]}, {linspace: [low, high, n]} or {logspace: [low, high, n]}.
+
+    `range` includes its stop; the ends of `logspace` are the values themselves, not exponents. Where the
+    hyper-parameter is a whole number, linspace and logspace are rounded to whole numbers.
+    """
+    kind, arguments = _one_of(RANGES, item, where)
+    where = f"{where}.{kind}"
+    form = "[start, stop] or [start, stop, step]" if kind == "range" else "[low, high, n]"
+    if not isinstance(arguments, list) or len(arguments) not in ((2, 3) if kind == "range" else (3,)):
+        raise ConfigError(f"{where}: must be {form}, not {shown(arguments)}")
+    numbers = [number(argument, where) for argument in arguments]
+    whole = all(isinstance(argument, int) for argument in arguments[:2])  # then 1 is 1 image, and not 1.0
+    if kind == "range":
+        start, stop, step = (*numbers, 1.0)[:3]
+        if step == 0 or not 0 <= (stop - start) / step < MOST_SETTINGS:
+            raise ConfigError(f"{where}: {shown(arguments)} does not lead from start to stop")
+        found = [_rounded(start + i * step) for i in range(int((stop - start) / step + 1e-9) + 1)]
+        return [int(x) if whole and x.is_integer() else x for x in found]
+    low, high = numbers[:2]
+    n = _integer(arguments[2], where, 1, MOST_SETTINGS)
+    if kind == "logspace" and (low <= 0 or high <= 0):
+        raise ConfigError(f"{where}: {shown(arguments)} is not allowed; allowed: both ends above 0")
+    scale, back = (math.log, math.exp) if kind == "logspace" else (float, float)
+    steps = [scale(low) + (scale(high) - scale(low)) * i / max(n - 1, 1) for i in range(n)]
+    found = [round(back(x)) if HYPERPARAMETERS[key].type is int else _rounded(back(x)) for x in steps]
+    return [int(x) if whole and x == int(x) else x for x in found]
+
+
+def _rounded(value: float) -> float:
+    """12 significant digits, so that 0.1 + 0.2 is 0.3 and a hash does not hang on the last bit."""
+    return float(f"{value:.12g}")
+
+
+# -- random search -------------------------------------------------------------------------------------------------
+
+
+def _fraction(text: str) -> float:
+    """A number in [0, 1) that follows from the text on every machine and in every version of Python."""
+    return int.from_bytes(hashlib.sha1(text.encode()).digest()[:6]) / 2**48
+
+
+def _read_space(key: str, space: Any, where: str) -> Callable[[float], Any]:
+    """Return the function that makes a value of a number in [0, 1)."""
+    if key not in HYPERPARAMETERS:
+        raise ConfigError(f"{where}: unknown hyper-parameter.{nearest(key, HYPERPARAMETERS)}")
+    kind, arguments = _one_of(SAMPLERS, space, where)
+    where = f"{where}.{kind}"
+    if kind == "choice":
+        values = read_values(key, arguments, where)
+        return lambda u: values[int(u * len(values))]
+    if not isinstance(arguments, list) or len(arguments) != 2:
+        raise ConfigError(f"{where}: must be [low, high], not {shown(arguments)}")
+    low, high = (number(argument, where) for argument in arguments)
+    whole = "int" in kind
+    if low > high or ("log" in kind and low <= 0) or (whole and (low != int(low) or high != int(high))):
+        allowed = "low <= high" + ", both above 0" * ("log" in kind) + ", both whole" * whole
+        raise ConfigError(f"{where}: {shown(arguments)} is not allowed; allowed: {allowed}")
+    if not whole and HYPERPARAMETERS[key].type is int:
+        raise ConfigError(f"{where}: draws no whole numbers; allowed: int_uniform, log_int_uniform, choice")
+    top = high + 1 if whole else high  # an integer stands for the interval from itself to the next
+    if "log" in kind:
+        return lambda u: _within(low, high, whole, math.exp(math.log(low) + u * (math.log(top) - math.log(low))))
+    return lambda u: _within(low, high, whole, low + u * (top - low))
+
+
+def _within(low: float, high: float, whole: bool, drawn: float) -> float:
+    """The number drawn, rounded; the logarithm's last bit must not carry it beyond an end."""
+    return min(max(math.floor(drawn) if whole else _rounded(drawn), low), high)
+
+
+# -- single values -------------------------------------------------------------------------------------------------
+
+
+def number(value: Any, where: str) -> float:
+    """Return a finite number; it may be written as text, as in quotes or on Snakemake's command line."""
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise ConfigError(f"{where}: {shown(value)} is not a number")
+    return found
+
+
+def _integer(value: Any, where: str, low: int | None = None, high: int | None = None) -> int:
+    good = isinstance(value, int) and not isinstance(value, bool)
+    if not good or (low is not None and value < low) or (high is not None and value > high):
+        limits = "" if low is None else f" from {low:,} to {high:,}"
+        raise ConfigError(f"{where}: {shown(value)} is not allowed; allowed: an integer{limits}")
+    return int(value)
+
+
+def _one_of(kinds: tuple[str, ...], item: Any, where: str) -> tuple[str, Any]:
+    """The only key and value of a mapping such as {uniform: [0, 1]}."""
+    mapping = a_mapping(item, where)
+    kind = next(iter(mapping), None)
+    if len(mapping) != 1 or kind not in kinds:
+        raise ConfigError(f"{where}: {shown(item)} must be one of {', '.join(kinds)}.{nearest(kind, kinds)}")
+    return kind, mapping[kind]

@@ -1,0 +1,89 @@
+"""A setting: its complete values, its identity and its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from dlsweep.config.hyperparameters import HYPERPARAMETERS, check_value
+from dlsweep.config.registry import CUSTOM_MODEL, REGISTRIES, entry
+from dlsweep.errors import ConfigError
+
+Setting = dict[str, Any]
+
+_CONDITIONAL = {
+    key for registry in REGISTRIES.values() for choice in (*registry.values(), CUSTOM_MODEL) for key in choice.uses
+}
+
+
+def default(key: str, setting: Mapping[str, Any]) -> Any:
+    """Return the default of `key`, given what else the setting chooses (adam's lr is not sgd's)."""
+    for kind in REGISTRIES:
+        if kind != key:
+            choice = entry(kind, setting.get(kind, HYPERPARAMETERS[kind].default))
+            if key in choice.defaults:
+                return choice.defaults[key]
+    return HYPERPARAMETERS[key].default
+
+
+def applies(key: str, setting: Mapping[str, Any]) -> bool:
+    """Say whether `key` matters to what the setting chooses."""
+    needs = HYPERPARAMETERS[key].needs
+    if needs and not (applies(needs, setting) and setting.get(needs, default(needs, setting))):
+        return False
+    if key not in _CONDITIONAL:
+        return True
+    chosen = (entry(kind, setting.get(kind, HYPERPARAMETERS[kind].default)) for kind in REGISTRIES)
+    return any(key in choice.uses for choice in chosen)
+
+
+_SWITCHES = (*REGISTRIES, *sorted({hyper.needs for hyper in HYPERPARAMETERS.values() if hyper.needs}))
+_defaults_of: dict[tuple[Any, ...], Setting] = {}
+
+
+def defaults_for(values: Mapping[str, Any]) -> Setting:
+    """Return the defaults of all the keys that apply to what the normalised `values` choose.
+
+    The answer depends only on the few keys that switch others on; it is kept, since a large sweep asks often.
+    """
+    switches = tuple(values.get(key) if key in REGISTRIES else bool(values.get(key)) for key in _SWITCHES)
+    if switches not in _defaults_of:
+        _defaults_of[switches] = {key: default(key, values) for key in HYPERPARAMETERS if applies(key, values)}
+    return _defaults_of[switches]
+
+
+def resolve(values: Mapping[str, Any]) -> Setting:
+    """Return the complete setting of normalised values: defaults filled in, keys that do not apply left out."""
+    defaults = defaults_for(values)
+    return {key: values.get(key, standard) for key, standard in defaults.items()}
+
+
+def check_required(setting: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a complete setting lacks what one of its choices cannot do without."""
+    for kind in REGISTRIES:
+        for key in entry(kind, setting[kind]).required:
+            if setting[key] is None:
+                raise ConfigError(f"{key}: is missing; {kind} {setting[kind]} needs it. {HYPERPARAMETERS[key].doc}")
+
+
+def check_setting(values: Mapping[str, Any]) -> Setting:
+    """Normalise the values (see `check_value`) and return the complete setting."""
+    setting = resolve({key: check_value(key, value) for key, value in values.items()})
+    check_required(setting)
+    return setting
+
+
+def identity(setting: Mapping[str, Any]) -> Setting:
+    """Return what is hashed of a complete setting: the keys that apply and differ from their default."""
+    defaults = defaults_for(setting)
+    return {key: value for key, value in setting.items() if key in defaults and value != defaults[key]}
+
+
+def setting_hash(setting: Mapping[str, Any]) -> str:
+    """Return the sha1 (40 hex digits) of the complete setting's canonical JSON."""
+    return hashlib.sha1(_canonical_json(identity(setting)).encode()).hexdigest()
+
+
+_canonical_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode

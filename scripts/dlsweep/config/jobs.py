@@ -1,0 +1,73 @@
+"""What a job is called with, the data that it reads, and whose record it may copy."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from dlsweep.config.files import own_path
+from dlsweep.config.paths import record_name
+from dlsweep.config.sweep import Sweep
+
+
+def source_files(setting: Mapping[str, Any]) -> list[str]:
+    """Return the user's own file or folders that a setting's data are prepared from, as far as they are there.
+
+    Of a folder of images these are its folders, whose time stamps change when images come or go.
+    """
+    if not setting.get("data_path"):
+        return []
+    path = own_path(setting["data_path"])
+    below = [folder for pattern in ("*/", "*/*/") for folder in path.glob(pattern)] if path.is_dir() else []
+    return [str(found) for found in (path, *sorted(below)) if found.exists()]
+
+
+def prepare_arguments(setting: Mapping[str, Any]) -> str:
+    """Return the options of scripts/prepare.py for the data of a setting, quoted for the shell."""
+    keys = ("dataset", "data_path", "image_size")
+    return run_options({key: setting[key] for key in keys if setting.get(key) is not None})
+
+
+def train_arguments(exp_name: str, digest: str, setting: Mapping[str, Any], data: str, results: str) -> str:
+    """Return the options of scripts/train.py for one setting, quoted for the shell; `data` is the prepared data set."""
+    options = {"exp_name": exp_name, "hash": digest, "data": data, "results": results}
+    return run_options({**options, **setting})
+
+
+def run_options(values: Mapping[str, Any]) -> str:
+    """Return values as options of a script, quoted for the shell."""
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+    return " ".join(option(key, text) for key, text in texts.items())
+
+
+@functools.lru_cache(maxsize=10_000)  # quoting takes its time, and most settings of a large sweep share their values
+def option(key: str, text: str) -> str:
+    return shlex.quote(f"--{key.replace('_', '-')}={text}")
+
+
+def twins(
+    sweep: Sweep, existing: Iterable[tuple[str, str]], again: Collection[tuple[str, str]] = ()
+) -> dict[tuple[str, str], str]:
+    """Say which records wait for another one: (exp_name, hash) -> the file name of that record.
+
+    The first experiment of the config that has a setting trains it and the others copy its record, unless a
+    record of the setting exists already, of whichever experiment: then nobody waits and all copy that one.
+    Records that are made again count first: who has none copies theirs, when it is there.
+    """
+    there = set(existing)
+    on_disk = {digest for exp_name, digest in there if (exp_name, digest) not in again}
+    runs = [(exp_name, digest) for exp_name, digest, _ in sweep.records()]
+    owners: dict[str, str] = {}
+    for exp_name, digest in (run for run in runs if run in again):
+        owners.setdefault(digest, exp_name)
+    waiting: dict[tuple[str, str], str] = {}
+    for exp_name, digest in runs:
+        is_there = (exp_name, digest) in there or (digest in on_disk and digest not in owners)
+        if is_there and (exp_name, digest) not in again:
+            continue
+        if owners.setdefault(digest, exp_name) != exp_name:
+            waiting[exp_name, digest] = record_name(owners[digest], digest)
+    return waiting

@@ -1,0 +1,67 @@
+"""Values and settings as short text, for tables, figures and the terminal. Loads neither torch nor pandas."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from dlsweep.config.identity import Setting, default
+
+BASELINE = "baseline"
+"""The label of a setting that changes nothing of what its experiment varies."""
+
+
+def format_value(value: Any) -> str:
+    """Return a value as short text: 0.001, 1e-05, true, none."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _by_what_varies(
+    settings: Mapping[str, Setting], varies: Mapping[str, list[Any]]
+) -> tuple[list[str], dict[str, list[str]]]:
+    """The keys that vary, seeds aside, and the hashes of each combination of their values."""
+    keys = [key for key in varies if key != "seed"]
+    groups: dict[str, list[str]] = {}
+    for digest, setting in settings.items():
+        groups.setdefault(json.dumps([setting.get(key) for key in keys]), []).append(digest)
+    return keys, groups
+
+
+def with_version(label: str, version: str) -> str:
+    """Return the label of a run: its setting's and, where its experiment has several, its version."""
+    return f"{label}, {version}" if version else label
+
+
+def is_grid(settings: Mapping[str, Setting], varies: Mapping[str, list[Any]]) -> bool:
+    """Say whether the settings are (nearly: some may be excluded) all combinations of what varies."""
+    keys, groups = _by_what_varies(settings, varies)
+    return len(groups) >= 0.8 * math.prod(len(varies[key]) for key in keys)
+
+
+def setting_labels(settings: Mapping[str, Setting], varies: Mapping[str, list[Any]]) -> dict[str, str]:
+    """Return each setting's label, by hash: what varies in its experiment, seeds aside.
+
+    A grid's settings name all of it ("lr=0.1, act=relu"); the settings of a list only where they leave the
+    default ("weight_decay=0.01, dropout=0.5", "baseline"). Different settings have different labels.
+    """
+    keys, groups = _by_what_varies(settings, varies)
+    grid = is_grid(settings, varies)
+    labels: dict[str, str] = {}
+    used: set[str] = set()
+    for digests in groups.values():
+        setting = settings[digests[0]]
+        shown = {key: setting[key] for key in keys if key in setting}
+        if not grid:
+            shown = {key: value for key, value in shown.items() if value != default(key, setting)}
+        label = ", ".join(f"{key}={format_value(value)}" for key, value in shown.items()) or BASELINE
+        if label in used:  # two numbers that differ after the fourth digit
+            label = ", ".join(f"{key}={value}" for key, value in shown.items())
+        used.add(label)
+        labels |= dict.fromkeys(digests, label)
+    return labels

@@ -1,0 +1,46 @@
+"""Where records, data and what belongs to a run are found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+HASH = re.compile("[0-9a-f]{40}")
+
+
+def record_name(exp_name: str, digest: str) -> str:
+    """Return the name of a record: `<exp>-<hash>.json`."""
+    return f"{exp_name}-{digest}.json"
+
+
+def running_folder(results: Path) -> Path:
+    """Return the folder of checkpoints and running records, which Snakemake never deletes."""
+    return results / "running"
+
+
+def split_name(path: Path) -> tuple[str, str] | None:
+    """Return (exp_name, hash) of a record's file name, or None where it is no record's name."""
+    exp_name, dash, digest = path.name.removesuffix(".json").rpartition("-")
+    is_record = path.suffix == ".json" and dash and exp_name and HASH.fullmatch(digest)
+    return (exp_name, digest) if is_record else None
+
+
+# -- files and commands --------------------------------------------------------------------------------------------
+
+
+def data_name(setting: Mapping[str, Any]) -> str:
+    """Return the name of the prepared data set that a setting reads: one file for all its splits."""
+    name: str = setting["dataset"]
+    source = {key: setting[key] for key in ("data_path", "image_size") if key in setting}
+    if source:
+        name += "-" + hashlib.sha1(json.dumps(source, sort_keys=True).encode()).hexdigest()[:12]
+    return name
+
+
+def data_file(results: str, setting: Mapping[str, Any]) -> str:
+    """Return the prepared data set that a setting reads."""
+    return f"{results}/data/{data_name(setting)}.pt"

@@ -1,0 +1,121 @@
+"""What a setting can choose by name: data sets, models, optimizers, learning-rate schedules.
+
+To add one, write a function and add one line here. Each line says where the function is (imported only
+when it is used, so that reading a config loads no torch), which hyper-parameters reach it, and where its
+defaults differ from those of `hyperparameters.py`. A hyper-parameter that reaches none of the chosen
+entries does not apply: it is neither swept nor hashed.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name: `target` is "module:function" in this package, `uses` the hyper-parameters that reach it.
+
+    `required` are those of them that have no default to go by: null is not allowed.
+    """
+
+    target: str
+    uses: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
+
+    def load(self) -> Callable[..., Any]:
+        """Import and return the function."""
+        return _function(self.target)
+
+
+@functools.cache  # a schedule is asked for before every step
+def _function(target: str) -> Callable[..., Any]:
+    module, name = target.split(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(f"dlsweep.tasks.classification.{module}"), name)
+    return function
+
+
+_FILE = ("data_path", "test_size")
+
+DATASETS = {
+    "digits": Entry("datasets:load_digits", ("test_size",)),
+    "mnist": Entry("datasets:load_torchvision"),
+    "fashion_mnist": Entry("datasets:load_torchvision"),
+    "kmnist": Entry("datasets:load_torchvision"),
+    "cifar10": Entry("datasets:load_torchvision"),
+    "cifar100": Entry("datasets:load_torchvision"),
+    "svhn": Entry("datasets:load_torchvision"),
+    "npz": Entry("datasets:load_npz", _FILE, required=("data_path",)),
+    "image_folder": Entry("datasets:load_image_folder", (*_FILE, "image_size"), required=("data_path",)),
+}
+
+ACTIVATIONS = {
+    "relu": "ReLU",
+    "leaky_relu": "LeakyReLU",
+    "elu": "ELU",
+    "gelu": "GELU",
+    "silu": "SiLU",
+    "tanh": "Tanh",
+    "sigmoid": "Sigmoid",
+    "identity": "Identity",
+}
+"""Activation functions: our names, and the names of their classes in torch.nn."""
+
+_INIT = ("init", "bias_init")
+AUGMENTATION = ("random_crop", "horizontal_flip", "cutout")
+"""The hyper-parameters that change the training images, where they are set."""
+
+_LAYERS = ("act", *_INIT, "dropout", "batch_norm", "batch_norm_position")
+_DEEP = {"init": "kaiming_normal"}  # torch's own initialization starves plain networks of this depth
+
+MODELS = {
+    "mlp": Entry("models:build_mlp", ("n_layer", "hid_dim", *_LAYERS)),
+    "cnn": Entry("models:build_cnn", ("n_block", "n_conv", "channels", "kernel_size", "pooling", *_LAYERS)),
+    **{name: Entry("models:build_vgg", _LAYERS, _DEEP) for name in ("vgg11", "vgg13", "vgg16", "vgg19")},
+    **{
+        f"resnet{depth}": Entry("models:build_cifar_resnet", ("shortcut", *_INIT), _DEEP)
+        for depth in (20, 32, 44, 56, 110)
+    },
+    **{f"resnet{depth}": Entry("models:build_torchvision_resnet") for depth in (18, 34, 50)},
+}
+
+CUSTOM_MODEL = Entry("models:build_custom", ("model_args",))
+"""What `model: "my_module:MyNet"` uses: any name with a colon."""
+
+OPTIMIZERS = {
+    "sgd": Entry("optimizers:sgd", ("momentum",)),
+    "momentum": Entry("optimizers:sgd", ("momentum",), {"momentum": 0.9}),
+    "nag": Entry("optimizers:nag", ("momentum",), {"momentum": 0.9}),
+    "adagrad": Entry("optimizers:adagrad", ("eps",), {"eps": 1e-10}),
+    "rmsprop": Entry("optimizers:rmsprop", ("alpha", "eps")),
+    "adadelta": Entry("optimizers:adadelta", ("rho", "eps"), {"lr": 1.0, "eps": 1e-6}),
+    "adam": Entry("optimizers:adam", ("beta1", "beta2", "eps"), {"lr": 0.001}),
+    "adamw": Entry("optimizers:adamw", ("beta1", "beta2", "eps"), {"lr": 0.001, "weight_decay": 0.01}),
+}
+
+LR_SCHEDULES = {
+    "constant": Entry("optimizers:constant"),
+    "step": Entry("optimizers:step", ("lr_step", "lr_gamma")),
+    "multistep": Entry("optimizers:multistep", ("lr_milestones", "lr_gamma")),
+    "exponential": Entry("optimizers:exponential", ("lr_gamma",), {"lr_gamma": 0.95}),
+    "cosine": Entry("optimizers:cosine"),
+    "one_cycle": Entry("optimizers:one_cycle"),
+}
+
+REGISTRIES: Mapping[str, Mapping[str, Entry]] = {
+    "dataset": DATASETS,
+    "model": MODELS,
+    "optimizer": OPTIMIZERS,
+    "lr_schedule": LR_SCHEDULES,
+}
+
+
+def entry(kind: str, name: str) -> Entry:
+    """Return the entry that `name` stands for in the registry `kind` (a key of REGISTRIES)."""
+    if kind == "model" and ":" in name:
+        return CUSTOM_MODEL
+    return REGISTRIES[kind][name]

@@ -1,0 +1,58 @@
+"""Where in the config the values of one setting come from. Loads neither torch nor pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dlsweep.config.axes import read_base
+from dlsweep.config.files import Values, read_configs, where_stated
+from dlsweep.config.hyperparameters import HYPERPARAMETERS
+from dlsweep.config.identity import setting_hash
+from dlsweep.config.space import KEYED, Space, merged_spec, read_space
+
+
+def origins(files: list[Path], overrides: Mapping[str, Any], exp_name: str, digest: str) -> dict[str, str]:
+    """Return, for each hyper-parameter of a setting, the key path and line of its value; "" where it is the default.
+
+    The experiment must have a setting of that hash.
+    """
+    config = read_configs(files, overrides)
+    experiments: Values = config["experiments"]
+    spec = merged_spec(exp_name, experiments)
+    space = read_space(spec, read_base(config.get("defaults") or {}, "defaults"), exp_name)
+    setting, parts, rules = next(made for made in space.settings() if setting_hash(made[0]) == digest)
+    found = {}
+    for key in setting:
+        place = _place(key, space, parts, rules)
+        if place:
+            path = f"experiments.{_stated_by(place, key, exp_name, experiments)}.{place}"
+        else:
+            path = f"defaults.{key}" if key in space.base else ""
+        found[key] = path and f"{path} ({where_stated(path, files, overrides)})"
+    return found
+
+
+def _place(key: str, space: Space, parts: tuple[Values, ...], rules: tuple[int, ...]) -> str:
+    """Return the construct of the experiment that has set a key last, such as `grid.lr`; "" where none has."""
+    for i in reversed(rules):
+        if any(key in choice for choice in space.when[i].choices):
+            return f"when[{i}].set.{key}"
+    for (name, axis), part in zip(space.axes.items(), parts, strict=True):
+        if key in part:
+            item = f"[{next(i for i, other in enumerate(axis) if other is part)}]" if name == "settings" else ""
+            return name if name == "seeds" else f"{name}{item}.{key}"
+    return key if key in space.own else ""
+
+
+def _stated_by(place: str, key: str, exp_name: str, experiments: Values) -> str:
+    """Return the experiment that says it: this one, or the one which it extends."""
+    construct = place.partition(".")[0].partition("[")[0]
+    while True:
+        spec: Values = experiments[exp_name] or {}
+        said = spec.get(construct)
+        null = construct in spec and construct in HYPERPARAMETERS  # a value; of other constructs it takes them away
+        if null or (said is not None and (construct not in KEYED or key in said)):
+            return exp_name
+        exp_name = spec["extends"]

@@ -1,0 +1,175 @@
+"""The settings of an experiment as axes: grid, sample, cases, and what depends on them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dlsweep.config.axes import (
+    MOST_SETTINGS,
+    a_mapping,
+    read_base,
+    read_grid,
+    read_sample,
+    read_seeds,
+    read_settings,
+    read_zip,
+)
+from dlsweep.config.files import Values, shown
+from dlsweep.config.hyperparameters import HYPERPARAMETERS
+from dlsweep.config.identity import Setting, resolve
+from dlsweep.config.names import nearest
+from dlsweep.config.rules import Condition, Rule, matches, read_exclude, read_when
+from dlsweep.errors import ConfigError
+
+AXES: Mapping[str, Callable[[Any, str], list[Values]]] = {
+    "grid": read_grid,
+    "zip": read_zip,
+    "settings": read_settings,
+    "sample": read_sample,
+    "seeds": read_seeds,
+}
+"""The constructs that name several values, each with its reader; an experiment is their cross product."""
+SPECIAL_KEYS = (*AXES, "exclude", "when", "extends", "figures")
+
+
+# -- one experiment ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Space:
+    """What an experiment asks for, read and checked: the settings are the cross product of its axes over its base.
+
+    The base are the defaults of the config and the experiment's own values.
+    """
+
+    own: Values
+    base: Values
+    axes: dict[str, list[Values]]
+    when: list[Rule]
+    exclude: list[Condition]
+
+    def settings(self) -> Iterator[tuple[Setting, tuple[Values, ...], tuple[int, ...]]]:
+        """Yield each setting with what made it: a part of each axis, and the numbers of the rules that set values.
+
+        One setting may come more than once.
+        """
+        for parts in itertools.product(*self.axes.values()):
+            values = dict(self.base)
+            for part in parts:
+                values.update(part)
+            for setting, rules in self._with_rules(values, 0):
+                if not any(matches(setting, condition) for condition in self.exclude):
+                    yield setting, parts, rules
+
+    def _with_rules(self, values: Values, i: int) -> Iterator[tuple[Setting, tuple[int, ...]]]:
+        """Apply the rules of `when` from the i-th on; each sees what the earlier ones have set."""
+        setting = resolve(values)
+        if i == len(self.when):
+            yield setting, ()
+        elif not matches(setting, self.when[i].condition):
+            yield from self._with_rules(values, i + 1)
+        else:
+            for choice in self.when[i].choices:
+                for complete, later in self._with_rules({**values, **choice}, i + 1):
+                    yield complete, (i, *later)
+
+
+def read_space(spec: Mapping[str, Any], defaults: Values, where: str) -> Space:
+    """Read the mapping of one experiment; `where` is its path."""
+    for key in spec:
+        if key not in SPECIAL_KEYS and key not in HYPERPARAMETERS:
+            allowed = f"{', '.join(SPECIAL_KEYS)} and the hyper-parameters (docs/hyperparameters.md)"
+            names = (*SPECIAL_KEYS, *HYPERPARAMETERS)
+            raise ConfigError(f"{where}.{key}: unknown key; allowed: {allowed}.{nearest(key, names)}")
+    own = read_base({key: value for key, value in spec.items() if key in HYPERPARAMETERS}, where)
+    axes = {name: read(spec[name], f"{where}.{name}") for name, read in AXES.items() if spec.get(name) is not None}
+    if math.prod(len(axis) for axis in axes.values()) > MOST_SETTINGS:
+        raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
+    _refuse_overlap(own, axes, where)
+    return Space(
+        own=own,
+        base={**defaults, **own},
+        axes=axes,
+        when=read_when(spec["when"], f"{where}.when") if spec.get("when") is not None else [],
+        exclude=read_exclude(spec["exclude"], f"{where}.exclude") if spec.get("exclude") is not None else [],
+    )
+
+
+def _refuse_overlap(own: Values, axes: Mapping[str, list[Values]], where: str) -> None:
+    """Two places that set one key would silently undo each other."""
+    stated = {key: f"{where}.{key}" for key in own}
+    for name, axis in axes.items():
+        for key in {key: None for part in axis for key in part}:
+            if key in stated:
+                raise ConfigError(f"{where}.{name}: sets {key}, which {stated[key]} sets as well")
+            stated[key] = f"{where}.{name}"
+
+
+def merged_spec(exp_name: str, experiments: Mapping[str, Any], below: tuple[str, ...] = ()) -> Values:
+    """Return the mapping of an experiment over that of the experiment it extends.
+
+    What it says of a hyper-parameter replaces all that the other says of it, in whichever construct. Axes of one
+    construct (grid, zip, sample) are joined key by key; null takes a construct away.
+    """
+    where = f"experiments.{exp_name}"
+    spec = a_mapping(experiments[exp_name] if experiments[exp_name] is not None else {}, where)
+    parent = spec.get("extends")
+    if parent is None:
+        return dict(spec)
+    if not isinstance(parent, str) or parent not in experiments:
+        allowed = ", ".join(other for other in experiments if other != exp_name) or "the name of another experiment"
+        hint = nearest(parent, experiments) if isinstance(parent, str) else " Write it in quotes."
+        raise ConfigError(f"{where}.extends: {shown(parent)} is not an experiment; allowed: {allowed}.{hint}")
+    if parent in (exp_name, *below):
+        raise ConfigError(f"{where}.extends: {parent} extends itself")
+    merged = _without(merged_spec(parent, experiments, (*below, exp_name)), spec)
+    for key, value in spec.items():
+        if key in KEYED and isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = {**merged[key], **value}
+        elif value is None and key in SPECIAL_KEYS:
+            merged.pop(key, None)
+        elif key != "extends":
+            merged[key] = value
+    return merged
+
+
+def _without(spec: Mapping[str, Any], child: Mapping[str, Any]) -> Values:
+    """The mapping of an experiment without the hyper-parameters that the one which extends it sets elsewhere."""
+    stated = _stated(child)
+    kept: Values = {}
+    for place, value in spec.items():
+        elsewhere = {key for other, keys in stated.items() if other != place for key in keys}
+        if place in KEYED and isinstance(value, Mapping):
+            options = ("n", "seed") if place == "sample" else ()
+            left = {key: item for key, item in value.items() if key in options or key not in elsewhere}
+            if left.keys() - options:
+                kept[place] = left
+        elif place == "settings" and isinstance(value, list):
+            kept[place] = [
+                {key: said for key, said in item.items() if key not in elsewhere} if isinstance(item, Mapping) else item
+                for item in value
+            ]
+        elif place not in elsewhere and not (place == "seeds" and "seed" in elsewhere):
+            kept[place] = value
+    return kept
+
+
+def _stated(spec: Mapping[str, Any]) -> dict[str, set[str]]:
+    """The hyper-parameters that each construct of an experiment sets; its base values stand under their own name."""
+    stated: dict[str, set[str]] = {key: {key} for key in spec if key in HYPERPARAMETERS}
+    for place in KEYED:
+        if isinstance(spec.get(place), Mapping):
+            stated[place] = set(spec[place]) - ({"n", "seed"} if place == "sample" else set())
+    if isinstance(spec.get("settings"), list):
+        stated["settings"] = {key for item in spec["settings"] if isinstance(item, Mapping) for key in item}
+    if spec.get("seeds") is not None:
+        stated["seeds"] = {"seed"}
+    return stated
+
+
+KEYED = ("grid", "zip", "sample")
+"""The constructs that are a mapping of hyper-parameters."""

@@ -1,0 +1,220 @@
+"""From `config.yaml` to settings: expand, name. Loads neither torch nor pandas.
+
+An experiment is a mapping of hyper-parameters (its base values) and of these keys (see docs/sweeps.md):
+
+    grid      {key: [values]}      the cross product
+    zip       {key: [values]}      lists that advance together
+    settings  [{key: value}]       an explicit list
+    sample    {n, seed, key: ...}  random search
+    seeds     a number or a list   every setting with each of these seeds
+    exclude   [{key: value}]       drops the settings that match; comparisons as text: ">0.1"
+    when      [{if: ..., set: ...}] values (or lists of them) for the settings that match
+    extends   another experiment, of which this one changes some keys
+    figures   [{kind, x, y, ...}]  the figures; left out, they follow from what varies
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlsweep.config.axes import MOST_SETTINGS, a_mapping, read_base
+from dlsweep.config.figures import figures_for
+from dlsweep.config.files import Values, read_configs, shown, where_stated
+from dlsweep.config.identity import Setting, check_required, defaults_for, setting_hash
+from dlsweep.config.names import nearest
+from dlsweep.config.space import merged_spec, read_space
+from dlsweep.errors import ConfigError
+
+PLAN_VERSION = 1
+TOP_KEYS = ("name", "parquet", "jobs_per_gpu", "outdated", "defaults", "experiments")
+OUTDATED = ("keep", "redo")
+"""What becomes of finished runs whose code or data have changed since."""
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+RESERVED_NAMES = ("data", "figures", "logs", "partial", "plan", "running")
+"""Folders in results/, which a sweep's own folder must not be."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A named group of settings: `settings` maps each hash to its complete setting, in the config's order."""
+
+    name: str
+    settings: dict[str, Setting]
+    figures: list[dict[str, Any]]
+    swept: tuple[str, ...] = ()  # the keys that grid, zip, settings, ... set, in the config's order
+
+    @functools.cached_property
+    def varies(self) -> dict[str, list[Any]]:
+        """The hyper-parameters with more than one value, each with its values, all in the config's order.
+
+        One that is at its default throughout only follows another (momentum, say, the optimizer): it is left out.
+        """
+        seen: dict[str, dict[str, Any]] = {}
+        chosen: set[str] = set()
+        for setting in self.settings.values():
+            defaults = defaults_for(setting)
+            for key, value in setting.items():
+                seen.setdefault(key, {}).setdefault(repr(value), value)
+                if value != defaults[key]:
+                    chosen.add(key)
+        return {
+            key: list(seen[key].values())
+            for key in dict.fromkeys((*self.swept, *seen))
+            if key in chosen and len(seen[key]) > 1
+        }
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A whole config, expanded."""
+
+    name: str
+    experiments: dict[str, Experiment]
+    jobs_per_gpu: int = 1
+    parquet: bool = False  # the tables as Parquet too
+    outdated: str = "keep"  # one of OUTDATED
+
+    def records(self) -> Iterator[tuple[str, str, Setting]]:
+        """Yield (exp_name, hash, complete setting) of every record that the sweep asks for."""
+        for experiment in self.experiments.values():
+            for digest, setting in experiment.settings.items():
+                yield experiment.name, digest, setting
+
+    def plan(self, results: str, outdated: Mapping[str, list[str]] | None = None) -> dict[str, Any]:
+        """Return what the tables and figures need to know of the sweep, ready for JSON.
+
+        `outdated` are the versions of code and data that have changed since they made a record.
+        """
+        return {
+            "plan_version": PLAN_VERSION,
+            "name": self.name,
+            "results": results,
+            "tables": self.tables(results),
+            "parquet": self.parquet,
+            "experiments": {
+                experiment.name: {
+                    "hashes": list(experiment.settings),
+                    "varies": experiment.varies,
+                    "figures": experiment.figures,
+                }
+                for experiment in self.experiments.values()
+            },
+            "settings": {digest: setting for _, digest, setting in self.records()},
+            **({"outdated": dict(outdated)} if outdated else {}),
+        }
+
+    def tables(self, results: str) -> str:
+        """Return the folder of this sweep's tables and figures, which other sweeps do not share."""
+        return f"{results}/{self.name}" if self.name else results
+
+
+def plan_digest(plan: Mapping[str, Any]) -> str:
+    """Return 12 hex digits that change when the tables or figures of a plan would."""
+    return hashlib.sha1(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:12]
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+def load_sweep(paths: Iterable[Path | str], overrides: Mapping[str, Any] | None = None) -> Sweep:
+    """Read config files (later ones change earlier ones), apply overrides, and expand.
+
+    The sweep is named after the first file unless that is `config.yaml` or the config gives a `name`.
+    Raises ConfigError naming the file, the line, the key, the bad value and what is allowed.
+    """
+    files = [Path(path) for path in paths]
+    config = read_configs(files, overrides or {})
+    try:
+        return expand_config(config, name_after(files[0]))
+    except ConfigError as error:
+        key_path = str(error).partition(": ")[0]
+        raise ConfigError(f"{where_stated(key_path, files, overrides or {})}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{files[0]}: is nested too deeply") from None
+
+
+def name_after(file: Path) -> str:
+    """Return the name of the sweep of a config file that gives none; "" for config.yaml."""
+    if file.stem == "config":
+        return ""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", file.stem)
+    if not SAFE_NAME.fullmatch(name):  # _draft, ä b, or longer than a name may be
+        plain = unicodedata.normalize("NFKD", file.stem).encode("ascii", "ignore").decode()
+        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", plain).lstrip("_.-")
+        digest = hashlib.sha1(file.stem.encode(errors="surrogateescape")).hexdigest()[:8]
+        name = plain if SAFE_NAME.fullmatch(plain) else f"sweep-{digest}"
+    return f"{name}_sweep" if name in RESERVED_NAMES else name
+
+
+def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:
+    """Check a config and expand its experiments into settings. Raises ConfigError naming the key's path."""
+    for key in config:
+        if key not in TOP_KEYS:
+            raise ConfigError(f"{key}: unknown key; allowed: {', '.join(TOP_KEYS)}.{nearest(key, TOP_KEYS)}")
+    name = config.get("name", default_name)
+    if name and (not isinstance(name, str) or not SAFE_NAME.fullmatch(name) or name in RESERVED_NAMES):
+        allowed = (
+            f"up to 100 of A-Z a-z 0-9 _ . -, beginning with a letter or digit, but not {', '.join(RESERVED_NAMES)}"
+        )
+        hint = "" if isinstance(name, str) else ". Write it in quotes."
+        raise ConfigError(f"name: {shown(name)} is not allowed for a sweep; allowed: {allowed}{hint}")
+    jobs_per_gpu = config.get("jobs_per_gpu", 1)
+    if type(jobs_per_gpu) is not int or jobs_per_gpu < 1:
+        raise ConfigError(f"jobs_per_gpu: {shown(jobs_per_gpu)} is not allowed; allowed: a whole number from 1")
+    parquet = config.get("parquet", False)
+    if not isinstance(parquet, bool):
+        raise ConfigError(f"parquet: {shown(parquet)} is not allowed; allowed: true, false")
+    outdated = config.get("outdated", "keep")
+    if outdated not in OUTDATED:
+        allowed = ", ".join(OUTDATED)
+        raise ConfigError(
+            f"outdated: {shown(outdated)} is not allowed; allowed: {allowed}.{nearest(outdated, OUTDATED)}"
+        )
+    experiments = a_mapping(config.get("experiments", {}), "experiments")
+    if not experiments:
+        raise ConfigError("experiments: must name at least one experiment")
+    _check_names(experiments)
+    defaults = read_base(a_mapping(config.get("defaults") or {}, "defaults"), "defaults")
+    expanded = {exp_name: _expand(exp_name, experiments, defaults) for exp_name in experiments}
+    return Sweep(name or "", expanded, jobs_per_gpu, parquet, outdated)
+
+
+def _check_names(experiments: Mapping[str, Any]) -> None:
+    folded: dict[str, str] = {}
+    for exp_name in experiments:
+        if not SAFE_NAME.fullmatch(exp_name):
+            allowed = "up to 100 of A-Z a-z 0-9 _ . -, beginning with a letter or digit"
+            raise ConfigError(f"experiments.{exp_name}: is no safe file name; allowed: {allowed}")
+        other = folded.setdefault(exp_name.lower(), exp_name)
+        if other != exp_name:  # some file systems take the two for one
+            raise ConfigError(f"experiments.{exp_name}: differs from {other} only in upper and lower case")
+
+
+def _expand(exp_name: str, experiments: Mapping[str, Any], defaults: Values) -> Experiment:
+    where = f"experiments.{exp_name}"
+    spec = merged_spec(exp_name, experiments)
+    settings: dict[str, Setting] = {}
+    space = read_space(spec, defaults, where)
+    for setting, _, _ in space.settings():
+        settings.setdefault(setting_hash(setting), setting)
+        if len(settings) > MOST_SETTINGS:
+            raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
+    if not settings:
+        raise ConfigError(f"{where}.exclude: no setting is left; every one is excluded")
+    parts = [*space.axes.values(), *(rule.choices for rule in space.when)]
+    swept = tuple(dict.fromkeys(key for axis in parts for values in axis for key in values))
+    varies = Experiment(exp_name, settings, [], swept).varies
+    try:
+        for setting in settings.values():
+            check_required(setting)
+        return Experiment(exp_name, settings, figures_for(settings, varies, spec.get("figures")), swept)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}") from None

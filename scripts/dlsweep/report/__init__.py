@@ -1,0 +1,1 @@
+"""The figures, and what the report says beside them."""

@@ -1,0 +1,1 @@
+"""Tables -> figures, a file for each family."""

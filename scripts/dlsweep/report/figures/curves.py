@@ -1,0 +1,174 @@
+"""Learning curves and gradients over epochs."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from dlsweep.config.figures import MOST_COLOURS
+from dlsweep.config.metrics import FAMILIES, SPLITS
+from dlsweep.report.figures.axes import BAD, GREY, add_legend, draw_crosses, label_axes
+from dlsweep.report.figures.data import (
+    MOST_LINES,
+    Drawing,
+    Spec,
+    Tables,
+    Undrawable,
+    best_labels,
+    long_form,
+    marks_of,
+    spans_decades,
+    until_one_ends,
+    with_text,
+    without_diverged,
+)
+from dlsweep.report.figures.lines import draw_lines
+from dlsweep.report.figures.notes import count_runs, diverged_note, runs_note, runs_per_mark, seeds_in_words, sentences
+from dlsweep.results.columns import REPORTED, axis_title, metric
+from dlsweep.results.leaderboard import group_settings
+from dlsweep.results.statistics import mean_text
+
+BEST_LINES = 5
+
+
+# -- over epochs ---------------------------------------------------------------------------------------------------
+
+
+def curves(tables: Tables, spec: Spec) -> Drawing:
+    """A metric over epochs, or its training and validation curves; with the test accuracy in each panel of accuracy."""
+    hue = spec.get("hue")
+    if hue == "label" and tables.summary["label"].nunique() > MOST_COLOURS:
+        return _many_curves(tables, spec)
+    spec = dict(spec)
+    groups = [spec[axis] for axis in ("hue", "col", "row") if axis in spec]
+    summary = with_text(tables.summary, groups)
+    y = spec["y"]
+    names = [f"{split}_{y}" for split in SPLITS[:2]] if y in FAMILIES else [y]
+    values = long_form(without_diverged(tables.epochs)[["hash", "epoch", *names]], y, SPLITS[:2])
+    known = list(dict.fromkeys(["hash", "label", "status", *groups]))
+    data = values.drop(columns=names).merge(summary[known], on="hash")
+    data = until_one_ends(data, groups)
+    if y in FAMILIES:
+        spec["style" if hue else "hue"] = "split"
+    figure, panels = draw_lines(data, spec, "epoch", 99)
+    last, by_hash = data.groupby("hash")["epoch"].max(), summary.set_index("hash")
+    log, top = spans_decades(y, data["value"]), 10 * data["value"].quantile(0.98)
+    beyond = log and data["value"].max() > top
+    for ax, part in panels:
+        runs = by_hash.loc[part["hash"].unique()]
+        draw_crosses(ax, last[runs.index[runs["status"] == "diverged"]], 0.95)
+        if log:
+            ax.set_yscale("log")
+        if beyond:
+            ax.set_ylim(top=top)
+        if y == "acc" and not hue:
+            ax.text(
+                0.97,
+                0.05,
+                _test_text(runs),
+                transform=ax.transAxes,
+                ha="right",
+                va="bottom",
+                fontsize="small",
+                gid="test",
+                bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1},
+            )
+    label_axes(panels, "epoch", axis_title(y))
+    written = "Written in: mean test accuracy [its interval]" if y == "acc" and not hue else ""
+    cut = "Values far above the others leave the axis" if beyond else ""
+    alone = _GOING_ON if data["alone"].any() else ""
+    note = runs_note(tables.summary, groups, data[~data["alone"]], y)
+    return figure, sentences(note, alone, written, cut, diverged_note(tables.summary))
+
+
+_GOING_ON = "A mean ends where the first of its runs ends; thin: the runs that go on"
+
+
+def _test_text(runs: pd.DataFrame) -> str:
+    """The mean test accuracy of the runs that have one, and how many diverged."""
+    n_diverged = int((runs["status"] == "diverged").sum())
+    if runs[REPORTED].isna().all():
+        return "diverged"
+    found = marks_of(runs.assign(value=runs[REPORTED], mark=0), ["mark"], metric(REPORTED).within).iloc[0]
+    text = f"test {mean_text(found['value'], found['low'], found['high'], digits=3)}"
+    return f"{text}\n{n_diverged} of {len(runs)} diverged" if n_diverged else text
+
+
+def _many_curves(tables: Tables, spec: Spec) -> Drawing:
+    """All settings in grey, the best in colour, each the mean over its seeds; a panel a split."""
+    y = spec["y"]
+    names = [f"{split}_{y}" for split in SPLITS[:2]] if y in FAMILIES else [y]
+    board = list(group_settings(tables.summary)["label"])
+    best = board[:BEST_LINES]
+    step = math.ceil(len(board) / MOST_LINES)
+    shown = [*best, *board[BEST_LINES::step]]
+    labels = tables.summary.loc[tables.summary["label"].isin(shown), ["hash", "label"]]
+    known = without_diverged(tables.epochs).merge(labels, on="hash")
+    data = until_one_ends(long_form(known, y, SPLITS[:2]), ["label"])
+    data = data.assign(split=data["split"] if y in FAMILIES else y)
+    means = data[~data["alone"]].groupby(["label", "epoch", "split"], observed=True)["value"].mean().unstack("split")
+    figure, panels = plt.subplots(1, len(names), figsize=(3 * len(names), 2.6), sharey=True, squeeze=False)
+    diverged = set(tables.summary.loc[tables.summary["status"] == "diverged", "label"])
+    colours = dict(zip(best, sns.color_palette("colorblind"), strict=False))
+    for name, ax in zip(names, panels.flat, strict=True):
+        split = name.split("_")[0] if y in FAMILIES else y
+        wide = means.get(split, pd.Series(dtype=float, index=means.index)).unstack("label").reindex(columns=shown)
+        going_on = data[data["thin"] & (data["split"] == split) & data["label"].isin(best)]
+        for (label, _), line in going_on.groupby(["label", "hash"]):
+            ax.plot(line["epoch"], line["value"], color=colours[label], linewidth=0.6, zorder=2, gid="alone")
+        for label in reversed(shown):
+            colour = colours.get(label)
+            ax.plot(
+                wide.index,
+                wide[label],
+                color=colour or GREY,
+                linewidth=1.6 if colour else 0.5,
+                zorder=3 if colour else 1,
+                rasterized=not colour and len(shown) > 100,
+            )
+            end = wide[label].last_valid_index()
+            if label in diverged and end is not None:
+                ax.plot(end, wide[label][end], "x", color=BAD, markersize=4, gid="diverged")
+        ax.set(xlabel="epoch", title=split if y in FAMILIES else "")
+    if spans_decades(y, data["value"]):
+        panels.flat[0].set_yscale("log")
+    panels.flat[0].set_ylabel(axis_title(y))
+    add_legend(figure, f"best {len(best)} by validation", {label: {"color": colours[label]} for label in best})
+    every = f"; every {step}th of them by rank" if step > 1 else ""
+    grey = f"Grey: the other settings of {len(board)}{every}"
+    n = runs_per_mark(data[~data["alone"]], ["label"])
+    mean = f"Mean of {count_runs(n)} ({seeds_in_words(tables.summary)})" if len(n) else "No mean"
+    alone = _GOING_ON if data["alone"].any() else ""
+    return figure, sentences(grey, mean, alone, diverged_note(tables.summary))
+
+
+def gradients(tables: Tables, spec: Spec) -> Drawing:
+    """The mean absolute gradient of each layer's weights, in the first and in the last epoch."""
+    groups = [spec[axis] for axis in ("hue", "col", "row") if axis in spec]
+    summary, left_out = with_text(tables.summary, groups), ""
+    if "label" in groups and summary["label"].cat.categories.size > MOST_COLOURS:
+        labels, left_out = best_labels(tables.summary, BEST_LINES)
+        summary = summary[summary["label"].isin(labels)]
+        summary = summary.assign(label=summary["label"].cat.set_categories(labels))
+    data = tables.gradients.merge(summary[list(dict.fromkeys(["hash", "label", *groups]))], on="hash")
+    if data.empty:
+        raise Undrawable("no gradients were recorded")
+    last = data.groupby("hash")["epoch"].transform("max")
+    data = data[(data["epoch"] == 1) | (data["epoch"] == last)]
+    when = pd.Categorical(np.where(data["epoch"] == 1, "first", "last"), ["first", "last"], ordered=True)
+    data = data.assign(value=data["gradient"].where(data["gradient"] > 0), when=when).rename(
+        columns={"when": "in epoch"}
+    )
+    figure, panels = draw_lines(data, {**spec, "y": "gradient", "style": "in epoch"}, "layer", data["layer"].nunique())
+    layers = sorted(data["layer"].unique())
+    for ax, _ in panels:
+        ax.set_yscale("log")
+        if len(layers) <= 12:
+            ax.set_xticks(layers)
+    label_axes(panels, "layer, from the input", axis_title("gradient"))
+    recorded = summary[summary["hash"].isin(data["hash"])]
+    return figure, sentences(left_out, runs_note(recorded, groups, data, "gradient"), diverged_note(tables.summary))

@@ -1,0 +1,212 @@
+"""What figures take from the tables: their rows, their groups, their means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dlsweep.config.hyperparameters import HYPERPARAMETERS
+from dlsweep.config.identity import default
+from dlsweep.config.labels import format_value
+from dlsweep.config.metrics import FAMILIES, SPLITS, Range
+from dlsweep.config.registry import AUGMENTATION, REGISTRIES
+from dlsweep.results.leaderboard import group_settings
+from dlsweep.results.statistics import means
+
+MOST_POINTS = 3000  # of a scatter plot
+MOST_LINES = 300  # of learning curves or parallel coordinates
+MOST_VALUES = 40  # of a numeric hyper-parameter; more are drawn in bins
+BINS = 12
+
+
+@dataclass
+class Tables:
+    """The tables of one experiment."""
+
+    summary: pd.DataFrame
+    epochs: pd.DataFrame
+    gradients: pd.DataFrame
+    confusion: pd.DataFrame
+
+
+Spec = dict[str, Any]
+Drawing = tuple[Figure, str]
+
+
+# -- drawing a plan ------------------------------------------------------------------------------------------------
+
+
+class Undrawable(Exception):
+    """A figure that cannot be drawn of these tables; its text says why, in the figure's place."""
+
+
+# -- what the kinds share ------------------------------------------------------------------------------------------
+
+
+def marks_of(data: pd.DataFrame, groups: Sequence[str], within: Range) -> pd.DataFrame:
+    """The mean of `value` in each group, its interval as `low` and `high`, and `n`, what that is over."""
+    marks = data.groupby(list(groups), observed=True, dropna=False)
+    found = means(data["value"], marks.ngroup(), pd.factorize(data["label"])[0], within)
+    return marks.size().reset_index()[list(groups)].assign(value=found.mean, low=found.low, high=found.high, n=found.n)
+
+
+def measures_of(summary: pd.DataFrame, spec: Spec) -> list[str]:
+    """What a reader must know of how the training split was measured, where the figure shows it."""
+    shown, notes = set(map(str, spec.values())), []
+    during = f"mean during the epoch{disturbed(summary)}"
+    if shown & {*FAMILIES, "train_acc", "train_loss"} and spec["kind"] != "gap":
+        notes.append(f"Train: {during}")
+    if "generalization_gap" in shown:
+        known = summary[summary["generalization_gap"].notna()]
+        n_old = int(known["tested_train_acc"].isna().sum())
+        old = f"of the last epoch, its training accuracy the {during}"
+        if n_old < len(known):
+            notes.append("Gap: of the tested weights, without dropout and augmentation" if known.size else "")
+        if n_old:
+            notes.append(f"Gap {old}" if n_old == len(known) else f"But of {n_old} of {len(known)} runs {old}")
+    return notes
+
+
+def disturbed(summary: pd.DataFrame) -> str:
+    """What made training images harder than those of validation, in any of the runs."""
+    switched_on = {"dropout": ["dropout"], "augmentation": AUGMENTATION}
+    on = [word for word, keys in switched_on.items() if any(is_on(summary[key]) for key in keys)]
+    return f", with {' and '.join(on)} on" if on else ""
+
+
+def is_on(values: pd.Series) -> bool:
+    return bool(values.dropna().astype(float).gt(0).any())
+
+
+def varying_keys(summary: pd.DataFrame) -> list[str]:
+    """The hyper-parameters that vary, but for those that only follow another (momentum, say, the optimizer)."""
+    return [key for key in HYPERPARAMETERS if key != "seed" and is_chosen(summary, key)]
+
+
+def is_chosen(summary: pd.DataFrame, key: str) -> bool:
+    if summary[key].nunique(dropna=False) < 2:
+        return False
+    for row in summary[list({*REGISTRIES, key})].drop_duplicates().to_dict("records"):
+        standard = default(key, row)
+        if not pd.isna(row[key]) and row[key] != standard and str(row[key]) != str(standard):
+            return True
+    return False
+
+
+def is_pooled(summary: pd.DataFrame, by: Sequence[str], key: str) -> bool:
+    """Whether a mark of one combination of `by` holds several values of `key`."""
+    if not by:
+        return True
+    return bool((summary.groupby(list(by), dropna=False, observed=True)[key].nunique(dropna=False) > 1).any())
+
+
+def number_or_none(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def text_levels(values: pd.Series) -> pd.Series:
+    """Return the values as ordered categories of short text: numbers ascending, words in the order they come in."""
+    plain = values.astype(object).where(values.notna(), None)
+    levels = list(dict.fromkeys(plain))
+    numbers = {level: number_or_none(str(level)) for level in levels if not isinstance(level, bool)}
+    if any(number is not None for number in numbers.values()):
+        levels.sort(key=lambda level: math.inf if numbers[level] is None else float(str(level)))
+    elif set(levels) <= {False, True, None}:
+        levels.sort(key=lambda level: (level is None, level or False))
+
+    def text(level: Any) -> str:
+        number = numbers.get(level)
+        return format_value(level) if number is None else f"{number:.6g}"
+
+    names = list(dict.fromkeys(text(level) for level in levels))
+    return pd.Series(pd.Categorical([text(value) for value in plain], names, ordered=True), values.index)
+
+
+def is_numeric(levels: pd.Series) -> bool:
+    return all(number_or_none(level) is not None for level in levels.cat.categories)
+
+
+def is_log_spaced(values: pd.Series) -> bool:
+    """Say whether numbers are spread over decades: more evenly in their logarithms than as they are."""
+    levels = np.unique(values.dropna().to_numpy(float))
+    if len(levels) < 2 or levels[0] <= 0 or levels[-1] < 10 * levels[0]:
+        return False
+    if len(levels) == 2:
+        return True
+    linear, log = np.diff(levels), np.diff(np.log(levels))
+    return bool(log.std() / log.mean() < linear.std() / linear.mean())
+
+
+def into_bins(values: pd.Series) -> tuple[pd.Series, str]:
+    """Numbers of a random search by the middle of the bin they fall into, and a note; few values as they are."""
+    if values.nunique() <= MOST_VALUES or not pd.api.types.is_numeric_dtype(values):
+        return values, ""
+    log = is_log_spaced(values)
+    numbers = np.log(values.astype(float)) if log else values.astype(float)
+    edges = np.linspace(numbers.min(), numbers.max(), BINS + 1)
+    middles = (edges[:-1] + edges[1:]) / 2
+    at = middles[np.clip(np.searchsorted(edges, numbers, "right") - 1, 0, BINS - 1)]
+    rounded = [float(f"{value:.2g}") for value in (np.exp(at) if log else at)]
+    return pd.Series(rounded, values.index), f"{values.name} in {BINS} bins"
+
+
+def with_text(summary: pd.DataFrame, names: Sequence[str | None]) -> pd.DataFrame:
+    """The summary with the columns that tell runs apart as ordered text."""
+    return summary.assign(**{name: text_levels(summary[name]) for name in names if name and name in summary})
+
+
+def long_form(data: pd.DataFrame, y: str, splits: Sequence[str]) -> pd.DataFrame:
+    """The data with the column `value`: that of `y`, or of each split of a family such as acc, named in `split`."""
+    if y not in FAMILIES:
+        return data.assign(value=data[y])
+    parts = [data.assign(value=data[f"{split}_{y}"], split=split) for split in splits]
+    long = pd.concat(parts, ignore_index=True)
+    return long.assign(split=pd.Categorical(long["split"], splits, ordered=True))
+
+
+def best_labels(summary: pd.DataFrame, most: int) -> tuple[list[str], str]:
+    """The labels of the best settings by validation accuracy, and a note where some are left out."""
+    labels = list(group_settings(summary)["label"])
+    note = f"The best {most} of {len(labels)} settings by validation accuracy" if len(labels) > most else ""
+    return labels[:most], note
+
+
+def spans_decades(name: str, values: pd.Series) -> bool:
+    """Whether a loss, gradient, time or throughput needs a log axis, so that one run does not flatten the others."""
+    values = values[np.isfinite(values)]
+    if name.endswith("acc") or name in ("best_epoch", "generalization_gap") or values.empty:
+        return False
+    return bool(values.min() > 0 and values.max() > 50 * values.min())
+
+
+def without_diverged(epochs: pd.DataFrame) -> pd.DataFrame:
+    """The epochs without the values of those in which a run diverged: there is nothing to average in them."""
+    lost = epochs[["train_loss", "val_loss"]].isna().any(axis=1)
+    results = [f"{split}_{y}" for split in SPLITS[:2] for y in FAMILIES]
+    return epochs.assign(**{name: epochs[name].mask(lost) for name in results})
+
+
+def until_one_ends(data: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
+    """Add `alone`: whether a row is of an epoch that not all runs of its mean have, and `thin`: the line from there on.
+
+    The mean of the runs that are left would jump where one stops early or diverges, and speak for those that survive.
+    """
+    by = [name for name in (*groups, "split") if name in data]
+    runs = ["hash", *(["split"] if "split" in data else [])]
+    data = data.sort_values("epoch", kind="stable")
+    known = data["value"].notna().groupby([data[name] for name in runs], observed=True).cummin()
+    last = data["epoch"].where(known, 0).groupby([data[name] for name in runs], observed=True).transform("max")
+    together = last.groupby([data[name] for name in by], observed=True).transform("min") if by else last.min()
+    alone = known & (data["epoch"] > together)
+    goes_on = alone.groupby([data[name] for name in runs], observed=True).transform("any")
+    data = data.assign(value=data["value"].where(known), alone=alone)
+    return data.assign(thin=known & goes_on & (data["epoch"] >= together))

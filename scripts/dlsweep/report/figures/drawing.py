@@ -1,0 +1,209 @@
+"""Figures of the tables, drawn with seaborn from the CSV files alone: PNG (200 dpi) and SVG.
+
+`KINDS` at the end names one function for each kind. Each takes the tables of one experiment and the figure as
+`config/figures.py` completed it, and returns a matplotlib figure and a note: what a reader must know of it (how
+many runs a mark stands for, what its interval is, what was left out). To add a kind, write such a function, and
+add one line to `KINDS` here and one to that of config/figures.py.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
+from matplotlib.transforms import Bbox
+
+from dlsweep.config.metrics import SUMMARY
+from dlsweep.errors import RecordError
+from dlsweep.files import write_atomic
+from dlsweep.report.contents import IS_EMPTY
+from dlsweep.report.figures.axes import MOST_LETTERS, PowersOfTen, empty_figure, keep_apart, untangle
+from dlsweep.report.figures.categories import categorical
+from dlsweep.report.figures.curves import curves, gradients
+from dlsweep.report.figures.data import Drawing, Spec, Tables, Undrawable, measures_of
+from dlsweep.report.figures.grids import confusion, heatmap
+from dlsweep.report.figures.importance import importance
+from dlsweep.report.figures.lines import line, speed
+from dlsweep.report.figures.notes import sentences
+from dlsweep.report.figures.parallel import parallel
+from dlsweep.report.figures.points import gap, scatter
+from dlsweep.results.tables import read_tables
+from dlsweep.results.versions import outdated_note
+
+mpl.use("Agg")
+
+DPI = 200
+
+mpl.rcParams["svg.hashsalt"] = "dlsweep"  # the same figure is the same file
+
+
+_tables: dict[str, Tables] = {}  # by experiment; in each drawing process
+
+
+def draw(plan: dict[str, Any], folder: Path, threads: int = 1) -> list[str]:
+    """Draw all figures of a plan from the tables in `folder`, into its folder `figures`.
+
+    A figure that cannot be drawn becomes an empty one that says why, and stops no other. Return a line for each of
+    them. Raises OSError where a figure cannot be written.
+    """
+    _receive(load(folder))
+    (folder / "figures").mkdir(exist_ok=True)
+    jobs = [
+        (exp_name, figure, folder / "figures" / f"{exp_name}-{figure['name']}")
+        for exp_name, experiment in plan["experiments"].items()
+        for figure in experiment["figures"]
+    ]
+    pool = _processes(threads) if len(jobs) >= 4 else None
+    if not pool:
+        faults = [_draw_and_save(*job) for job in jobs]
+    else:
+        try:
+            with pool:
+                faults = list(pool.map(_draw_and_save, *zip(*jobs, strict=True)))
+        except BrokenProcessPool:
+            why = "a process that drew them was killed, maybe for lack of memory"
+            raise RecordError(f"{folder}/figures: {why}") from None
+    return [f"{stem}.png {IS_EMPTY} {fault}" for (_, _, stem), fault in zip(jobs, faults, strict=True) if fault]
+
+
+def _processes(threads: int) -> ProcessPoolExecutor | None:
+    """Return the processes that draw; None where this one does, since their semaphores cannot be had: no /dev/shm."""
+    try:
+        return ProcessPoolExecutor(threads, initializer=_receive, initargs=(_tables,)) if threads > 1 else None
+    except (ImportError, NotImplementedError, OSError):
+        return None
+
+
+def load(folder: Path) -> dict[str, Tables]:
+    """Return the tables in `folder`, by experiment."""
+    tables = read_tables(folder, "summary", "epochs", "gradients", "confusion")
+    summary = tables["summary"]
+    texts = [name for name, column in SUMMARY.items() if column.type is str]
+    tables["summary"] = summary.assign(**{name: _shortened(summary[name]) for name in texts})
+    names = tables["summary"]["exp_name"].unique()
+    parts = {name: dict(list(table.groupby("exp_name", sort=False))) for name, table in tables.items()}
+    return {
+        exp_name: Tables(**{name: parts[name].get(exp_name, table.head(0)) for name, table in tables.items()})
+        for exp_name in names
+    }
+
+
+def _shortened(texts: pd.Series) -> pd.Series:
+    """The texts, each with room in a figure, and those that differ still different."""
+    short: dict[str, str] = {}
+    for text in texts.dropna().unique():
+        if len(text) > MOST_LETTERS:
+            beginning = f"{text[: MOST_LETTERS // 2]}…{text[-MOST_LETTERS // 3 :]}"
+            short[text] = beginning if beginning not in short.values() else f"{beginning} ({len(short) + 1})"
+    return texts.replace(short) if short else texts
+
+
+def _receive(tables: dict[str, Tables]) -> None:
+    _tables.update(tables)
+
+
+def _draw_and_save(exp_name: str, spec: Spec, stem: Path) -> str:
+    """Draw one figure and write its files; return why it is empty, where it is."""
+    fault = ""
+    try:
+        files = _files(*draw_one(exp_name, spec, _tables.get(exp_name)))
+    except Exception as error:
+        if isinstance(error, Undrawable):
+            fault = str(error)
+        else:  # whatever it is, it is no reason to leave the user without the other figures
+            traceback.print_exc()
+            fault = " ".join(f"it cannot be drawn ({type(error).__name__}: {error})".split())
+        files = _files(*draw_one(exp_name, spec, None, fault))
+    finally:
+        plt.close("all")
+    for suffix, content in files.items():
+        write_atomic(stem.with_name(f"{stem.name}.{suffix}"), content, sync=False)
+    return fault
+
+
+def _files(figure: Figure, box: Bbox) -> dict[str, bytes]:
+    png, svg = _rendered(figure, box, "png", dpi=DPI), _rendered(figure, box, "svg", metadata={"Date": None})
+    return {"png": png, "svg": svg}
+
+
+def _rendered(figure: Figure, box: Bbox, suffix: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=suffix, bbox_inches=box, **options)
+    return buffer.getvalue()
+
+
+def save(figure: Figure, box: Bbox, path: Path, **options: Any) -> None:
+    """Write a figure, whole or not at all; `options` are those of matplotlib's `savefig`."""
+    write_atomic(path, _rendered(figure, box, path.suffix[1:], **options), sync=False)
+
+
+def draw_one(
+    exp_name: str, spec: Spec, tables: Tables | None, why_empty: str = "no run is finished"
+) -> tuple[Figure, Bbox]:
+    """Draw one figure, with its title, and its note below it. Return it with what it covers, in inches.
+
+    Without tables, or runs in them, it is empty but for `why_empty`. Raises Undrawable where the tables do not hold
+    what the figure shows.
+    """
+    sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
+    with mpl.rc_context({"text.parse_math": False}):  # a label with two dollar signs is no formula
+        if tables is None or tables.summary.empty:
+            figure, note = empty_figure(why_empty)
+        else:
+            gone = outdated_note(tables.summary["outdated"].value_counts().to_dict(), len(tables.summary))
+            tables, spec, left_out = keep_apart(tables, spec)
+            figure, note = KINDS[spec["kind"]](tables, spec)
+            note = f"{note} {sentences(*measures_of(tables.summary, spec), left_out, gone)}".strip()
+        return _finish(figure, note, f"{exp_name}: {spec['name'].replace('_', ' ')}")
+
+
+def _finish(figure: Figure, note: str, title: str) -> tuple[Figure, Bbox]:
+    """Make the tick labels readable, and add the title and the note."""
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            if isinstance(axis.get_major_formatter(), LogFormatter):
+                axis.set_major_formatter(PowersOfTen())
+                axis.set_minor_formatter(PowersOfTen())
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        untangle(ax)
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    below = textwrap.fill(f"{sentences(figure.get_label())} {note}".strip(), max(45, int(14 * box.width)))
+    middle, left = (box.x0 + box.x1) / 2 / width, box.x0 / width
+    texts = [
+        figure.text(middle, (box.y1 + 0.08) / height, title, va="bottom", ha="center", fontsize="large"),
+        figure.text(left, (box.y0 - 0.08) / height, below, va="top", ha="left", fontsize="small", color="0.35"),
+    ]
+    extents = [text.get_window_extent().transformed(figure.dpi_scale_trans.inverted()) for text in texts]
+    return figure, Bbox.union([box, *extents]).padded(0.08)
+
+
+KINDS: dict[str, Callable[[Tables, Spec], Drawing]] = {
+    "bars": categorical,
+    "points": categorical,
+    "box": categorical,
+    "strip": categorical,
+    "violin": categorical,
+    "line": line,
+    "heatmap": heatmap,
+    "curves": curves,
+    "scatter": scatter,
+    "parallel": parallel,
+    "importance": importance,
+    "gap": gap,
+    "speed": speed,
+    "gradients": gradients,
+    "confusion": confusion,
+}

@@ -1,0 +1,107 @@
+"""Heat maps and confusion matrices."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.ticker import MaxNLocator
+
+from dlsweep.config.figures import MOST_BARS
+from dlsweep.report.figures.axes import BAD, COLOURS
+from dlsweep.report.figures.data import Drawing, Spec, Tables, Undrawable, into_bins, with_text
+from dlsweep.report.figures.notes import diverged_note, runs_note, sentences
+from dlsweep.results.columns import axis_title
+from dlsweep.results.leaderboard import best_run
+from dlsweep.results.schema import MOST_CLASSES
+
+MOST_CELLS = 400  # of a heat map with its numbers written in
+
+
+# -- tables as pictures --------------------------------------------------------------------------------------------
+
+
+def heatmap(tables: Tables, spec: Spec) -> Drawing:
+    """The mean of a metric for each pair of two hyper-parameters."""
+    x, y, value = spec["x"], spec["y"], spec["hue"]
+    binned = {name: into_bins(tables.summary[name]) for name in (x, y)}
+    summary = tables.summary.assign(**{name: values for name, (values, _) in binned.items()})
+    data = with_text(summary, [x, y])
+    groups = data.assign(diverged=data["status"] == "diverged").groupby([y, x], observed=False)
+    means = groups[value].mean().unstack(x).iloc[::-1]
+    diverged = groups["diverged"].sum().unstack(x).reindex_like(means).fillna(0).astype(int)
+    n_y, n_x = means.shape
+    figure, ax = plt.subplots(figsize=(min(14, 1.8 + 0.5 * n_x), min(12, 1.2 + 0.36 * n_y)))
+    few = means.size <= MOST_CELLS
+    sns.heatmap(
+        means,
+        ax=ax,
+        cmap=COLOURS,
+        annot=few,
+        fmt=".3g",
+        annot_kws={"fontsize": "x-small"},
+        linewidths=0.5 if few else 0,
+        cbar_kws={"label": axis_title(value)},
+        xticklabels=1,
+        yticklabels=1,
+    )
+    rows, columns = np.nonzero(diverged.to_numpy())
+    for row, column in zip(rows, columns, strict=True):
+        alone = pd.isna(means.iat[row, column])
+        at = (column + 0.5, row + 0.5) if alone else (column + 0.86, row + 0.2)
+        ax.plot(*at, "x", color=BAD, markersize=6 if alone else 3, gid="diverged")
+    ax.set(xlabel=axis_title(x), ylabel=axis_title(y))
+    ax.tick_params(axis="y", rotation=0)
+    ax.grid(False)
+    notes = [note for _, note in binned.values()]
+    note = runs_note(summary, [x, y], summary.assign(value=summary[value]))
+    return figure, sentences(*notes, note, diverged_note(summary))
+
+
+def confusion(tables: Tables, spec: Spec) -> Drawing:
+    """The confusion matrix of the best run: rows are true classes, colours shares of the row."""
+    best = best_run(tables.summary)
+    if tables.confusion.empty or best is None:
+        raise Undrawable("no run has a confusion matrix")
+    run = f"{best['label']}, seed {best['seed']}: test accuracy {best['test_acc']:.3f}"
+    the_best = f"The best run by validation accuracy: {run}"
+    if not (tables.confusion["true"] == tables.confusion["predicted"]).any():  # too many classes for a matrix
+        return _confusions(tables, the_best)
+    counts = tables.confusion.pivot_table("count", "true", "predicted", aggfunc="sum")
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    n = len(counts)
+    size = min(9, 2.2 + 0.3 * n)
+    figure, ax = plt.subplots(figsize=(size + 0.6, size))
+    sns.heatmap(
+        shares,
+        ax=ax,
+        annot=counts if n <= 20 else False,
+        fmt="d",
+        annot_kws={"fontsize": "x-small"},
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        square=True,
+        cbar_kws={"label": "share of the true class", "shrink": 0.8},
+        xticklabels=1,
+        yticklabels=1,
+    )
+    ax.set(xlabel=axis_title("predicted"), ylabel=axis_title("true"))
+    ax.tick_params(axis="y", rotation=0)
+    numbers = "Numbers: test images" if n <= 20 else ""
+    return figure, sentences(the_best, numbers, diverged_note(tables.summary, ""))
+
+
+def _confusions(tables: Tables, the_best: str) -> Drawing:
+    """The most frequent confusions as bars, where there are too many classes for a matrix."""
+    data = tables.confusion.nlargest(MOST_BARS, "count")
+    names = [f"{true} as {predicted}" for true, predicted in zip(data["true"], data["predicted"], strict=True)]
+    figure, ax = plt.subplots(figsize=(4, 0.8 + 0.2 * len(data)))
+    ax.barh(range(len(data)), data["count"], color=sns.color_palette("colorblind")[0])
+    ax.set_yticks(range(len(data)), names)
+    ax.invert_yaxis()
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.set(xlabel="test images", ylabel="true class as predicted class")
+    what = f"Its {len(data)} most frequent confusions: more than {MOST_CLASSES} classes are too many for a matrix"
+    return figure, sentences(the_best, what, diverged_note(tables.summary, ""))

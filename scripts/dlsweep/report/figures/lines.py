@@ -1,0 +1,111 @@
+"""Figures over a number: lines with intervals, training speed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dlsweep.config.metrics import FAMILIES, SPLITS
+from dlsweep.report.figures.axes import NumberAxis, add_legend, draw_crosses, facets, label_axes, palette
+from dlsweep.report.figures.data import Drawing, Spec, Tables, into_bins, long_form, marks_of, spans_decades, with_text
+from dlsweep.report.figures.notes import diverged_note, runs_note, sentences
+from dlsweep.results.columns import axis_title, metric
+
+# -- over numbers --------------------------------------------------------------------------------------------------
+
+
+def line(tables: Tables, spec: Spec) -> Drawing:
+    """The mean of a metric, or of its three splits, over a numeric hyper-parameter."""
+    spec = dict(spec)
+    groups = [spec[axis] for axis in ("x", "hue", "col", "row") if axis in spec]
+    data = with_text(tables.summary, groups[1:])
+    values, in_bins = into_bins(data[spec["x"]])
+    axis = NumberAxis.of(values)
+    data = long_form(data.assign(position=axis.positions), spec["y"], SPLITS)
+    if spec["y"] in FAMILIES:
+        spec[next(name for name in ("hue", "col", "row", "style") if name not in spec)] = "split"
+    figure, panels = draw_lines(data, spec, "position", axis.n_ticks)
+    for ax, part in panels:
+        axis.apply(ax)
+        draw_crosses(ax, part.loc[part["status"] == "diverged", "position"])
+        if spans_decades(spec["y"], data["value"]):
+            ax.set_yscale("log")
+    label_axes(panels, axis_title(spec["x"]), axis_title(spec["y"]))
+    summary = tables.summary.assign(**{spec["x"]: values})
+    drawn = data.drop(columns=groups).merge(summary[["hash", *groups]], on="hash")
+    return figure, sentences(in_bins, runs_note(summary, groups, drawn, spec["y"]), diverged_note(summary))
+
+
+def draw_lines(
+    data: pd.DataFrame, spec: Spec, x: str, n_x: int, sharey: bool = True
+) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """Lines of the mean of `value` over x, with intervals: bars where x has few values, else bands.
+
+    Rows that are `alone` are in no mean: each run of them goes on as a thin line of its own.
+    """
+    hue, style = spec.get("hue"), spec.get("style")
+    few = n_x <= 15
+    n_col, n_row = (data[spec[axis]].cat.categories.size if axis in spec else 1 for axis in ("col", "row"))
+    single = n_col * n_row == 1
+    width = 3.4 if single else max(1.3, min(2.3, 14 / (n_col if n_row > 1 or n_col < 7 else 7)))
+    figure, panels = facets(data, spec, width, 0.75 * width if single else 0.85 * width, sharey)
+    colours: dict[Any, Any] = {None: sns.color_palette("colorblind")[0]}
+    dashes: dict[Any, Any] = {None: "-"}
+    if hue:
+        colours = dict(zip(data[hue].cat.categories, palette(data[hue]), strict=True))
+    if style:
+        dashes = dict(zip(data[style].cat.categories, ("-", "--", ":"), strict=False))
+    markers = dict(zip(colours, "osD^vP" if few and len(colours) <= 6 else "." * len(colours), strict=False))
+    by = [name for name in (hue, style) if name]
+    for ax, part in panels:
+        within = metric(part["measure"].iat[0] if "measure" in part else spec["y"]).within
+        means = marks_of(part[~part["alone"]] if "alone" in part else part, [*by, x], within)
+        for keys, line in means.groupby(by, observed=True) if by else [((), means)]:
+            names = dict(zip(by, keys, strict=True))
+            colour = colours[names.get(hue)]
+            look = {"color": colour, "linestyle": dashes[names.get(style)], "linewidth": 1.3}
+            marker = markers[names.get(hue)] if few else "." if len(line) == 1 else None
+            ax.plot(line[x], line["value"], marker=marker, markersize=4, **look)
+            if (line["n"] < 2).all():
+                continue
+            if few:
+                errors = (line["value"] - line["low"], line["high"] - line["value"])
+                ax.errorbar(line[x], line["value"], errors, fmt="none", ecolor=colour, elinewidth=1, capsize=2)
+            else:
+                ax.fill_between(line[x], line["low"], line["high"], color=colour, alpha=0.2, linewidth=0)
+        if "thin" in part:
+            for keys, line in part[part["thin"]].groupby([*by, "hash"], observed=True):
+                names = dict(zip(by, keys, strict=False))
+                look = {"color": colours[names.get(hue)], "linestyle": dashes[names.get(style)], "linewidth": 0.6}
+                ax.plot(line[x], line["value"], alpha=0.8, gid="alone", **look)
+    entries: dict[str, dict[str, Any]] = {}
+    if hue:
+        entries |= {k: {"color": c, "marker": markers[k] if few else None} for k, c in colours.items()}
+    if style:
+        entries |= {k: {"color": "0.3", "linestyle": dash} for k, dash in dashes.items()}
+    if entries:
+        add_legend(figure, axis_title(hue) if hue and hue != "split" else "", entries)
+    return figure, panels
+
+
+def speed(tables: Tables, spec: Spec) -> Drawing:
+    """Throughput, time per epoch and test accuracy side by side, over the batch size or another hyper-parameter."""
+    groups = [spec[axis] for axis in ("x", "hue") if axis in spec]
+    data = with_text(tables.summary, groups[1:])
+    axis = NumberAxis.of(data[spec["x"]])
+    data = data.assign(position=axis.positions)
+    measures = ("samples_per_second", "seconds_per_epoch", "test_acc")
+    long = pd.concat([data.assign(value=data[name], measure=name) for name in measures])
+    long = long.assign(measure=pd.Categorical(long["measure"], measures, ordered=True))
+    figure, panels = draw_lines(long, {**spec, "col": "measure"}, "position", axis.n_ticks, sharey=False)
+    for (ax, part), name in zip(panels, measures, strict=True):
+        axis.apply(ax)
+        draw_crosses(ax, part.loc[part["status"] == "diverged", "position"])
+        if spans_decades(name, part["value"]):
+            ax.set_yscale("log")
+    label_axes(panels, axis_title(spec["x"]), "")
+    return figure, sentences(runs_note(tables.summary, groups, long, *measures), diverged_note(tables.summary))

@@ -1,0 +1,66 @@
+"""What the note under a figure says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from dlsweep.report.figures.data import is_pooled, varying_keys
+from dlsweep.results.columns import metric
+from dlsweep.results.statistics import interval_name
+
+MARKS_OF_ONE_SETTING = ("scatter", "parallel", "confusion")  # or of one run: what they draw is one version's
+
+
+def runs_note(summary: pd.DataFrame, groups: Sequence[str], drawn: pd.DataFrame, *metrics: str, kind: str = "") -> str:
+    """How many runs and seeds a mark stands for, what its interval of these metrics is, and what it pools.
+
+    `drawn` has a row for each run's part in a mark, its `value`; a run without one, such as the test accuracy of one
+    that diverged, is in no mark.
+    """
+    n = runs_per_mark(drawn, groups)
+    if n.empty:
+        return f"No run has a value to show ({seeds_in_words(summary)})"
+    most, runs = n.max(), count_runs(n)
+    text = f"A point a run: {runs} each" if kind == "strip" else f"{runs} each" if most == 1 else f"Mean of {runs}"
+    if kind in ("box", "violin"):
+        text = f"{runs} each"
+    text += f" ({seeds_in_words(summary)})"
+    n_settings = runs_per_mark(drawn, groups, "label")
+    over, of = ("settings", n_settings.where(n_settings > 1, n)) if (n_settings > 1).any() else ("runs", n)
+    name = interval_name(of, *(metric(y).within for y in metrics), over=over) if metrics else ""
+    if name and kind not in ("box", "violin", "strip"):
+        text += f"; bars or bands: {name}"
+    if "label" in groups:
+        return text
+    pooled = [key for key in varying_keys(summary) if key not in groups and is_pooled(summary, groups, key)]
+    return f"{text}; pooled over {', '.join(pooled)}" if pooled else text
+
+
+def runs_per_mark(drawn: pd.DataFrame, groups: Sequence[str], of: str = "hash") -> pd.Series:
+    """How many runs (`of` the hash) or settings (the label) each mark has a value of, where it has any."""
+    by = [name for name in (*groups, "split", "measure") if name in drawn]
+    drawn = drawn.assign(of=drawn[of])[drawn["value"].notna()]
+    n = drawn.groupby(by, dropna=False, observed=True)["of"].nunique() if by else pd.Series([drawn["of"].nunique()])
+    return n[n > 0]
+
+
+def count_runs(n: pd.Series) -> str:
+    """Numbers of runs in words: "3 runs", "1 to 3 runs"."""
+    few, most = n.min(), n.max()
+    return (f"{few}" if few == most else f"{few} to {most}") + (" run" if most == 1 else " runs")
+
+
+def seeds_in_words(summary: pd.DataFrame) -> str:
+    n = summary["seed"].nunique()
+    return f"{n} seed{'s' if n > 1 else ''}"
+
+
+def sentences(*parts: str) -> str:
+    return "".join(f"{part}. " for part in parts if part).strip()
+
+
+def diverged_note(summary: pd.DataFrame, mark: str = "×: ") -> str:
+    n = int((summary["status"] == "diverged").sum())
+    return f"{mark}{n} of {len(summary)} runs diverged" if n else ""

@@ -1,0 +1,129 @@
+"""A point a run: scatter and the generalization gap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from dlsweep.config.figures import MOST_COLOURS
+from dlsweep.report.figures.axes import BAD, COLOURS, GREY, NumberAxis, add_legend, draw_crosses, palette
+from dlsweep.report.figures.curves import BEST_LINES
+from dlsweep.report.figures.data import (
+    MOST_POINTS,
+    Drawing,
+    Spec,
+    Tables,
+    best_labels,
+    disturbed,
+    is_log_spaced,
+    spans_decades,
+    text_levels,
+)
+from dlsweep.report.figures.notes import diverged_note, seeds_in_words, sentences
+from dlsweep.results.columns import axis_title
+
+
+def _drawn_runs(summary: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """At most MOST_POINTS of the runs, and a note where some are left out."""
+    if len(summary) <= MOST_POINTS:
+        return summary, ""
+    shown = summary.sample(MOST_POINTS, random_state=0).sort_index()
+    return shown, f"{MOST_POINTS} of {len(summary)} runs, drawn at random"
+
+
+def _scatter(ax: Axes, data: pd.DataFrame, x: str, y: str, hue: str | None, levels: pd.Series, colours: Any) -> None:
+    """A point a row, coloured by level, with a legend beside the axes."""
+    options: dict[str, Any] = {"s": 24 if len(data) < 300 else 10, "alpha": 0.8, "linewidth": 0.2}
+    if hue:
+        options |= {"hue": levels, "palette": colours, "legend": False}
+        markers = ["o"] * len(colours)
+        if len(colours) <= 6:
+            markers = ["o", "X", "s", "P", "D", "^"][: len(colours)]
+            options |= {"style": levels, "markers": markers}
+        looks = zip(levels.cat.categories, colours, markers, strict=True)
+        add_legend(
+            ax.figure,
+            "" if hue == "label" else axis_title(hue),
+            {
+                name: {"color": colour, "marker": marker, "linestyle": "", "markersize": 5}
+                for name, colour, marker in looks
+            },
+        )
+    sns.scatterplot(data, x=x, y=y, ax=ax, rasterized=len(data) > 1000, **options)
+
+
+def scatter(tables: Tables, spec: Spec) -> Drawing:
+    """One quantity against another, a point a run; colour by a third."""
+    x, y, hue = spec["x"], spec["y"], spec.get("hue")
+    summary, left_out = _drawn_runs(tables.summary)
+    axis = NumberAxis.of(summary[x])
+    data = summary.assign(position=axis.positions)
+    figure, ax = plt.subplots(figsize=(4.2, 3.2))
+    if hue and pd.api.types.is_float_dtype(data[hue]) and data[hue].nunique() > MOST_COLOURS:
+        scale = mpl.colors.LogNorm if is_log_spaced(data[hue]) else mpl.colors.Normalize
+        norm = scale(data[hue].min(), data[hue].max())
+        sns.scatterplot(
+            data,
+            x="position",
+            y=y,
+            ax=ax,
+            hue=hue,
+            hue_norm=norm,
+            palette=COLOURS,
+            legend=False,
+            s=14,
+            linewidth=0.2,
+            rasterized=len(data) > 1000,
+        )
+        figure.colorbar(mpl.cm.ScalarMappable(norm, COLOURS), ax=ax, label=axis_title(hue)).outline.set_visible(False)
+    else:
+        levels = text_levels(data[hue]) if hue else pd.Series()
+        _scatter(ax, data, "position", y, hue, levels, palette(levels) if hue else [])
+    axis.apply(ax)
+    if spans_decades(y, data[y]):
+        ax.set_yscale("log")
+    draw_crosses(ax, data.loc[data[y].isna(), "position"])
+    ax.set(xlabel=axis_title(x), ylabel=axis_title(y))
+    return figure, sentences(
+        left_out, f"A point a run; {seeds_in_words(tables.summary)}", diverged_note(tables.summary)
+    )
+
+
+def gap(tables: Tables, spec: Spec) -> Drawing:
+    """Training against validation accuracy, a point a run; the diagonal is no gap.
+
+    Both are of the weights that are tested, or, where records lack that, of the last epoch of every run.
+    """
+    hue = spec.get("hue")
+    data, left_out = _drawn_runs(tables.summary)
+    tested = data.loc[data["status"] != "diverged", "tested_train_acc"].notna()
+    x, y = ("tested_train_acc", "tested_val_acc") if tested.all() and len(tested) else ("train_acc", "val_acc")
+    measure = "of the weights that are tested, without dropout and augmentation"
+    if x == "train_acc":
+        measure = f"last epoch; its training accuracy is the mean during the epoch{disturbed(data)}"
+        if tested.any():
+            measure += f", since {int((~tested).sum())} of {len(tested)} runs have no other"
+    levels = text_levels(data[hue]) if hue else pd.Series()
+    colours = palette(levels) if hue else []
+    if hue == "label" and len(colours) > MOST_COLOURS:
+        labels, _ = best_labels(tables.summary, BEST_LINES)
+        names = data["label"].where(data["label"].isin(labels), "other settings")
+        levels = pd.Series(pd.Categorical(names, [*labels, "other settings"], ordered=True), data.index)
+        colours = [*sns.color_palette("colorblind", len(labels)), GREY]
+        left_out = sentences(left_out, f"In colour: the best {len(labels)} settings by validation accuracy")[:-1]
+    figure, ax = plt.subplots(figsize=(3.4, 3.4))
+    _scatter(ax, data, x, y, hue, levels, colours)
+    ax.axline((1, 1), slope=1, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
+    low = np.nanmin([data[x].min(), data[y].min(), 0.95]) - 0.03
+    diverged = data.loc[data["status"] == "diverged", [x, y]].fillna(low + 0.01)
+    ax.plot(diverged[x], diverged[y], "x", color=BAD, markersize=5, gid="diverged")
+    ax.set(xlim=(low, 1.02), ylim=(low, 1.02), xlabel=axis_title(x), ylabel=axis_title(y))
+    ax.set_aspect("equal")
+    note = f"A point a run, {measure}; {seeds_in_words(tables.summary)}; dashed: no gap"
+    return figure, sentences(left_out, note, diverged_note(tables.summary))

@@ -1,0 +1,113 @@
+"""Records on disk: where they are, what they hold, how they are written and read.
+
+A record is only trusted after `read_record`. Nothing here deletes a record.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dlsweep.config.identity import check_setting, setting_hash
+from dlsweep.config.paths import HASH, record_name, running_folder, split_name
+from dlsweep.errors import ConfigError, RecordError
+from dlsweep.files import read_json
+from dlsweep.locks import take
+from dlsweep.results.schema import validator
+
+REQUEST = ".redo"  # suffix of a request to make a record again (redo.py)
+
+Record = dict[str, Any]
+
+
+def list_records(results: Path) -> Iterator[tuple[str, str]]:
+    """Yield (exp_name, hash) of each record's file in the results folder, in the order of their names."""
+    if results.is_dir():
+        for name in sorted(entry.name for entry in os.scandir(results)):
+            parts = split_name(Path(name))
+            if parts:
+                yield parts
+
+
+def clear_run(results: Path, digest: str) -> None:
+    """Remove checkpoint, running records and lock of a finished setting, whose lock the caller holds.
+
+    Not the requests to make a record again (redo.py).
+    """
+    for leftover in running_folder(results).glob(f"*{digest}.*"):
+        if leftover.suffix != REQUEST:
+            leftover.unlink(missing_ok=True)
+
+
+def clear_finished(results: Path) -> None:
+    """Do for runs what they could not, where they were killed between writing their record and clearing up."""
+    left: set[str] = set()
+    open_requests: set[str] = set()
+    for path in running_folder(results).glob("*"):
+        if found := HASH.search(path.name):
+            (open_requests if path.suffix == REQUEST else left).add(found[0])
+    for digest in (left - open_requests) & {digest for _, digest in list_records(results)}:
+        if lock := take(running_folder(results) / f"{digest}.lock"):
+            with lock:
+                clear_run(results, digest)
+
+
+def known_epoch(epoch: dict[str, Any]) -> dict[str, Any]:
+    """Return an epoch of a record without accuracies of a loss that is not finite.
+
+    Where the loss became NaN, the outputs say nothing of the class; older records counted them as class 0.
+    """
+    if epoch.get("train_loss") is not None and epoch.get("val_loss") is not None:
+        return epoch
+    unknown = {f"{split}_acc": None for split in ("train", "val") if epoch.get(f"{split}_loss") is None}
+    return {**epoch, **unknown}
+
+
+def read_record(path: Path) -> Record:
+    """Return a finished record after checking it: JSON, schema, file name, hash against setting, epochs.
+
+    Raises RecordError, naming the file and what is wrong.
+    """
+    record = read_json(path)
+    fault = record_fault(record, path)
+    if fault:
+        raise RecordError(f"{path}: {fault}")
+    checked: Record = record
+    return checked
+
+
+def record_fault(record: Any, path: Path) -> str:
+    """Say what is wrong with a record read from `path`, or nothing."""
+    import fastjsonschema
+
+    try:
+        validator()(record)
+    except fastjsonschema.JsonSchemaValueException as error:
+        return f"does not fit the record's schema: {error.message}"
+    if split_name(path) != (record["exp_name"], record["hash"]):
+        return f"is named unlike the record in it, {record_name(record['exp_name'], record['hash'])}"
+    try:
+        setting = check_setting(record["setting"])
+    except ConfigError as error:
+        return f"has a setting that is not allowed: {error}"
+    if setting_hash(setting) != record["hash"]:
+        return f"has hash {record['hash'][:12]}, but its setting's is {setting_hash(setting)[:12]}"
+    return _epochs_fault(record)
+
+
+def _epochs_fault(record: Record) -> str:
+    epochs = record["epochs"]
+    if [epoch["epoch"] for epoch in epochs] != list(range(1, len(epochs) + 1)):
+        return "has epochs that do not count 1, 2, 3, ..."
+    if record["provenance"].get("imported"):
+        return ""
+    if record["status"] == "finished" and len(epochs) != record["setting"].get("epochs", len(epochs)):
+        return f"is finished but has {len(epochs)} of {record['setting']['epochs']} epochs"
+    losses = [epoch[name] for epoch in epochs for name in ("train_loss", "val_loss")]
+    if record["status"] != "diverged" and None in losses:
+        return "has a loss that is not finite, but is not marked as diverged"
+    if record["status"] == "diverged" and None not in losses:
+        return "is marked as diverged, but every loss is finite"
+    return ""

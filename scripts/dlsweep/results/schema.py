@@ -1,0 +1,92 @@
+"""The schema of a record, version 1."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+SCHEMA_VERSION = 1
+FINISHED = ("finished", "diverged", "stopped_early")
+
+
+def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"type": "object", "required": list(required), "properties": {**required, **(optional or {})}}
+
+
+_TEXT = {"type": "string"}
+_COUNT = {"type": "integer", "minimum": 0}
+_LOSS = {"type": ["number", "null"]}
+_SECONDS = {"type": ["number", "null"], "minimum": 0}
+_ACCURACY = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+
+MOST_CLASSES = 100
+"""A record holds the whole confusion matrix of up to so many classes; of more the most frequent confusions."""
+MOST_CONFUSIONS = 1000
+_CONFUSION = {"type": "array", "items": _COUNT, "minItems": 3, "maxItems": 3}  # true class, predicted class, count
+
+EPOCH_SCHEMA = _object(
+    {
+        "epoch": {"type": "integer", "minimum": 1},
+        "train_loss": _LOSS,
+        "train_acc": _ACCURACY,
+        "val_loss": _LOSS,
+        "val_acc": _ACCURACY,
+        "lr": {"type": ["number", "null"]},
+        "seconds": {"type": ["number", "null"], "minimum": 0},
+    },
+    {"grad_norm": {"type": ["number", "null"]}, "layer_gradients": {"type": "object"}},
+)
+
+RECORD_SCHEMA: dict[str, Any] = {
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "title": "A record: the finished outcome of one run",
+    **_object(
+        {
+            "schema_version": {"const": SCHEMA_VERSION},
+            "exp_name": _TEXT,
+            "hash": {"type": "string", "pattern": "^[0-9a-f]{40}$"},
+            "setting": {"type": "object"},
+            "status": {"enum": list(FINISHED)},
+            "epochs": {"type": "array", "items": EPOCH_SCHEMA},
+            "final": _object(
+                {
+                    "test_loss": _LOSS,
+                    "test_acc": _ACCURACY,
+                    "best_epoch": {"type": ["integer", "null"], "minimum": 1},
+                    "best_val_loss": _LOSS,
+                    "best_val_acc": _ACCURACY,
+                },
+                {
+                    "tested_train_loss": _LOSS,
+                    "tested_train_acc": _ACCURACY,
+                    "per_class_acc": {"type": ["array", "null"]},
+                    "confusion": {"type": ["array", "null"]},
+                    "confusions": {"type": ["array", "null"], "maxItems": MOST_CONFUSIONS, "items": _CONFUSION},
+                },
+            ),
+            "model": _object(
+                {"n_parameters": {"type": ["integer", "null"], "minimum": 0}},
+                {"source_sha1": {"type": ["string", "null"]}},
+            ),
+            "timing": _object(
+                {
+                    "total_seconds": _SECONDS,
+                    "train_seconds": _SECONDS,
+                    "samples_per_second": {"type": ["number", "null"]},
+                    "resumed": _COUNT,
+                }
+            ),
+            "provenance": _object({"command": {}}, {"code": {"type": ["string", "null"]}}),
+        }
+    ),
+}
+
+
+@functools.cache
+def validator() -> Callable[[Any], Any]:
+    """Return the function that checks a record against the schema; compiling it takes milliseconds."""
+    import fastjsonschema
+
+    validate: Callable[[Any], Any] = fastjsonschema.compile(RECORD_SCHEMA)
+    return validate

@@ -1,0 +1,217 @@
+"""One run from its command line to its record: lock, twin, training, provenance."""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import os
+import stat
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from dlsweep.config.identity import Setting, setting_hash
+from dlsweep.config.paths import record_name, running_folder
+from dlsweep.errors import ConfigError, RecordError
+from dlsweep.files import read_json, to_json, write_json
+from dlsweep.locks import Busy, acquire
+from dlsweep.results import redo
+from dlsweep.results.records import Record, clear_run, read_record
+from dlsweep.results.schema import SCHEMA_VERSION
+from dlsweep.runs.devices import ORDER, take_slot
+from dlsweep.runs.machine import describe_machine, now_text
+from dlsweep.runs.preload import load_training
+from dlsweep.runs.stopping import Stop, snakemake_is_gone
+
+RUNNING_SECONDS = 0.2  # at least, between two running records
+
+
+def run_setting(options: argparse.Namespace, setting: Setting, command: str) -> int:
+    """Make the record of one setting; return the exit status.
+
+    A lock per setting keeps two processes from training it at once; the later one then finds the record.
+    A record with an open request (redo.py) is made again; it stays until the new one replaces it.
+    Raises ConfigError where the setting has another hash than the one asked for, RecordError where the record
+    is there already but cannot be trusted: it is the user's to move or delete.
+    """
+    digest = setting_hash(setting)
+    if options.hash and options.hash != digest:
+        raise ConfigError(f"--hash: {options.hash} is not this setting's hash, which is {digest}")
+    path = options.results / record_name(options.exp_name, digest)
+    running = running_folder(options.results)
+    running.mkdir(parents=True, exist_ok=True)
+    try:
+        with acquire(running / f"{digest}.lock", cancelled=snakemake_is_gone):
+            token = redo.open_token(options.results, options.exp_name, digest)
+            if path.exists() and not token:  # another process made it, maybe while this one waited
+                read_record(path)
+                print(f"{path}: is finished; snakemake --forcerun {path} makes it again")
+                return 0
+            if path.exists() and redo.answers(path, token):  # the process that made it could not clear up
+                print(f"{path}: is made again already")
+            elif twin := find_twin(options.results, digest, token):
+                print(f"{path}: the same setting as {record_name(twin['exp_name'], digest)}, which is finished")
+                write_json(path, {**twin, "exp_name": options.exp_name})
+            else:
+                per_device = options.jobs_per_gpu if options.device == "auto" else 0
+                with take_slot(per_device, cancelled=snakemake_is_gone) as slot:
+                    status = train(options, setting, digest, path, command, slot, token)
+                if status:
+                    return status
+            redo.withdraw(options.results, options.exp_name, digest)
+            clear_run(options.results, digest)
+            return 0
+    except Busy:
+        print(f"{path}: waited for another process, and the Snakemake that asked for it has died", file=sys.stderr)
+        return 1
+
+
+def find_twin(results: Path, digest: str, token: str = "") -> Record | None:
+    """Return a good finished record of the same setting, of whichever experiment, but none that is to be made again.
+
+    With a `token` only one that was made for the same request.
+    """
+    for candidate in sorted(results.glob(f"*-{digest}.json")):
+        try:
+            twin = read_record(candidate)
+        except RecordError as error:
+            print(f"warning: {error}; not used", file=sys.stderr)
+            continue
+        its_token = redo.open_token(results, twin["exp_name"], digest)
+        if (not its_token or redo.is_answer(twin, its_token)) and (not token or redo.is_answer(twin, token)):
+            return twin
+    return None
+
+
+def train(
+    options: argparse.Namespace, setting: Setting, digest: str, path: Path, command: str, slot: str | None, token: str
+) -> int:
+    """Train, and write the record; return 0, or the exit status of a run that stopped or failed.
+
+    `token` is that of the request to make the record again, or "". A request has a checkpoint of its own.
+    """
+    start, started = time.perf_counter(), now_text()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
+    os.environ.setdefault(ORDER, "PCI_BUS_ID")  # cuda:1 is the GPU that nvidia-smi calls 1
+    load_training()
+    import torch
+
+    from dlsweep.tasks.classification.data import load_splits
+    from dlsweep.tasks.classification.training import Interrupted, Trainer, select_device
+
+    torch.set_num_threads(options.threads)
+    device = select_device(options.device)
+    if slot and device.type == "cpu":  # the start of a sweep says so; one by hand or on a cluster has only this
+        print(f"warning: torch cannot use the GPU of {slot}: this run trains on the CPU", file=sys.stderr)
+    running = running_folder(options.results)
+    record = {"schema_version": SCHEMA_VERSION, "exp_name": options.exp_name, "hash": digest, "setting": setting}
+    provenance = {**describe_machine(command, device), "device_slot": slot, "started": started}
+    if token:
+        provenance["request"] = token
+    epochs: list[dict[str, Any]] = []
+    next_write = 0.0
+
+    faulthandler.enable()  # a crash of native code says so in the log
+    log = place_in_log()
+
+    def write_running(status: str, error: str = "") -> None:
+        content = {**record, "status": status, "epochs": epochs, "provenance": provenance, "error": error, "log": log}
+        try:
+            write_json(running / path.name, content, sync=False)
+        except OSError:  # it is only for show, but it must not show a run that has failed as running
+            if error:
+                mark_failed(running / path.name, status, error)
+
+    def on_epoch(done: list[dict[str, Any]]) -> None:
+        nonlocal epochs, next_write
+        epochs, last = done, done[-1]
+        print(
+            f"epoch {last['epoch']}/{setting['epochs']}  train loss {last['train_loss']:.4f} acc"
+            f" {last['train_acc']:.4f}  val loss {last['val_loss']:.4f} acc {last['val_acc']:.4f}"
+            f"  {last['seconds']:.2f} s",
+            flush=True,
+        )
+        start = time.perf_counter()
+        if start >= next_write:  # it holds every epoch, so that of a long run takes its time
+            write_running("running")
+            now = time.perf_counter()
+            next_write = now + max(RUNNING_SECONDS, 20 * (now - start))
+
+    stop = Stop(options.time_limit * 60 if options.time_limit else None)
+    stop.listen()
+    write_running("running")  # tells of a run that is killed before its first step
+    try:
+        with stop.watchdog(lambda reason: write_running("failed", reason)):
+            data, checkpoint = load_splits(options.data, setting), redo.checkpoint_file(running, digest, token)
+            provenance["data"] = data.digest
+            trainer = Trainer(setting, data, device, checkpoint, stop, on_epoch)
+            provenance["code"] = trainer.code_digest
+            trainer.load_checkpoint()
+            epochs = trainer.progress.epochs
+            write_running("running")
+            outcome = trainer.run()
+            if token and path.exists() and not redo.open_token(options.results, options.exp_name, digest):
+                print(f"{path}: stays, since the request to make it again was taken back")
+                return 0
+            seconds = trainer.progress.train_seconds
+            timing = {
+                "total_seconds": time.perf_counter() - start,
+                "train_seconds": seconds,
+                "samples_per_second": len(trainer.train_y) * len(trainer.progress.epochs) / seconds,
+                "resumed": trainer.progress.resumed,
+            }
+            provenance["finished"] = now_text()
+            write_json(path, {**record, **outcome, "timing": timing, "provenance": provenance})
+    except Interrupted:
+        write_running("interrupted", stop.reason)
+        print(f"{stop.reason}; the checkpoint is written", file=sys.stderr)
+        return stop.status
+    except (Exception, SystemExit) as error:
+        message = explain(error, setting)
+        write_running("failed", message)
+        if not isinstance(error, (ConfigError, OSError)):
+            traceback.print_exc()
+        print(f"error: {message}", file=sys.stderr)
+        return 1
+    print(f"{outcome['status']}: test accuracy {outcome['final']['test_acc']}  {path}")
+    return 0
+
+
+def mark_failed(path: Path, status: str, error: str) -> None:
+    """Say in a running record that its run has failed, where it cannot be written whole: a full disk, or a quota.
+
+    It is written over in place and becomes shorter, which needs no space. Its setting and command are left out.
+    """
+    try:
+        content = {**read_json(path), "status": status, "error": error, "setting": {}}
+        content["provenance"] = {"host": content["provenance"]["host"]}
+        with path.open("r+b") as file:
+            file.truncate(file.write(to_json(content).encode()))
+    except (OSError, RecordError, KeyError, TypeError):
+        print(f"{path}: cannot be written either", file=sys.stderr)
+
+
+def place_in_log() -> list[int] | None:
+    """Return the file that standard error goes to (its inode) and its length by now; None where it is no file."""
+    state = os.fstat(2)
+    return [state.st_ino, state.st_size] if stat.S_ISREG(state.st_mode) else None
+
+
+MEMORY_KEYS = ("batch_size", "hid_dim", "n_layer", "channels", "n_block", "image_size")
+
+
+def explain(error: Exception | SystemExit, setting: Setting) -> str:
+    """Return an error in one line; where memory is short, with what to lower."""
+    if isinstance(error, SystemExit):
+        return f"the code of the model or of a library ended the run itself, by sys.exit({error.code!r})"
+    import torch
+
+    text = " ".join(str(error).split())
+    on_device = isinstance(error, torch.OutOfMemoryError)
+    if on_device or isinstance(error, MemoryError) or "can't allocate memory" in text:
+        where = "GPU memory" if on_device else "memory"
+        values = ", ".join(f"{key} (now {setting[key]})" for key in MEMORY_KEYS if key in setting)
+        return f"out of {where}: lower {values}, or let fewer runs share the machine ({text})"
+    return text if isinstance(error, ConfigError) else f"{type(error).__name__}: {text}"

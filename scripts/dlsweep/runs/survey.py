@@ -1,0 +1,120 @@
+"""What all runs of a sweep do at this moment, from few system calls."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dlsweep.config.identity import Setting
+from dlsweep.config.paths import record_name, running_folder, split_name
+from dlsweep.config.sweep import Sweep
+from dlsweep.files import read_json
+from dlsweep.results.records import REQUEST, Record, known_epoch, read_record
+from dlsweep.results.schema import FINISHED
+from dlsweep.results.versions import Made, made_with
+from dlsweep.runs.states import Run, run_state
+
+# -- many runs, looked at again and again ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """What a live view needs to know of one run. A sweep's whole records would not fit in memory."""
+
+    exp_name: str
+    digest: str
+    setting: Setting
+    state: str
+    n_epochs: int = 0  # that are done
+    last: dict[str, Any] = field(default_factory=dict)  # the last of them, as in the record
+    epoch_seconds: float | None = None  # mean time of the latest of them
+    val_acc: float | None = None  # of the weights that are tested
+    test_acc: float | None = None
+    seconds: float = 0.0  # of its epochs and, where it was not continued, its start
+    started: float | None = None  # start of its last process (Unix time)
+    updated: float | None = None  # its end or, while it is running, its latest epoch
+    error: str = ""
+    made: Made = field(default_factory=dict)  # the code and data of a finished run
+
+
+class Survey:
+    """The runs of a sweep, as often as they are asked for; a finished record is read once."""
+
+    def __init__(self, sweep: Sweep, results: Path) -> None:
+        self.sweep, self.results = sweep, results
+        self._finished: dict[str, RunProgress] = {}
+
+    def read(self) -> list[RunProgress]:
+        """Return every run of the sweep as it is now."""
+        records, running = _names(self.results), _names(running_folder(self.results))
+        found = []
+        for exp_name, digest, setting in self.sweep.records():
+            name = record_name(exp_name, digest)
+            again = record_name(exp_name, digest).replace(".json", REQUEST) in running
+            progress = self._finished.get(name) if name in records and not again else None
+            if progress is None and (name in records or name in running):
+                run = run_state(self.results, exp_name, digest, _glance)
+                progress = _progress(run, setting, self.results)
+                if progress.state in FINISHED and not again:
+                    self._finished[name] = progress
+            found.append(progress or RunProgress(exp_name, digest, setting, "new"))
+        return found
+
+
+def _names(folder: Path) -> set[str]:
+    return {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+
+
+def _glance(path: Path) -> Record:
+    """A record of which no more is checked than that it is one: ten thousand are read in a second."""
+    record: Record = read_json(path)
+    try:
+        if record["status"] in FINISHED and (record["exp_name"], record["hash"]) == split_name(path):
+            return record
+    except (KeyError, TypeError):
+        pass
+    return read_record(path)  # says what is wrong with it
+
+
+def _progress(run: Run, setting: Setting, results: Path) -> RunProgress:
+    record = run.record
+    epochs = record.get("epochs", [])
+    provenance, final, timing = (record.get(key, {}) for key in ("provenance", "final", "timing"))
+    last = known_epoch(epochs[-1]) if epochs else {}
+    latest = [epoch["seconds"] for epoch in epochs[-5:] if epoch["seconds"] is not None]
+    trained = sum(epoch["seconds"] or 0.0 for epoch in epochs)
+    if run.state in FINISHED:
+        updated = _unix_time(provenance.get("finished"))
+    else:
+        updated = _changed(running_folder(results) / record_name(run.exp_name, run.digest))
+    by_best = setting.get("test_weights") == "best"
+    return RunProgress(
+        run.exp_name,
+        run.digest,
+        setting,
+        run.state,
+        len(epochs),
+        last,
+        sum(latest) / len(latest) if latest else None,
+        final.get("best_val_acc") if by_best else last.get("val_acc"),
+        final.get("test_acc"),
+        max(timing.get("total_seconds") or 0.0, trained),
+        _unix_time(provenance.get("started")),
+        updated,
+        run.error,
+        made_with(record, setting) if run.state in FINISHED else {},
+    )
+
+
+def _unix_time(text: str | None) -> float | None:
+    return datetime.datetime.fromisoformat(text).timestamp() if text else None
+
+
+def _changed(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return None

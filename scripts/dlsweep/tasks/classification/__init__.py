@@ -1,0 +1,1 @@
+"""The built-in task: data, models, optimizers and training of a classifier."""

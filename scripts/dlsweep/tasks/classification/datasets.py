@@ -1,0 +1,528 @@
+"""Readers of data sets: from downloaded or placed files to one dict of tensors. Only the prepare rule comes here.
+
+A loader (named in registry.py) is called as `loader(name, setting, raw_folder)` and returns a dict:
+`x_train` (N, C, H, W) or (N, D), uint8 in 0..255 or float32; `y_train` (N,) int64 counting from 0; `x_val`,
+`y_val`, `x_test`, `y_test` likewise, where the data has such splits of its own; `classes`, a list of names, where
+they have names. It raises ConfigError naming the file and what is wrong with it. See docs/data.md.
+"""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import socket
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlsweep.config.files import own_path
+from dlsweep.config.names import nearest
+from dlsweep.errors import ConfigError
+from dlsweep.locks import acquire
+
+Setting = Mapping[str, Any]
+Content = dict[str, Any]
+
+SPLITS = ("train", "val", "test")
+DOWNLOAD_TIMEOUT = 60  # seconds without a byte; a machine behind a silent firewall would wait for ever
+
+
+def load_digits(name: str, setting: Setting, raw_folder: Path) -> Content:
+    """Return the 1,797 handwritten digits that come with scikit-learn: 8x8 grey values in [0, 1], no test split."""
+    # Read from its file: the first run waits for this, and importing scikit-learn takes a hundred times as long.
+    path = str(distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz"))
+    table = torch.from_numpy(np.loadtxt(path, dtype=np.float32, delimiter=","))  # 64 grey values of 16, and the digit
+    return {
+        "x_train": table[:, :-1].reshape(-1, 1, 8, 8) / 16,
+        "y_train": table[:, -1].long(),
+        "classes": [str(digit) for digit in range(10)],
+    }
+
+
+# -- torchvision ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a torchvision data set comes from; paths are below the raw folder, checksums are torchvision's md5.
+
+    `archives` maps what is downloaded to its (URL, checksum), `files` what is read to its checksum or None;
+    `reader` is the torchvision class, without checksums of its own: a user's re-packed copy is read as well.
+    `arguments` are those of the class for the training and the test split; `read_one` reads a single file.
+    """
+
+    downloader: Callable[..., Any]
+    reader: Callable[..., Any]
+    arguments: tuple[Mapping[str, Any], Mapping[str, Any]]
+    archives: Mapping[Path, tuple[str, str]]
+    files: Mapping[Path, str | None]
+    read_one: Callable[[Path], Any]
+
+
+def _mnist(dataset: Any) -> _Source:
+    from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
+
+    folder = Path(dataset.__name__, "raw")
+    return _Source(
+        downloader=dataset,
+        reader=dataset,  # torchvision knows no checksums of the unpacked files
+        arguments=({"train": True}, {"train": False}),
+        archives={folder / name: (dataset.mirrors[0] + name, md5) for name, md5 in dataset.resources},
+        files={folder / name.removesuffix(".gz"): None for name, _ in dataset.resources},
+        read_one=read_sn3_pascalvincent_tensor,
+    )
+
+
+def _cifar(dataset: Any) -> _Source:
+    batches, meta = [*dataset.train_list, *dataset.test_list], dataset.meta
+    unchecked = {
+        "train_list": [(name, None) for name, _ in dataset.train_list],
+        "test_list": [(name, None) for name, _ in dataset.test_list],
+        "meta": {**meta, "md5": None},
+    }
+    return _Source(
+        downloader=dataset,
+        reader=type(dataset.__name__, (dataset,), unchecked),
+        arguments=({"train": True}, {"train": False}),
+        archives={Path(dataset.filename): (dataset.url, dataset.tgz_md5)},
+        files={Path(dataset.base_folder, name): md5 for name, md5 in [*batches, (meta["filename"], meta["md5"])]},
+        read_one=lambda path: pickle.loads(path.read_bytes(), encoding="latin1"),
+    )
+
+
+def _svhn(dataset: Any) -> _Source:
+    from scipy.io import loadmat
+
+    parts = {split: dataset.split_list[split] for split in ("train", "test")}
+    unchecked = {split: [url, name, None] for split, (url, name, _) in parts.items()}
+    return _Source(
+        downloader=dataset,
+        reader=type(dataset.__name__, (dataset,), {"split_list": unchecked}),
+        arguments=({"split": "train"}, {"split": "test"}),
+        archives={Path(name): (url, md5) for url, name, md5 in parts.values()},
+        files={Path(name): md5 for _, name, md5 in parts.values()},
+        read_one=loadmat,
+    )
+
+
+def _source(name: str) -> _Source:
+    from torchvision import datasets
+
+    sources: dict[str, tuple[Callable[[Any], _Source], Any]] = {
+        "mnist": (_mnist, datasets.MNIST),
+        "fashion_mnist": (_mnist, datasets.FashionMNIST),
+        "kmnist": (_mnist, datasets.KMNIST),
+        "cifar10": (_cifar, datasets.CIFAR10),
+        "cifar100": (_cifar, datasets.CIFAR100),
+        "svhn": (_svhn, datasets.SVHN),
+    }
+    describe, dataset = sources[name]
+    return describe(dataset)
+
+
+def load_torchvision(name: str, setting: Setting, raw_folder: Path) -> Content:
+    """Return a data set of torchvision, uint8 (N, C, H, W), with its own test split.
+
+    What is missing in the raw folder is unpacked from its archive there, or downloaded. A file that is there is
+    read as it is; where its checksum is not torchvision's, a warning says so.
+    """
+    source = _source(name)
+    _put_in_place(name, source, raw_folder)
+    _warn_of_other_checksums(source.files, raw_folder)
+    try:
+        train, test = (source.reader(raw_folder, **arguments) for arguments in source.arguments)
+    except Exception as error:  # reading a torn pickle, IDX or .mat file can raise almost anything
+        raise ConfigError(_unreadable(name, source, raw_folder, error)) from None
+    classes = getattr(train, "classes", range(10))
+    return {
+        "x_train": _pixels(train),
+        "y_train": _targets(train),
+        "x_test": _pixels(test),
+        "y_test": _targets(test),
+        "classes": [str(label).partition(" - ")[0] for label in classes],  # mnist has "0 - zero"
+    }
+
+
+def _warn_of_other_checksums(files: Mapping[Path, str | None], raw_folder: Path) -> None:
+    from torchvision.datasets.utils import check_integrity
+
+    others = [
+        str(raw_folder / file) for file, md5 in files.items() if md5 and not check_integrity(raw_folder / file, md5)
+    ]
+    if others:
+        print(f"warning: used as they are, though their checksums are not the published ones: {_listed(others)}")
+
+
+def _pixels(dataset: Any) -> Tensor:
+    x = torch.as_tensor(dataset.data)
+    if x.ndim == 3:
+        return x.unsqueeze(1)
+    return (x.permute(0, 3, 1, 2) if x.shape[-1] == 3 else x).contiguous()
+
+
+def _targets(dataset: Any) -> Tensor:
+    return torch.as_tensor(dataset.labels if hasattr(dataset, "labels") else dataset.targets)
+
+
+def _put_in_place(name: str, source: _Source, raw_folder: Path) -> None:
+    """Unpack or download what is missing; a file is there whole or not at all, and none is replaced."""
+    if _missing(source, raw_folder):
+        raw_folder.mkdir(parents=True, exist_ok=True)
+        with acquire(raw_folder / f".{name}.lock"):  # another sweep may want it as well
+            damaged = _unpack(source, raw_folder)
+            if _missing(source, raw_folder):
+                _download(name, source, raw_folder, damaged)
+
+
+def _missing(source: _Source, raw_folder: Path) -> list[Path]:
+    return [file for file in source.files if not (raw_folder / file).exists()]
+
+
+def _unpack(source: _Source, raw_folder: Path) -> list[str]:
+    """Unpack the archives that are there; return what is wrong with those that cannot be unpacked."""
+    from torchvision.datasets.utils import extract_archive
+
+    archives = [file for file in source.archives if file not in source.files and (raw_folder / file).exists()]
+    _warn_of_other_checksums({file: source.archives[file][1] for file in archives}, raw_folder)
+    damaged = []
+    for archive in archives:
+        path = raw_folder / archive
+        with tempfile.TemporaryDirectory(dir=raw_folder, prefix=".unpack-") as folder:
+            unpacked = Path(folder, archive)
+            unpacked.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                extract_archive(path, unpacked.parent)
+                for file in source.files:
+                    if Path(folder, file).exists():
+                        source.read_one(Path(folder, file))
+            except Exception as error:  # gzip, tarfile and pickle have a dozen between them
+                damaged.append(f"{path}: is truncated or damaged ({str(error) or type(error).__name__})")
+            else:
+                _move(source, Path(folder), raw_folder)
+    return damaged
+
+
+def _download(name: str, source: _Source, raw_folder: Path, damaged: list[str]) -> None:
+    """Download with torchvision, which checks the checksums and goes on where an earlier download stopped."""
+    folder = raw_folder / f".download-{name}"
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    try:
+        for arguments in source.arguments:
+            source.downloader(folder, download=True, **arguments)
+    except Exception as error:  # URLError, RuntimeError, OSError, of a proxy, a checksum, a full disk
+        reason = " ".join(str(error).split())
+        wanted = "".join(f"\n  {raw_folder / archive}  from {url}" for archive, (url, _) in source.archives.items())
+        raise ConfigError(
+            "".join(f"{problem}\n" for problem in damaged) + f"{name}: cannot be downloaded ({reason}).\n"
+            f"Without internet, put these files in place and start again:{wanted}"
+        ) from None
+    finally:
+        socket.setdefaulttimeout(timeout)
+    _move(source, folder, raw_folder)
+    shutil.rmtree(folder)
+
+
+def _move(source: _Source, folder: Path, raw_folder: Path) -> None:
+    for file in {**source.files, **source.archives}:
+        if (folder / file).exists() and not (raw_folder / file).exists():
+            (raw_folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).replace(raw_folder / file)
+
+
+def _unreadable(name: str, source: _Source, raw_folder: Path, error: Exception) -> str:
+    """Say which file it is that cannot be read."""
+    for file in source.files:
+        try:
+            source.read_one(raw_folder / file)
+        except Exception as reason:
+            return (
+                f"{raw_folder / file}: is truncated or damaged ({str(reason) or type(reason).__name__});"
+                " delete it, and the next start unpacks or downloads it again"
+            )
+    files = _listed(raw_folder / file for file in source.files)
+    return f"{files}: do not hold {name} ({type(error).__name__}: {error})"
+
+
+# -- the user's own data -------------------------------------------------------------------------------------------
+
+
+def _data_path(setting: Setting) -> Path:
+    path = own_path(setting["data_path"])
+    if not path.exists():
+        raise ConfigError(f"data_path: {path}: no such file or folder")
+    return path
+
+
+def load_npz(name: str, setting: Setting, raw_folder: Path) -> Content:
+    """Return the arrays of an .npz file: x_train, y_train, and if there are any x_val, y_val, x_test, y_test, classes.
+
+    x is (N, D) for vectors, (N, H, W) for grey images, (N, C, H, W) or (N, H, W, C) for images with channels: the
+    last, where the last axis has 1, 3 or 4 entries and the second has not, else the second. uint8 stays, any
+    other number becomes float32. y is (N,) or (N, 1), integers that count from 0.
+    """
+    path = _data_path(setting)
+    arrays = _read_npz(path)
+    known = [f"{axis}_{split}" for split in SPLITS for axis in "xy"]
+    for key in arrays:
+        if key not in known and key.startswith(("x_", "y_")):
+            raise ConfigError(f"{path}: has an array {key!r}; known are {_listed(known)}.{nearest(key, known)}")
+    content: Content = {}
+    for split in SPLITS:
+        x, y = f"x_{split}", f"y_{split}"
+        if x in arrays or y in arrays or split == "train":
+            for key in (x, y):
+                if key not in arrays:
+                    raise ConfigError(f"{path}: has no array {key!r}; it has {_listed(arrays) or 'none'}")
+            content[x] = _images(arrays[x], f"{path}: {x}")
+            content[y] = _labels(arrays[y], f"{path}: {y}")
+    if "classes" in arrays:
+        content["classes"] = [str(label) for label in np.atleast_1d(arrays["classes"])]
+    return content
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    if not zipfile.is_zipfile(path):
+        raise ConfigError(
+            f"{path}: is no .npz file, or is truncated; write it with numpy.savez(path, x_train=..., ...)"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        if "Object arrays" in str(error):
+            raise ConfigError(f"{path}: holds Python objects; save arrays of numbers, all images of one size") from None
+        raise ConfigError(f"{path}: is damaged ({error})") from None
+
+
+def _images(array: np.ndarray, where: str) -> Tensor:
+    if array.dtype.kind not in "buif":
+        raise ConfigError(f"{where} is {array.dtype}; allowed: numbers")
+    if not 2 <= array.ndim <= 4:
+        raise ConfigError(f"{where} has shape {array.shape}; allowed: (N, D), (N, H, W), (N, C, H, W) or (N, H, W, C)")
+    channels = (1, 3, 4)
+    if array.ndim == 4 and array.shape[3] in channels and array.shape[1] not in channels:
+        array = array.transpose(0, 3, 1, 2)
+    elif array.ndim == 3:
+        array = array[:, None]
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is refused
+        return torch.from_numpy(np.ascontiguousarray(array, None if array.dtype == np.uint8 else np.float32))
+
+
+def _labels(array: np.ndarray, where: str) -> Tensor:
+    if array.dtype.kind not in "bui":
+        raise ConfigError(f"{where} is {array.dtype}; labels are integers that count from 0")
+    if array.ndim != 1 and array.shape[1:] != (1,):
+        raise ConfigError(f"{where} has shape {array.shape}; allowed: (N,), one label an image")
+    return torch.from_numpy(array.reshape(-1).astype(np.int64))
+
+
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def load_image_folder(name: str, setting: Setting, raw_folder: Path) -> Content:
+    """Return the images of a folder with a folder per class, or with train/ and val/ or test/ that have those.
+
+    Images are turned as their EXIF data says, and resized, not cropped, to `image_size` x `image_size`: one channel
+    where all are grey, else three. They are uint8, but float32 where 8 bits would lose what grey images of more bits
+    show. Hidden files and folders and those that are no images are passed over.
+    """
+    root = _data_path(setting)
+    folders = _folders(root)
+    splits = [split for split in SPLITS if split in folders] if "train" in folders else []
+    if splits and len(splits) != len(folders):
+        other = next(folder for folder in folders if folder not in splits)
+        raise ConfigError(f"{root / other}: beside train only val and test are allowed.{nearest(other, SPLITS)}")
+    classes = _folders(root / "train" if splits else root)
+    if not classes:
+        raise ConfigError(f"{root}: has no folders; it needs one per class")
+    content: Content = {}
+    files: dict[str, list[Path]] = {}
+    for split in splits or ["train"]:
+        folder = root / split if splits else root
+        for other in _folders(folder):
+            if other not in classes:
+                raise ConfigError(f"{folder / other}: is no class of {root / 'train'}.{nearest(other, classes)}")
+        images = [(path, label) for label, name in enumerate(classes) for path in _image_files(folder / name)]
+        if not images:
+            raise ConfigError(f"{folder}: has no images")
+        files[split] = [path for path, _ in images]
+        content[f"y_{split}"] = torch.tensor([label for _, label in images])
+    pixels = _read_images(files, setting["image_size"])
+    return {**content, **{f"x_{split}": torch.from_numpy(x) for split, x in pixels.items()}, "classes": classes}
+
+
+def _folders(folder: Path) -> list[str]:
+    """The names of the visible folders in a folder, sorted."""
+    try:
+        return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be read: {error.strerror}") from None
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """The images in the folder of a class, sorted; a class may be missing in val and test, but not be empty."""
+    if not folder.exists():
+        return []
+    images = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )
+    if not images:
+        raise ConfigError(f"{folder}: has no images; allowed are {_listed(IMAGE_SUFFIXES)}")
+    return images
+
+
+@dataclass(frozen=True)
+class _Image:
+    """What was read of a file: `pixels` (3, size, size) uint8, or None where the file has more than 8 bits of grey.
+
+    `low` and `high` are its least and largest value. `cut`: has 16 bits a channel, of which PIL keeps the upper 8;
+    `squeezed`: so little of its grey values would be left in 8 bits of 16 that they are not cut.
+    """
+
+    pixels: np.ndarray | None
+    mode: str
+    is_grey: bool
+    low: float
+    high: float
+    cut: bool
+    squeezed: bool
+    has_more: bool  # the file holds further images
+
+
+HALF = 2**15  # what uses 16 bits reaches further; what does not has fewer bits, or a range of its own
+FEW_LEVELS = 16  # what is left of an image's grey values when it is cut down to 8 bits
+
+
+def _read_images(files: Mapping[str, list[Path]], size: int) -> dict[str, np.ndarray]:
+    """Return the images of each split, (N, C, size, size): uint8, or float32 where that is needed."""
+    pixels: dict[str, np.ndarray] = {
+        split: np.empty((len(paths), 3, size, size), np.uint8) for split, paths in files.items()
+    }
+    deep: dict[Path, _Image] = {}  # images of more than 8 bits of grey
+    colours: dict[Path, _Image] = {}  # of 16 bits a channel
+    is_grey = True
+    usual: Path | None = None  # the first of 8 bits
+    several: list[Path] = []
+    for split, paths in files.items():
+        for i, path in enumerate(paths):
+            image = _read_image(path, size)
+            is_grey = is_grey and image.is_grey
+            if image.pixels is None:
+                deep[path] = image
+            else:
+                pixels[split][i], usual = image.pixels, usual or path
+            if image.cut:
+                colours[path] = replace(image, pixels=None)
+            if image.has_more:
+                several.append(path)
+    if several:
+        print(f"warning: of {len(several)} files with several images only the first is used: {several[0]}, ...")
+    if colours and max(image.high for image in colours.values()) < 128:
+        raise ConfigError(
+            f"{next(iter(colours))}: is a colour image of 16 bits a channel, of which the upper 8 can be read, and its"
+            " content is in the lower ones; save the images with 8 bits a channel"
+        )
+    if deep:
+        scale = _scale(deep, usual)
+        whole = scale == 256 and not any(image.squeezed for image in deep.values())
+        for split, paths in files.items():
+            x = pixels[split] if whole else pixels[split].astype(np.float32)
+            for i in (i for i, path in enumerate(paths) if path in deep):
+                x[i] = _read_deep(paths[i], size, scale, whole)
+            pixels[split] = x
+    return {split: np.ascontiguousarray(x[:, :1]) for split, x in pixels.items()} if is_grey else pixels
+
+
+def _scale(deep: Mapping[Path, _Image], usual: Path | None) -> int:
+    """Return what the values of deep images are divided by, to be like those of 8 bits, `usual` being one of them.
+
+    256 where they use all of 16 bits. Otherwise nobody knows how bright their values are beside those of another kind.
+    """
+    low, high = min(image.low for image in deep.values()), max(image.high for image in deep.values())
+    kinds = {image.mode[:1]: path for path, image in deep.items()}  # I: integers, F: floating point
+    if "F" not in kinds and low >= 0 and HALF <= high < 2 * HALF:
+        return 256
+    if usual or len(kinds) > 1:
+        path, other = next(iter(kinds.values())), usual or list(kinds.values())[1]
+        raise ConfigError(
+            f"{path}: is {_kind(deep[path])} (values in all such images: {low:g} to {high:g}), but {other} is"
+            f" {_kind(deep[other]) if other in deep else 'of 8 bits'}, and nothing says how their values compare; save"
+            " all images in one format"
+        )
+    return 1
+
+
+def _kind(image: _Image) -> str:
+    return "a floating-point image" if image.mode == "F" else "an image of more than 8 bits"
+
+
+def _is_squeezed(values: np.ndarray) -> bool:
+    """Say whether an image, maybe but for a few bright spots, would lose its grey values when it is cut to 8 bits."""
+    few = len(np.unique(values // 256))
+    return few < FEW_LEVELS and few < len(np.unique(values))
+
+
+def _read_deep(path: Path, size: int, scale: int, whole: bool) -> np.ndarray:
+    """Return a grey image of more than 8 bits as (size, size), uint8 where `whole`, else float32."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as opened:
+        values = np.asarray(ImageOps.exif_transpose(opened))
+    values = (values // scale).astype(np.uint8) if whole else values.astype(np.float32) / scale
+    return np.asarray(Image.fromarray(values).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _read_image(path: Path, size: int) -> _Image:
+    """Read one file. Raises ConfigError naming it where it is no image, or shows what cannot be had of it."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as opened:
+            cut = any(";16" in str(part) for part in opened.tile)
+            image = ImageOps.exif_transpose(opened)
+            mode = image.mode
+            if mode[0] in "IF":
+                values = np.asarray(image)
+                if not np.isfinite(values).all():
+                    raise ConfigError(f"{path}: has NaN or infinite pixels")
+                pixels, low, high = None, float(values.min()), float(values.max())
+                cut, squeezed = False, _is_squeezed(values)
+            else:
+                colour = image.convert("RGB")
+                lows, highs = zip(*colour.getextrema(), strict=True)
+                if (
+                    image.has_transparency_data
+                    and lows == highs
+                    and _has_content(image.convert("RGBA").getchannel("A"))
+                ):
+                    raise ConfigError(
+                        f"{path}: shows something only by its transparency, which is not read; put the image on a"
+                        " background of another colour"
+                    )
+                pixels = np.asarray(colour.resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+                low, high, squeezed = min(lows), max(highs), False
+            has_more = opened.format != "MPO" and getattr(opened, "n_frames", 1) > 1  # MPO: a photo and its preview
+            return _Image(pixels, mode, mode[0] in "IF" or mode in ("1", "L", "LA"), low, high, cut, squeezed, has_more)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ConfigError(f"{path}: is not a readable image ({error})") from None
+
+
+def _has_content(channel: Any) -> bool:
+    low, high = channel.getextrema()
+    return bool(low < high)
+
+
+def _listed(items: Any) -> str:
+    return ", ".join(str(item) for item in items)

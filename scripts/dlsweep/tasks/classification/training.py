@@ -1,0 +1,469 @@
+"""Train one setting: data on the device, one readable step, a checkpoint that continues bit for bit.
+
+Every random stream (initialization, shuffling, dropout, augmentation) has its own seed, derived from the
+setting's seed and the epoch, so that a change in one does not shift the others and a run can be continued
+at any step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import io
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlsweep.config.identity import Setting, setting_hash
+from dlsweep.errors import ConfigError
+from dlsweep.files import write_atomic
+from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS
+from dlsweep.results.versions import code_digest, own_module
+from dlsweep.tasks.classification import augmentation as augment
+from dlsweep.tasks.classification import optimizers as optim
+from dlsweep.tasks.classification.data import Splits, normalise
+from dlsweep.tasks.classification.models import build_model, check_output, source_sha1
+
+EVALUATION_VALUES = 2**21  # pixel values evaluated at once: 683 images of CIFAR, whose activations need about 200 MB
+CHECKPOINT_SECONDS = 0.5  # at least, between two checkpoints: what a killed run may lose
+GATHERED_BYTES = 32 * 2**20  # of training images, gathered at once
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; its checkpoint is written."""
+
+
+@dataclass
+class Progress:
+    """Where a run is: what a checkpoint holds beside the states of model, optimizer and generators."""
+
+    epoch: int = 1  # the epoch being trained, from 1
+    step: int = 0  # steps of it that are done
+    logits: list[Tensor] = field(default_factory=list)  # what the model said of its images so far
+    gradients: Tensor | None = None  # steps, and sums of their gradient norms and mean absolute gradients, so far
+    seconds: float = 0.0  # its training time so far
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    resumed: int = 0
+    train_seconds: float = 0.0
+
+
+def derive_seed(seed: int, stream: str, epoch: int = 0) -> int:
+    """Return the 63-bit seed of one random stream in one epoch."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{stream}/{epoch}".encode()).digest()[:8], "big") >> 1
+
+
+def select_device(name: str = "auto") -> torch.device:
+    """Return the device: for auto cuda where there is one, mps on a Mac, else the CPU.
+
+    One of several (cuda:1) becomes the current one: seeds, random states and what a model itself puts on the GPU are
+    that one's. Raises ConfigError where torch cannot compute on it.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        if device.type != "cpu":
+            torch.zeros(1, device=device)
+            if device.index is not None:
+                torch.get_device_module(device).set_device(device.index)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: a build without CUDA
+        reason = str(error).strip().split("\n")[0]
+        raise ConfigError(f"--device: {name} cannot be used here ({reason}); allowed: auto, cpu, cuda, mps") from None
+    return device
+
+
+def score(logits: Tensor, y: Tensor) -> tuple[float, float, Tensor]:
+    """Return mean cross-entropy (nats), accuracy in [0, 1] and the predicted classes.
+
+    Where the loss is not finite the accuracy is NaN: the argmax of NaN is class 0, which nobody predicted.
+    """
+    predicted = logits.argmax(1)
+    loss, correct = torch.stack([F.cross_entropy(logits, y), (predicted == y).sum()]).tolist()
+    return loss, correct / len(y) if math.isfinite(loss) else math.nan, predicted
+
+
+def confusion(y: Tensor, predicted: Tensor, n_classes: int) -> dict[str, Any]:
+    """Return the accuracy of each class (NaN without an image) and the confusion matrix, rows the true classes.
+
+    Of more than MOST_CLASSES classes `confusions` is what is most often taken for something else: at most
+    MOST_CONFUSIONS times (true class, predicted class, count), the most frequent first.
+    """
+    sizes = torch.bincount(y, minlength=n_classes)
+    found: dict[str, Any] = {
+        "per_class_acc": (torch.bincount(y[y == predicted], minlength=n_classes).double() / sizes).tolist()
+    }
+    if n_classes <= MOST_CLASSES:
+        counts = torch.bincount(y * n_classes + predicted, minlength=n_classes**2)
+        return {**found, "confusion": counts.reshape(n_classes, n_classes).tolist()}
+    wrong = y != predicted
+    pairs, counts = torch.stack([y[wrong], predicted[wrong]], 1).unique(dim=0, return_counts=True)
+    first = counts.argsort(descending=True, stable=True)[:MOST_CONFUSIONS]
+    return {**found, "confusions": torch.cat([pairs[first], counts[first, None]], 1).tolist()}
+
+
+class Trainer:
+    """One run of one setting.
+
+    `data` holds the splits on the CPU; they are moved to the device whole. `checkpoint` is the file that the
+    run continues from where it exists. `should_stop` is asked before every step; `on_epoch` is called with the
+    epochs so far after every epoch.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        data: Splits,
+        device: torch.device,
+        checkpoint: Path,
+        should_stop: Callable[[], bool] = lambda: False,
+        on_epoch: Callable[[list[dict[str, Any]]], None] = lambda epochs: None,
+    ) -> None:
+        self.setting, self.device, self.checkpoint = setting, device, checkpoint
+        self.should_stop, self.on_epoch = should_stop, on_epoch
+        self.progress = Progress()
+        self._set_arithmetic()
+        memory = torch.channels_last if setting["channels_last"] else torch.contiguous_format
+
+        def images(x: Tensor) -> Tensor:
+            x = normalise(x.to(device), data.mean.to(device), data.std.to(device))
+            return x.contiguous(memory_format=memory) if x.ndim == 4 else x
+
+        self.train_x, self.train_y = images(data.train_x), data.train_y.to(device)
+        self.val_x, self.val_y = images(data.val_x), data.val_y.to(device)
+        self.test_x, self.test_y = images(data.test_x), data.test_y.to(device)
+        self.n_classes, self.data_digest = data.n_classes, data.digest
+
+        module = own_module(setting)
+        self.code_digest = code_digest(module) if module else None  # now: the files may change while the run goes on
+        self._seed_all("initialization")
+        self.model = build_model(setting, data.in_shape, data.n_classes).to(device).to(memory_format=memory)
+        self.source_sha1 = source_sha1(setting)
+        self.forward = torch.compile(self.model) if setting["compile"] else self.model
+        self.weights = list(self.model.parameters())
+        self.own_model = setting["model"] if ":" in setting["model"] else ""
+        if setting["l1"] and not any(weight.ndim > 1 for weight in self.weights):
+            raise ConfigError(
+                f"l1: {setting['l1']:g} needs weights to penalize, but {setting['model']} has only biases and the like"
+                " (parameters with fewer than two axes); allowed here: 0"
+            )
+        self.optimizer = optim.build_optimizer(setting, self.weights)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=setting["precision"] == "fp16")
+        self.augments = augment.is_on(setting, data.in_shape)
+        self.augmentation = torch.Generator(device)
+        self.best_weights: dict[str, Tensor] = {}
+
+        n_train = len(self.train_y)
+        self.batch_size = n_train if setting["batch_size"] == "full" else min(setting["batch_size"], n_train)
+        if self.batch_size == 1 and any(
+            isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in self.model.modules()
+        ):
+            raise ConfigError("batch_size: 1 is not allowed with batch normalization; allowed: at least 2")
+        # A last batch of a single image is left out: batch normalization cannot train on it.
+        single = n_train % self.batch_size == 1 and self.batch_size > 1
+        self.steps_per_epoch = n_train // self.batch_size if single else math.ceil(n_train / self.batch_size)
+
+    def _seed_all(self, stream: str, epoch: int = 0) -> None:
+        """Seed what draws without a generator of its own. torch.manual_seed also looks for every other device."""
+        seed = derive_seed(self.setting["seed"], stream, epoch)
+        torch.default_generator.manual_seed(seed)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(seed)
+
+    def _set_arithmetic(self) -> None:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # we read none
+        torch.backends.cudnn.benchmark = False
+        tf32 = self.setting["precision"] == "tf32"
+        if tf32 and not (self.device.type == "cuda" and torch.cuda.get_device_capability(self.device) >= (8, 0)):
+            raise ConfigError(
+                "precision: tf32 needs an NVIDIA GPU of compute capability 8.0 or later, and this run is on"
+                f" {self.device}; allowed here: fp32, bf16, fp16"
+            )
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.backends.cudnn.allow_tf32 = tf32
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the context of the forward pass: half precision where the setting says so."""
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.setting["precision"])
+        return torch.autocast(self.device.type, half) if half else contextlib.nullcontext()
+
+    # -- training ----------------------------------------------------------------------------------------------
+
+    def train_step(self, x: Tensor, y: Tensor) -> Tensor:
+        """Do one step on a batch; return its logits."""
+        setting = self.setting
+        if self.augments:
+            x = augment.augment(x, setting, self.augmentation)
+        for weight in self.weights:  # what zero_grad() does, without the compiler's wrapper around it
+            weight.grad = None
+        with self.autocast():
+            logits = self.forward(x)
+        if self.own_model:
+            check_output(self.own_model, logits, (len(y), self.n_classes), in_training=True)
+        logits = logits.float()
+        objective = F.cross_entropy(logits, y, label_smoothing=setting["label_smoothing"])
+        if setting["l1"]:
+            objective = objective + setting["l1"] * optim.penalty_l1(self.weights)
+        self.scaler.scale(objective).backward()
+        if setting["grad_clip"] or setting["log_gradients"]:
+            self.scaler.unscale_(self.optimizer)
+        if setting["log_gradients"]:
+            self._add_gradients()
+        if setting["grad_clip"]:
+            nn.utils.clip_grad_norm_(self.weights, setting["grad_clip"])
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return logits.detach()
+
+    def train_epoch(self) -> None:
+        """Train the steps of the current epoch that are not done yet."""
+        setting, progress = self.setting, self.progress
+        seed, epoch = setting["seed"], progress.epoch
+        self.model.train()
+        shuffle = torch.Generator().manual_seed(derive_seed(seed, "shuffling", epoch))
+        order = torch.randperm(len(self.train_y), generator=shuffle).to(self.device)
+        if progress.step == 0:
+            self._seed_all("dropout", epoch)
+            self.augmentation.manual_seed(derive_seed(seed, "augmentation", epoch))
+            progress.gradients = None
+        start = time.perf_counter() - progress.seconds
+        for step, (x, y) in enumerate(self._batches(order, progress.step), progress.step):
+            lr = optim.lr_at(setting, (epoch - 1) * self.steps_per_epoch + step, self.steps_per_epoch)
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            progress.logits.append(self.train_step(x, y))
+            progress.step, progress.seconds = step + 1, time.perf_counter() - start
+            if progress.step < self.steps_per_epoch:
+                self.checkpoint_if_due()
+        logits, progress.logits = torch.cat(progress.logits), []
+        train_loss, train_acc, _ = score(logits, self.train_y[order[: len(logits)]])  # the epoch's wait for the device
+        val_loss, val_acc, _ = self.evaluate(self.val_x, self.val_y)
+        progress.seconds = time.perf_counter() - start
+        entry = {
+            "epoch": epoch,
+            "train_loss": train_loss,
+            "train_acc": train_acc,
+            "val_loss": val_loss,
+            "val_acc": val_acc,
+            "lr": lr,
+            "seconds": progress.seconds,
+            **self._gradients_entry(),
+        }
+        progress.epochs.append(entry)
+        progress.train_seconds += progress.seconds
+        progress.epoch, progress.step, progress.seconds = epoch + 1, 0, 0.0
+        if setting["test_weights"] == "best" and self.best_epoch() == epoch:
+            self.best_weights = dict(copy.deepcopy(self.model.state_dict()))
+
+    def _batches(self, order: Tensor, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the epoch's batches from step `first` on.
+
+        Many are gathered at once: by itself a small batch takes as long to gather as to train on. Which ones does
+        not depend on `first`, so that each lies at the same place in memory however often the run was interrupted.
+        """
+        size, steps = self.batch_size, self.steps_per_epoch
+        together = max(1, GATHERED_BYTES // (size * self.train_x[0].nbytes))
+        for start in range(first - first % together, steps, together):
+            chosen = order[start * size : min(start + together, steps) * size]
+            batches = zip(self.train_x[chosen].split(size), self.train_y[chosen].split(size), strict=True)
+            yield from itertools.islice(batches, max(first - start, 0), None)
+
+    def _add_gradients(self) -> None:
+        norm = nn.utils.get_total_norm(weight.grad for weight in self.weights if weight.grad is not None)
+        unused = torch.zeros_like(norm)  # a model may leave a layer out of a step
+        means = [
+            unused if weight.grad is None else weight.grad.abs().mean() for weight in self.weights if weight.ndim > 1
+        ]
+        # Left out of the mean: steps that overflow, which the scaling of fp16 skips.
+        values = torch.where(norm.isfinite(), torch.stack([torch.ones_like(norm), norm, *means]), 0.0)
+        self.progress.gradients = values if self.progress.gradients is None else self.progress.gradients + values
+
+    def _gradients_entry(self) -> dict[str, Any]:
+        if self.progress.gradients is None:
+            return {}
+        _, norm, *means = (self.progress.gradients / self.progress.gradients[0]).tolist()
+        layers = [name for name, weight in self.model.named_parameters() if weight.ndim > 1]
+        return {"grad_norm": norm, "layer_gradients": dict(zip(layers, means, strict=True))}
+
+    @torch.no_grad()
+    def evaluate(self, x: Tensor, y: Tensor) -> tuple[float, float, Tensor]:
+        """Return mean cross-entropy (nats), accuracy in [0, 1] and the predicted classes of a split."""
+        self.model.eval()
+        parts = x.split(max(EVALUATION_VALUES // x[0].numel(), 1))
+        with self.autocast():
+            logits = torch.cat([self.forward(part) for part in parts]).float()
+        return score(logits, y)
+
+    # -- the run -----------------------------------------------------------------------------------------------
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end, from the checkpoint where one was loaded.
+
+        Returns the record's `status`, `epochs`, `final` and `model`. Raises Interrupted, after writing the
+        checkpoint, when `should_stop` says so.
+        """
+        self._last_checkpoint, self._checkpoint_cost = time.perf_counter(), 0.0
+        status = self.status()
+        while status == "running":
+            self.train_epoch()
+            self.on_epoch(self.progress.epochs)
+            status = self.status()
+            if status == "running":
+                self.checkpoint_if_due()
+        return {
+            "status": status,
+            "epochs": self.progress.epochs,
+            "final": self.final(status),
+            "model": {
+                "n_parameters": sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad),
+                "source_sha1": self.source_sha1,
+            },
+        }
+
+    def status(self) -> str:
+        """Return what the epochs so far amount to: running, finished, diverged or stopped_early."""
+        epochs, patience = self.progress.epochs, self.setting["patience"]
+        if epochs and not all(math.isfinite(epochs[-1][name]) for name in ("train_loss", "val_loss")):
+            return "diverged"
+        if len(epochs) == self.setting["epochs"]:
+            return "finished"
+        if epochs and patience and len(epochs) - (self.best_epoch() or 0) >= patience:
+            return "stopped_early"
+        return "running"
+
+    def best_epoch(self) -> int | None:
+        """Return the first epoch that is best on the validation split, by `monitor`; None where none is finite."""
+        by_accuracy = self.setting["monitor"] == "val_acc"
+        finite = [epoch for epoch in self.progress.epochs if math.isfinite(epoch["val_loss"])]
+        if not finite:
+            return None
+        best = min(finite, key=lambda epoch: -epoch["val_acc"] if by_accuracy else epoch["val_loss"])
+        return int(best["epoch"])
+
+    def final(self, status: str) -> dict[str, Any]:
+        """Look at the test split, once. Weights that diverged are not tested."""
+        best = self.best_epoch()
+        final: dict[str, Any] = {
+            "test_loss": None,
+            "test_acc": None,
+            "best_epoch": best,
+            "best_val_loss": self.progress.epochs[best - 1]["val_loss"] if best else None,
+            "best_val_acc": self.progress.epochs[best - 1]["val_acc"] if best else None,
+            "tested_train_loss": None,
+            "tested_train_acc": None,
+            "per_class_acc": None,
+            "confusion": None,
+        }
+        if self.best_weights:
+            self.model.load_state_dict(self.best_weights)
+        elif status == "diverged":
+            return final
+        final["test_loss"], final["test_acc"], predicted = self.evaluate(self.test_x, self.test_y)
+        # After the test, which must not depend on it where a model draws random numbers in its evaluation, too.
+        final["tested_train_loss"], final["tested_train_acc"], _ = self.evaluate(self.train_x, self.train_y)
+        if math.isfinite(final["test_loss"]):
+            final |= confusion(self.test_y.cpu(), predicted.cpu(), self.n_classes)
+        return final
+
+    # -- checkpoints -------------------------------------------------------------------------------------------
+
+    def checkpoint_if_due(self) -> None:
+        """Write a checkpoint where the last is 20 times its own cost ago, so that they cost 5 % at most."""
+        now = time.perf_counter()
+        if self.should_stop():
+            self.save_checkpoint()
+            raise Interrupted
+        if now - self._last_checkpoint >= max(20 * self._checkpoint_cost, CHECKPOINT_SECONDS):
+            self.save_checkpoint()
+            self._last_checkpoint = time.perf_counter()
+            self._checkpoint_cost = self._last_checkpoint - now
+
+    def _state(self) -> dict[str, Any]:
+        """All that the run needs to go on from this very step."""
+        device, progress = self.device, self.progress
+        progress.logits = [torch.cat(progress.logits)] if progress.logits else []
+        return {
+            "hash": setting_hash(self.setting),
+            "torch": str(torch.__version__),  # a plain string, or weights_only refuses it
+            "device": device.type,
+            "data": self.data_digest,
+            "source": self.code_digest,
+            "progress": vars(progress),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "best_weights": self.best_weights,
+            "rng": torch.get_rng_state(),
+            "device_rng": torch.get_device_module(device).get_rng_state() if device.type != "cpu" else None,
+            "augmentation": self.augmentation.get_state(),
+        }
+
+    def save_checkpoint(self) -> None:
+        """Write the checkpoint, whole or not at all. Raises OSError where the disk is full."""
+        buffer = io.BytesIO()
+        torch.save(self._state(), buffer)
+        write_atomic(self.checkpoint, buffer.getvalue())
+
+    def load_checkpoint(self) -> None:
+        """Go on from the checkpoint where there is one that fits; say why one is not used."""
+        if not self.checkpoint.exists():
+            return
+        try:
+            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            fault = self._checkpoint_fault(state)
+        except Exception as error:  # torch raises many kinds for a torn file
+            fault = f"cannot be read ({type(error).__name__})"
+        if fault:
+            aside = self.checkpoint.with_suffix(".pt.bad")
+            self.checkpoint.replace(aside)
+            print(f"warning: {self.checkpoint} {fault}; moved to {aside.name}, training starts anew", flush=True)
+            return
+        self.progress = Progress(**state["progress"])
+        self.progress.resumed += 1
+        self.progress.logits = [logits.to(self.device) for logits in self.progress.logits]
+        if self.progress.gradients is not None:
+            self.progress.gradients = self.progress.gradients.to(self.device)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.best_weights = {
+            name: value.to(self.device) if isinstance(value, Tensor) else value  # of get_extra_state
+            for name, value in state["best_weights"].items()
+        }
+        torch.set_rng_state(state["rng"])
+        if state["device_rng"] is not None:
+            torch.get_device_module(self.device).set_rng_state(state["device_rng"])
+        self.augmentation.set_state(state["augmentation"])
+        print(f"continuing at epoch {self.progress.epoch}, step {self.progress.step}", flush=True)
+
+    def _checkpoint_fault(self, state: Any) -> str:
+        own = self._state()
+        if not isinstance(state, dict) or state.keys() != own.keys():
+            return "has another form than this version writes"
+        if state["hash"] != own["hash"]:
+            return f"is of another setting, {state['hash'][:12]}"
+        if state["torch"] != own["torch"]:
+            return f"is of torch {state['torch']}, not {own['torch']}"
+        if state["device"] != own["device"]:
+            return f"is of a {state['device']} device, not {own['device']}"
+        if state["data"] != own["data"]:
+            return f"is of other data, {state['data']}, not {own['data']}"
+        if state["source"] != own["source"]:
+            return "is of another version of the model's code"
+        if state["progress"].keys() != own["progress"].keys():
+            return "has another form than this version writes"
+        shapes, own_shapes = ({k: getattr(v, "shape", None) for k, v in s["model"].items()} for s in (state, own))
+        if shapes != own_shapes:
+            return "does not fit the model, whose code has changed"
+        return ""
