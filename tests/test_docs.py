@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_inspection import LECTURE, save
 
 from conftest import ROOT, Project
 from dlsweep.config.identity import check_setting, setting_hash
 from dlsweep.config.sweep import load_sweep
 from dlsweep.errors import ConfigError
+from lecture import LECTURE, save
 
 PAGES = [
     path
@@ -153,3 +153,11 @@ def test_the_mistake_of_the_readme_is_answered_as_it_says(tmp_path: Path):
     with pytest.raises(ConfigError) as error:
         load_sweep([tmp_path / "config.yaml"])
     assert str(error.value).endswith(answer)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/design.md"])
+def test_the_tree_names_every_room(page: str):
+    tree = (ROOT / page).read_text().partition("scripts/dlsweep/\n")[2].partition("```")[0]
+    shown = [line.split()[0] for line in tree.splitlines() if line.startswith("  ")]
+    library = [path for path in (ROOT / "scripts/dlsweep").iterdir() if not path.name.startswith("__")]
+    assert sorted(shown) == sorted(path.name + "/" * path.is_dir() for path in library)
