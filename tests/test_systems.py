@@ -27,7 +27,7 @@ def test_make_names_each_command_by_its_path(options: tuple[str, ...]):
         text=True,
         check=True,
     )
-    lines = [shlex.split(line) for line in planned.stdout.splitlines()]
+    lines = [shlex.split(line.removeprefix("PYTHONPATH=scripts ")) for line in planned.stdout.splitlines()]
     commands = {words[0] for words in lines}
     assert {"pytest", "ruff", "mypy", "snakefmt", "snakemake", "python"} <= {Path(name).name for name in commands}
     assert all("/" in name or name in SYSTEM_TOOLS for name in commands), commands
@@ -43,7 +43,18 @@ def test_make_calls_no_foreign_command_of_the_same_name(tmp_path: Path):
     called = tmp_path / "called.txt"
     for folder in ("foreign", ".venv/bin"):
         (tmp_path / folder).mkdir(parents=True)
-        for name in ("pip", "python", "python3", "ruff", "mypy", "snakefmt", "snakemake", "pytest", "uv"):
+        for name in (
+            "pip",
+            "python",
+            "python3",
+            "ruff",
+            "mypy",
+            "snakefmt",
+            "snakemake",
+            "pytest",
+            "uv",
+            "lint-imports",
+        ):
             command = tmp_path / folder / name
             command.write_text(f'#!/bin/sh\necho "{folder}/{name} $@" >>{called}\n')
             command.chmod(0o755)
