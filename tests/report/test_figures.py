@@ -16,12 +16,11 @@ import yaml
 from matplotlib.axes import Axes
 
 from conftest import ROOT
-from dlsweep.config import figures
 from dlsweep.config.figures import KINDS
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError
 from dlsweep.report.captions import caption, captions
-from dlsweep.report.figures import data, drawing
+from dlsweep.report.figures import axes, data, drawing
 from dlsweep.results.tables import write_tables
 from fake import fake_sweep
 
@@ -175,7 +174,7 @@ def test_a_large_grid_stays_readable():
 
 def test_panels_beyond_the_readable_are_said_to_be_left_out(sweep: tuple, monkeypatch: pytest.MonkeyPatch):
     _, tables = sweep
-    monkeypatch.setattr(figures, "MOST_PANELS", 6)
+    monkeypatch.setattr(axes, "MOST_PANELS", 6)
     drawn = draw(tables["many"], "many", kind="strip", y="val_acc", x="optimizer", col="hid_dim")
     n_values = tables["many"].summary["hid_dim"].nunique()
     assert len(drawn.axes) == 6
