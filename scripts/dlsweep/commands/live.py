@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from dlsweep.commands.show import print_columns
 from dlsweep.config.labels import setting_labels, with_version
+from dlsweep.config.metrics import SELECTED_BY
 from dlsweep.config.paths import record_name
 from dlsweep.config.sweep import Sweep
-from dlsweep.results.columns import SELECTED_BY, metric
+from dlsweep.results.columns import metric
 from dlsweep.results.schema import FINISHED
 from dlsweep.results.statistics import mean_text, rank
 from dlsweep.results.versions import find_outdated, tell_apart

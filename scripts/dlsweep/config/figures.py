@@ -13,7 +13,7 @@ from typing import Any
 from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.identity import Setting
 from dlsweep.config.labels import is_grid
-from dlsweep.config.metrics import EPOCH_METRICS, FAMILIES, METRICS, SUMMARY
+from dlsweep.config.metrics import EPOCH_METRICS, FAMILIES, METRICS, REPORTED, SUMMARY
 from dlsweep.config.names import nearest
 from dlsweep.errors import ConfigError
 
@@ -186,21 +186,21 @@ def _complete(figure: dict[str, Any], experiment: _Experiment) -> dict[str, Any]
         if len(free) < len(missing):
             varying = ", ".join(experiment.keys) or "nothing"
             raise ConfigError(f"heatmap needs x and y: two hyper-parameters; here varies {varying}")
-        added = {**dict(zip(missing, free, strict=False)), "hue": "test_acc"}
+        added = {**dict(zip(missing, free, strict=False)), "hue": REPORTED}
     elif kind == "curves":
         added = {"y": "loss"}
         if not given and groups:
             added |= _curve_panels(groups, experiment)
     elif kind == "scatter":
         x = figure.get("x") or next(iter(experiment.numbers), "train_seconds")
-        added = {"x": x, "y": "test_acc"}
+        added = {"x": x, "y": REPORTED}
         others = [key for key in experiment.keys if key != x]
         if "hue" not in figure and others:
             added |= {"hue": others[0]}
     elif kind in ("parallel", "importance"):
         if not experiment.keys:
             raise ConfigError(f"{kind} needs a hyper-parameter that varies; none does in this experiment")
-        added = {"y": "test_acc"}
+        added = {"y": REPORTED}
     elif kind == "gap" and not given:
         added = {"hue": groups[0]} if groups else {}
     elif kind == "speed":

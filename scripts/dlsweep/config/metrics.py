@@ -120,6 +120,10 @@ SUMMARY: Mapping[str, Column] = {
     "host": Column(str, "The machine that trained it."),
 }
 
+SELECTED_BY, REPORTED = "tested_val_acc", "test_acc"
+"""What is best: the metric that settings are selected by, in the direction of its column, and the one that they are
+reported by, which chooses nothing."""
+
 EPOCH_METRICS: Mapping[str, Column] = {
     **_LAST,
     "lr": _positive("Learning rate of the epoch's last step.", "", "learning rate"),

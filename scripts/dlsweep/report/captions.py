@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from dlsweep.config.figures import KINDS
-from dlsweep.results.columns import REPORTED, metric
+from dlsweep.config.metrics import REPORTED
+from dlsweep.results.columns import metric
 from dlsweep.results.leaderboard import group_settings
 from dlsweep.results.statistics import interval_name, mean_text
 from dlsweep.results.tables import read_tables
@@ -35,15 +36,15 @@ def finding(part: pd.DataFrame) -> str:
     best = board.iloc[0]
     if best["n_diverged"] == best["n"]:
         return f"Every run diverged. {counts}"
-    if pd.isna(best["test_acc"]):
+    if pd.isna(best[REPORTED]):
         return f"No run of the best setting was tested. {counts}"
     n = best["n_tested"]
     name = interval_name([n], metric(REPORTED).within, over=f"{n} runs" if n > 2 else "runs")
     over = f", {name}" if name else ""
-    accuracy = mean_text(best["test_acc"], best["test_acc_low"], best["test_acc_high"], digits=3)
+    accuracy = mean_text(best[REPORTED], best[f"{REPORTED}_low"], best[f"{REPORTED}_high"], digits=3)
     diverged = f"; {best['n_diverged']} of its {best['n']} runs diverged" if best["n_diverged"] else ""
     what = "Best setting by validation accuracy" if len(board) > 1 else "The setting"
-    return f"{what}: {best['label']}, with test accuracy {accuracy}{over}{diverged}. {counts}"
+    return f"{what}: {best['label']}, with {metric(REPORTED).title} {accuracy}{over}{diverged}. {counts}"
 
 
 def captions(plan: Mapping[str, Any], folder: Path) -> dict[str, str]:

@@ -31,9 +31,6 @@ CONFUSION: Mapping[str, Column] = {
     "count": Column(int, "How many test images.", "images"),
 }
 
-SELECTED_BY, REPORTED = "tested_val_acc", "test_acc"
-"""The metric that settings are ranked by, and the one that they are reported by."""
-
 LEADERBOARD: Mapping[str, Column] = {
     "exp_name": KEYS["exp_name"],
     "rank": Column(int, "1 is the best mean `val_acc`; settings of which every run diverged come last."),

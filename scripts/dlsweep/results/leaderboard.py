@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from dlsweep.results.columns import LEADERBOARD, REPORTED, SELECTED_BY, metric
+from dlsweep.config.metrics import REPORTED, SELECTED_BY
+from dlsweep.results.columns import LEADERBOARD, metric
 from dlsweep.results.frames import make_table
 from dlsweep.results.statistics import (
     COMPARISON_DOC,

@@ -10,7 +10,7 @@ import pandas as pd
 import seaborn as sns
 
 from dlsweep.config.figures import MOST_COLOURS
-from dlsweep.config.metrics import FAMILIES, SPLITS
+from dlsweep.config.metrics import FAMILIES, REPORTED, SPLITS
 from dlsweep.report.figures.axes import BAD, GREY, add_legend, draw_crosses, label_axes
 from dlsweep.report.figures.data import (
     MOST_LINES,
@@ -28,7 +28,7 @@ from dlsweep.report.figures.data import (
 )
 from dlsweep.report.figures.lines import draw_lines
 from dlsweep.report.figures.notes import count_runs, diverged_note, runs_note, runs_per_mark, seeds_in_words, sentences
-from dlsweep.results.columns import REPORTED, axis_title, metric
+from dlsweep.results.columns import axis_title, metric
 from dlsweep.results.leaderboard import group_settings
 from dlsweep.results.statistics import mean_text
 

@@ -9,6 +9,7 @@ import seaborn as sns
 from matplotlib.ticker import MaxNLocator
 
 from dlsweep.config.figures import MOST_BARS
+from dlsweep.config.metrics import REPORTED
 from dlsweep.report.figures.axes import BAD, COLOURS
 from dlsweep.report.figures.data import Drawing, Spec, Tables, Undrawable, into_bins, with_text
 from dlsweep.report.figures.notes import diverged_note, runs_note, sentences
@@ -64,7 +65,7 @@ def confusion(tables: Tables, spec: Spec) -> Drawing:
     best = best_run(tables.summary)
     if tables.confusion.empty or best is None:
         raise Undrawable("no run has a confusion matrix")
-    run = f"{best['label']}, seed {best['seed']}: test accuracy {best['test_acc']:.3f}"
+    run = f"{best['label']}, seed {best['seed']}: {axis_title(REPORTED)} {best[REPORTED]:.3f}"
     the_best = f"The best run by validation accuracy: {run}"
     if not (tables.confusion["true"] == tables.confusion["predicted"]).any():  # too many classes for a matrix
         return _confusions(tables, the_best)

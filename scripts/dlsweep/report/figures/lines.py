@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dlsweep.config.metrics import FAMILIES, SPLITS
+from dlsweep.config.metrics import FAMILIES, REPORTED, SPLITS
 from dlsweep.report.figures.axes import NumberAxis, add_legend, draw_crosses, facets, label_axes, palette
 from dlsweep.report.figures.data import Drawing, Spec, Tables, into_bins, long_form, marks_of, spans_decades, with_text
 from dlsweep.report.figures.notes import diverged_note, runs_note, sentences
@@ -98,7 +98,7 @@ def speed(tables: Tables, spec: Spec) -> Drawing:
     data = with_text(tables.summary, groups[1:])
     axis = NumberAxis.of(data[spec["x"]])
     data = data.assign(position=axis.positions)
-    measures = ("samples_per_second", "seconds_per_epoch", "test_acc")
+    measures = ("samples_per_second", "seconds_per_epoch", REPORTED)
     long = pd.concat([data.assign(value=data[name], measure=name) for name in measures])
     long = long.assign(measure=pd.Categorical(long["measure"], measures, ordered=True))
     figure, panels = draw_lines(long, {**spec, "col": "measure"}, "position", axis.n_ticks, sharey=False)
