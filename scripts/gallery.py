@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from dlsweep.config.figures import KINDS, figures_for
+from dlsweep.config.figures import figures_for
+from dlsweep.config.kinds import KINDS
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import read_json, write_atomic
 from dlsweep.report.figures import drawing
@@ -44,10 +45,10 @@ def make_gallery(plan: dict[str, Any], docs: Path) -> None:
         experiment = plan["experiments"][exp_name]
         settings = {digest: plan["settings"][digest] for digest in experiment["hashes"]}
         for said, spec in zip(given, figures_for(settings, experiment["varies"], given), strict=True):
-            kind = spec["kind"]
+            kind = spec.kind
             drawing.save(*drawing.draw_one(exp_name, spec, tables[exp_name]), docs / "gallery" / f"{kind}.png", dpi=DPI)
             text = yaml.safe_dump({"figures": [said]}, sort_keys=False, default_flow_style=None)
-            sections[kind] = f"\n## {kind}\n\n{KINDS[kind].doc[0].upper()}{KINDS[kind].doc[1:]}.\n\n"
+            sections[kind] = f"\n## {kind}\n\n{KINDS[kind].sentence}\n\n"
             sections[kind] += f"```yaml\n{text}```\n\n![{kind} of the experiment {exp_name}](gallery/{kind}.png)\n"
     title = (
         "# Gallery\n\nEvery kind of figure, drawn from the sweep of `config.yaml` by `snakemake --cores 2 gallery`.\n"

@@ -16,7 +16,7 @@ import yaml
 from matplotlib.axes import Axes
 
 from conftest import ROOT
-from dlsweep.config.figures import KINDS
+from dlsweep.config.kinds import KINDS, FigureSpec
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError
 from dlsweep.report.captions import caption, captions
@@ -66,7 +66,7 @@ def draw(tables: data.Tables, exp_name: str = "few", **spec: str) -> mpl.figure.
 
 def chosen(experiment: dict) -> dict[str, dict]:
     found = expand_config({"experiments": {"e": experiment}}).experiments["e"].figures
-    return {figure["name"]: figure for figure in found}
+    return {figure.name: figure.to_json() for figure in found}
 
 
 # -- which figures -------------------------------------------------------------------------------------------------
@@ -168,8 +168,8 @@ def test_every_kind_draws_few_and_many_settings(sweep: tuple, exp_name: str, kin
 
 def test_a_large_grid_stays_readable():
     found = expand_config({"experiments": {"e": GRID}}).experiments["e"].figures
-    curves = next(figure for figure in found if figure["kind"] == "curves")
-    assert (curves["col"], curves["hue"]) == ("lr", "hid_dim")
+    curves = next(figure for figure in found if figure.kind == "curves")
+    assert (curves.col, curves.hue) == ("lr", "hid_dim")
 
 
 def test_panels_beyond_the_readable_are_said_to_be_left_out(sweep: tuple, monkeypatch: pytest.MonkeyPatch):
@@ -269,7 +269,7 @@ def test_importance_of_pure_noise_is_not_to_be_trusted(tmp_path: Path):
     generator = np.random.default_rng(0)
     noise = {label: generator.uniform(0.5, 0.9) for label in tables.summary["label"].unique()}
     tables.summary["test_acc"] = tables.summary["label"].map(noise) + generator.normal(0, 0.005, len(tables.summary))
-    drawn, _ = drawing.draw_one("noise", plan["experiments"]["noise"]["figures"][0], tables)
+    drawn, _ = drawing.draw_one("noise", FigureSpec("importance", "importance", y="test_acc"), tables)
     note = drawn.texts[-1].get_text().replace("\n", " ")
     assert "100 runs of 20 settings (5 seeds)" in note
     assert re.search(r"R² = -\d\.\d\d of the variance of settings .* not to be trusted", note)
@@ -278,7 +278,7 @@ def test_importance_of_pure_noise_is_not_to_be_trusted(tmp_path: Path):
 def test_seeds_do_not_narrow_the_interval_of_a_mark_that_pools_settings(sweep: tuple):
     _, tables = sweep
     summary = tables["many"].summary.head(40)
-    spec = {"kind": "bars", "name": "bars", "x": "optimizer", "y": "val_acc"}
+    spec = FigureSpec("bars", "bars", x="optimizer", y="val_acc")
 
     def bars(summary: pd.DataFrame) -> tuple[list[float], str]:
         others = (getattr(tables["many"], name) for name in ("epochs", "gradients", "confusion"))
@@ -308,7 +308,7 @@ def test_no_bar_leaves_the_range_of_its_metric(sweep: tuple):
         ("line", "val_loss", (0, 1e9)),
     ):
         axes = {"x": "lr", "col": "grad_clip"} if kind == "line" else {"x": "grad_clip"}
-        spec = {"kind": kind, "name": kind, "y": y, "hue": "batch_norm", **axes}
+        spec = FigureSpec(kind, kind, y=y, hue="batch_norm", **axes)
         drawn, _ = drawing.draw_one("off", spec, changed)
         ax = drawn.axes[0]
         bars = [line.get_ydata() for line in ax.lines if line.get_gid() != "diverged"]
@@ -354,14 +354,14 @@ def test_files_are_the_same_bytes_each_time(sweep: tuple, tmp_path: Path):
 
 
 def test_nothing_finished_is_said_in_the_figure():
-    drawn, _ = drawing.draw_one("e", {"kind": "bars", "name": "bars"}, None)
+    drawn, _ = drawing.draw_one("e", FigureSpec("bars", "bars"), None)
     assert "no run is finished" in drawn.axes[0].texts[0].get_text()
 
 
 def test_captions_state_the_finding(sweep: tuple):
     plan, tables = sweep
     summary = tables["few"].summary
-    text = caption("few", {"kind": "bars"}, summary)
+    text = caption("few", FigureSpec("bars"), summary)
     means = summary.groupby("label")["tested_val_acc"].mean()
     best = summary[summary["label"] == means.idxmax()]
     assert f"Best setting by validation accuracy: {means.idxmax()}" in text
@@ -398,7 +398,7 @@ def test_the_docs_show_every_kind():
     examples = yaml.safe_load((ROOT / "docs/gallery.yaml").read_text())
     for exp_name, figures_of in examples.items():
         config["experiments"][exp_name]["figures"] = figures_of
-    drawn = [f["kind"] for exp_name in examples for f in expand_config(config).experiments[exp_name].figures]
+    drawn = [f.kind for exp_name in examples for f in expand_config(config).experiments[exp_name].figures]
     assert sorted(drawn) == sorted(KINDS)
     page, gallery = (ROOT / "docs/figures.md").read_text(), (ROOT / "docs/gallery.md").read_text()
     for name, kind in KINDS.items():

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from conftest import Project
-from dlsweep.config.figures import KINDS
+from dlsweep.config.kinds import KINDS, FigureSpec
 from dlsweep.config.paths import record_name
 from dlsweep.config.sweep import expand_config
 from dlsweep.files import write_json
@@ -90,7 +89,9 @@ def hostile_names(record: Record) -> None:
         epoch["layer_gradients"] = {"$w$": 0.1, "": 0.2}
 
 
-def make(folder: Path, experiment: dict, change: Callable[[Record], None] | None = None) -> tuple[list[dict], Any]:
+def make(
+    folder: Path, experiment: dict, change: Callable[[Record], None] | None = None
+) -> tuple[list[FigureSpec], data.Tables]:
     """The figures and the tables of an experiment whose records were changed."""
     sweep = expand_config({"defaults": {"epochs": 3}, "experiments": {"e": experiment}})
     for exp_name, digest, setting in sweep.records():
@@ -102,16 +103,16 @@ def make(folder: Path, experiment: dict, change: Callable[[Record], None] | None
     return sweep.experiments["e"].figures, drawing.load(folder)["e"]
 
 
-def drawn(specs: list[dict], tables: data.Tables) -> dict[str, Bbox | str]:
+def drawn(specs: list[FigureSpec], tables: data.Tables) -> dict[str, Bbox | str]:
     """Draw figures; return by name what each covers, or why it is empty. Any other error is a failure."""
     found: dict[str, Bbox | str] = {}
     for spec in specs:
         try:
             figure, box = drawing.draw_one("e", spec, tables)
             figure.savefig(io.BytesIO(), bbox_inches=box, dpi=20)
-            found[spec["name"]] = box
+            found[spec.name] = box
         except data.Undrawable as why:
-            found[spec["name"]] = str(why)
+            found[spec.name] = str(why)
         finally:
             drawing.plt.close("all")
     return found
@@ -147,7 +148,7 @@ def test_any_label_is_drawn_as_it_is_written(tmp_path: Path):
     found = drawn(specs, tables)
     assert [why for why in found.values() if isinstance(why, str)] == []
     assert {name for name, box in found.items() if max(box.width, box.height) > 40} == set()
-    (spec,) = [spec for spec in specs if spec["name"] == "gap-hue"]
+    (spec,) = [spec for spec in specs if spec.name == "gap-hue"]
     figure, _ = drawing.draw_one("e", spec, tables)
     shown = " ".join(text.get_text() for text in figure.findobj(Text) if not text.get_parse_math())
     assert "$a$ $x_{1" in shown and "\\frac" in shown
@@ -206,7 +207,7 @@ def test_notes_count_the_runs_that_are_drawn(tmp_path: Path):
     kinds = [{"kind": kind, "y": "test_acc"} for kind in ("bars", "strip", "parallel")]
     kinds.append({"kind": "curves", "y": "acc"})
     specs, tables = make(tmp_path, {**UNEVEN, "figures": kinds}, uneven)
-    figures_by_kind = {spec["kind"]: drawing.draw_one("e", spec, tables)[0] for spec in specs}
+    figures_by_kind = {spec.kind: drawing.draw_one("e", spec, tables)[0] for spec in specs}
     notes = {kind: figure.texts[-1].get_text().replace("\n", " ") for kind, figure in figures_by_kind.items()}
     assert "Mean of 2 to 3 runs" in notes["bars"]  # a diverged run has no test accuracy
     assert "A point a run: 2 to 3 runs each" in notes["strip"]
@@ -294,12 +295,13 @@ def test_a_full_matrix_of_many_classes_is_read_and_bounded(tmp_path: Path):
 
 
 def test_an_error_in_one_figure_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def broken(tables: data.Tables, spec: data.Spec) -> data.Drawing:
+    def broken(tables: data.Tables, spec: FigureSpec) -> data.Drawing:
         raise KeyError("$a_$ {x}\n" * 50)
 
-    monkeypatch.setitem(drawing.KINDS, "strip", broken)
+    known = drawing.drawing_of
+    monkeypatch.setattr(drawing, "drawing_of", lambda kind: broken if kind == "strip" else known(kind))
     specs, _ = make(tmp_path, {**EXPERIMENT, "figures": ["bars", "strip", "box"]})
-    (fault,) = drawing.draw({"experiments": {"e": {"figures": specs}}}, tmp_path)
+    (fault,) = drawing.draw({"experiments": {"e": {"figures": [spec.to_json() for spec in specs]}}}, tmp_path)
     assert fault.startswith(f"{tmp_path}/figures/e-strip.png is empty: it cannot be drawn (KeyError: ")
     assert "\n" not in fault
     names = sorted(path.name for path in (tmp_path / "figures").iterdir())

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from dlsweep.config.axes import RANGES, SAMPLERS
-from dlsweep.config.figures import KINDS
 from dlsweep.config.hyperparameters import HYPERPARAMETERS, Hyperparameter
+from dlsweep.config.kinds import KINDS
 from dlsweep.config.sweep import OUTDATED, SAFE_NAME
 
 _NUMBER_TEXT = {"type": "string", "pattern": r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$"}

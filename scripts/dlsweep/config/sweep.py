@@ -29,6 +29,7 @@ from dlsweep.config.axes import MOST_SETTINGS, a_mapping, read_base
 from dlsweep.config.figures import figures_for
 from dlsweep.config.files import Values, read_configs, shown, where_stated
 from dlsweep.config.identity import Setting, check_required, defaults_for, setting_hash
+from dlsweep.config.kinds import FigureSpec
 from dlsweep.config.names import nearest
 from dlsweep.config.space import merged_spec, read_space
 from dlsweep.errors import ConfigError
@@ -48,7 +49,7 @@ class Experiment:
 
     name: str
     settings: dict[str, Setting]
-    figures: list[dict[str, Any]]
+    figures: list[FigureSpec]
     swept: tuple[str, ...] = ()  # the keys that grid, zip, settings, ... set, in the config's order
 
     @functools.cached_property
@@ -103,7 +104,7 @@ class Sweep:
                 experiment.name: {
                     "hashes": list(experiment.settings),
                     "varies": experiment.varies,
-                    "figures": experiment.figures,
+                    "figures": [figure.to_json() for figure in experiment.figures],
                 }
                 for experiment in self.experiments.values()
             },

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from dlsweep.config.figures import KINDS
+from dlsweep.config.kinds import KINDS, FigureSpec
 from dlsweep.config.metrics import REPORTED
+from dlsweep.report.contents import figure_stem, planned_figures
 from dlsweep.results.columns import metric
 from dlsweep.results.leaderboard import group_settings
 from dlsweep.results.statistics import interval_name, mean_text
@@ -17,10 +18,9 @@ from dlsweep.results.tables import read_tables
 from dlsweep.results.versions import outdated_note
 
 
-def caption(exp_name: str, figure: Mapping[str, Any], summary: pd.DataFrame) -> str:
+def caption(exp_name: str, figure: FigureSpec, summary: pd.DataFrame) -> str:
     """Return a figure's caption: what it shows, the best setting, and how many runs, seeds and failures."""
-    kind = KINDS[figure["kind"]]
-    return f"{kind.doc[0].upper()}{kind.doc[1:]}. {finding(summary[summary['exp_name'] == exp_name])}"
+    return f"{KINDS[figure.kind].sentence} {finding(summary[summary['exp_name'] == exp_name])}"
 
 
 def finding(part: pd.DataFrame) -> str:
@@ -51,7 +51,5 @@ def captions(plan: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """Return the captions of a plan's figures from the tables in `folder`, by the figures' stems."""
     summary = read_tables(folder, "summary")["summary"]
     return {
-        f"{exp_name}-{figure['name']}": caption(exp_name, figure, summary)
-        for exp_name, experiment in plan["experiments"].items()
-        for figure in experiment["figures"]
+        figure_stem(exp_name, figure): caption(exp_name, figure, summary) for exp_name, figure in planned_figures(plan)
     }

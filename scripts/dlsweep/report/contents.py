@@ -6,11 +6,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dlsweep.config.kinds import FigureSpec
+
 FOLDER = "report"
 OVERVIEW = f"{FOLDER}/overview.rst"  # the first page: report/overview.rst takes it from the page on provenance
 CONFIG_PAGE = f"{FOLDER}/config.html"
 PROVENANCE_PAGE = f"{FOLDER}/provenance.html"
 IS_EMPTY = "is empty:"  # a figure that cannot be drawn, in the report's log
+
+
+def figure_stem(exp_name: str, figure: FigureSpec) -> str:
+    """Return the name of a figure's files, without suffix."""
+    return f"{exp_name}-{figure.name}"
+
+
+def planned_figures(plan: Mapping[str, Any]) -> Iterator[tuple[str, FigureSpec]]:
+    """Yield the experiment and the figure for each figure of a plan."""
+    for exp_name, experiment in plan["experiments"].items():
+        for figure in experiment["figures"]:
+            yield exp_name, FigureSpec(**figure)
 
 
 def caption_file(stem: str) -> str:
@@ -33,12 +47,12 @@ class Item:
     caption: str | None = None
 
 
-def report_items(figures: Mapping[str, list[dict[str, Any]]]) -> Iterator[Item]:
+def report_items(figures: Mapping[str, list[FigureSpec]]) -> Iterator[Item]:
     """Yield what the report shows, of the figures of each experiment."""
     for exp_name, specs in figures.items():
         yield Item(leaderboard_page(exp_name), exp_name, "leaderboard")
         for figure in specs:
-            stem = f"{exp_name}-{figure['name']}"
-            yield Item(f"figures/{stem}.png", exp_name, figure["name"].replace("_", " "), caption_file(stem))
+            stem = figure_stem(exp_name, figure)
+            yield Item(f"figures/{stem}.png", exp_name, figure.name.replace("_", " "), caption_file(stem))
     yield Item(CONFIG_PAGE, "config and provenance", "config")
     yield Item(PROVENANCE_PAGE, "config and provenance", "provenance", OVERVIEW)

@@ -21,7 +21,7 @@ from dlsweep.config.paths import data_file, data_name, record_name
 from dlsweep.config.sweep import Sweep, load_sweep, plan_digest
 from dlsweep.errors import ConfigError
 from dlsweep.files import is_torn, write_json
-from dlsweep.report.contents import IS_EMPTY, Item, report_items
+from dlsweep.report.contents import IS_EMPTY, Item, figure_stem, report_items
 from dlsweep.results import redo
 from dlsweep.results.columns import TABLES
 from dlsweep.results.named import remember
@@ -101,13 +101,11 @@ class Flow:
     @property
     def figures(self) -> list[str]:
         """The figures, PNG and SVG."""
-        return [f"{stem}.{kind}" for _, stem, _ in self._figures() for kind in ("png", "svg")]
-
-    def _figures(self) -> list[tuple[str, str, dict[str, Any]]]:
         return [
-            (experiment.name, f"{self.tables_folder}/figures/{experiment.name}-{figure['name']}", figure)
+            f"{self.tables_folder}/figures/{figure_stem(experiment.name, figure)}.{suffix}"
             for experiment in self.sweep.experiments.values()
             for figure in experiment.figures
+            for suffix in ("png", "svg")
         ]
 
     def report_outputs(self, report: Any) -> list[Any]:

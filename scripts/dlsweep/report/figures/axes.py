@@ -19,10 +19,8 @@ from matplotlib.category import StrCategoryFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, LogFormatterSciNotation, NullLocator
 
-from dlsweep.config.figures import KINDS as FIGURE_KINDS
-from dlsweep.config.figures import MOST_COLOURS, MOST_PANELS
-from dlsweep.report.figures.data import Drawing, Spec, Tables, is_log_spaced, is_numeric, marks_of, text_levels
-from dlsweep.report.figures.notes import MARKS_OF_ONE_SETTING
+from dlsweep.config.kinds import KINDS, MOST_COLOURS, MOST_PANELS, FigureSpec
+from dlsweep.report.figures.data import Drawing, Tables, is_log_spaced, is_numeric, marks_of, text_levels, with_axis
 from dlsweep.results.columns import axis_title, metric
 
 MOST_LETTERS = 120  # of a label
@@ -41,19 +39,19 @@ class PowersOfTen(LogFormatterSciNotation):
         return text.replace(r"$\mathdefault{", "").removesuffix("}$").replace(r"\times", "×")
 
 
-def keep_apart(tables: Tables, spec: Spec) -> tuple[Tables, Spec, str]:
+def keep_apart(tables: Tables, spec: FigureSpec) -> tuple[Tables, FigureSpec, str]:
     """Return tables and figure such that no mark averages runs of unlike code or data (column `version`), and a note.
 
     An axis that is free is given to the version. Where there is none, only the present version is drawn.
     """
-    summary = tables.summary
+    kind, summary = KINDS[spec.kind], tables.summary
     version = summary["version"].fillna("")
-    if version.nunique() < 2 or {"label", "version"} & set(spec.values()) or spec["kind"] in MARKS_OF_ONE_SETTING:
+    if version.nunique() < 2 or {"label", "version"} & set(spec.axes.values()) or not kind.averages:
         return tables, spec, ""
-    axes = FIGURE_KINDS[spec["kind"]].axes
-    free = [axis for axis in ("row", "col", "hue") if axis not in spec and "version" in axes.get(axis, ())]
-    if free:
-        return tables, {**spec, free[0]: "version"}, ""
+    takes = [axis for axis in ("row", "col", "hue") if "version" in kind.axes.get(axis, ())]
+    given, is_free = with_axis(spec, "version", *takes)
+    if is_free:
+        return tables, given, ""
     present = version[summary["outdated"].isna()] if summary["outdated"].isna().any() else version
     shown = present.mode()[0]
     kept = set(summary.loc[version == shown, "hash"])
@@ -141,13 +139,13 @@ def untangle(ax: Axes) -> None:
 
 
 def facets(
-    data: pd.DataFrame, spec: Spec, width: float, height: float, sharey: bool = True
+    data: pd.DataFrame, spec: FigureSpec, width: float, height: float, sharey: bool = True
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     """A figure with a panel of `width` x `height` inches for each value of col and row, and each panel's data.
 
     A long row of columns is wrapped. Panels beyond MOST_PANELS are left out; the figure's label says so.
     """
-    col, row = spec.get("col"), spec.get("row")
+    col, row = spec.col, spec.row
     cols, rows = (list(data[name].cat.categories) if name else [None] for name in (col, row))
     n_panels = len(cols) * len(rows)
     cols = cols[: max(1, MOST_PANELS // len(rows))]
@@ -228,10 +226,10 @@ def draw_crosses(ax: Axes, at: Any, foot: float = 0.025, upright: bool = False) 
     ax.plot(*marks, "x", color=BAD, markersize=4, transform=transform, gid="diverged", zorder=5)
 
 
-def draw_errorbars(ax: Axes, part: pd.DataFrame, spec: Spec, colours: dict[Any, Any], upright: bool) -> None:
+def draw_errorbars(ax: Axes, part: pd.DataFrame, spec: FigureSpec, colours: dict[Any, Any], upright: bool) -> None:
     """The intervals of bars or points; those of points in their colours."""
-    hue, points = spec.get("hue"), spec["kind"] == "points"
-    shown = marks_of(part, list(dict.fromkeys(name for name in (spec["x"], hue) if name)), metric(spec["y"]).within)
+    hue, points = spec.hue, spec.kind == "points"
+    shown = marks_of(part, list(dict.fromkeys(name for name in (spec.x, hue) if name)), metric(spec.y).within)
     for level, of in shown.groupby(hue, observed=True) if hue else [(None, shown)]:
         at, value = category_positions(of, spec), of["value"]
         ends = np.array([value - of["low"], of["high"] - value])
@@ -240,11 +238,11 @@ def draw_errorbars(ax: Axes, part: pd.DataFrame, spec: Spec, colours: dict[Any, 
         ax.errorbar(**where, fmt="none", ecolor=colour, elinewidth=1, capsize=2)
 
 
-def category_positions(data: pd.DataFrame, spec: Spec) -> pd.Series:
+def category_positions(data: pd.DataFrame, spec: FigureSpec) -> pd.Series:
     """Where seaborn draws the rows along the categorical axis."""
-    at = data[spec["x"]].cat.codes.astype(float)
-    if "hue" not in spec:
+    at = data[spec.x].cat.codes.astype(float)
+    if not spec.hue:
         return at
-    n = data[spec["hue"]].cat.categories.size
-    step = 0.4 / max(n - 1, 1) if spec["kind"] == "points" else 0.8 / n
-    return at + (data[spec["hue"]].cat.codes - (n - 1) / 2) * step
+    n = data[spec.hue].cat.categories.size
+    step = 0.4 / max(n - 1, 1) if spec.kind == "points" else 0.8 / n
+    return at + (data[spec.hue].cat.codes - (n - 1) / 2) * step

@@ -8,7 +8,7 @@ from typing import Any
 
 import seaborn as sns
 
-from dlsweep.config.figures import MOST_BARS
+from dlsweep.config.kinds import MOST_BARS, FigureSpec
 from dlsweep.config.metrics import FAMILIES, SPLITS
 from dlsweep.report.figures.axes import (
     add_legend,
@@ -19,28 +19,27 @@ from dlsweep.report.figures.axes import (
     label_axes,
     palette,
 )
-from dlsweep.report.figures.data import Drawing, Spec, Tables, best_labels, long_form, with_text
+from dlsweep.report.figures.data import Drawing, Tables, best_labels, long_form, with_axis, with_text
 from dlsweep.report.figures.notes import diverged_note, runs_note, sentences
 from dlsweep.results.columns import axis_title
 
 # -- categorical ---------------------------------------------------------------------------------------------------
 
-_CATEGORICAL: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+PLOTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "bars": (sns.barplot, {"errorbar": None}),
     "points": (sns.pointplot, {"errorbar": None, "linestyle": "none", "markersize": 4}),
     "box": (sns.boxplot, {"linewidth": 0.8, "fliersize": 2}),
     "strip": (sns.stripplot, {"size": 4, "alpha": 0.7, "jitter": 0.15}),
     "violin": (sns.violinplot, {"inner": "point", "cut": 0, "linewidth": 0.8, "density_norm": "width"}),
 }
-_DODGED: dict[str, dict[str, Any]] = {"points": {"dodge": 0.4}, "strip": {"dodge": True}}
+DODGED: dict[str, dict[str, Any]] = {"points": {"dodge": 0.4}, "strip": {"dodge": True}}
 
 
-def categorical(tables: Tables, spec: Spec) -> Drawing:
+def categorical(tables: Tables, spec: FigureSpec) -> Drawing:
     """Bars, points, boxes, single runs or violins of a metric, or of its three splits side by side."""
-    spec = dict(spec)
     summary, left_out = tables.summary, ""
-    x, hue, y = spec["x"], spec.get("hue"), spec["y"]
-    groups = [spec[axis] for axis in ("x", "hue", "col", "row") if axis in spec]
+    x, hue, y = spec.x, spec.hue, spec.y
+    groups = spec.groups
     if x == "label":
         labels, left_out = best_labels(summary, MOST_BARS)
         summary = summary[summary["label"].isin(labels)]
@@ -51,20 +50,19 @@ def categorical(tables: Tables, spec: Spec) -> Drawing:
     flat = x == "label"
     along = max(0.13 * n_x * n_hue, 0.3 * n_x) + 0.8  # inches
     if y in FAMILIES:
-        free = [axis for axis in (("row", "col") if along > 5 and not flat else ("col", "row")) if axis not in spec]
-        spec |= {free[0]: "split"} if free else {}
-        data = long_form(data, y, SPLITS if free else ("test",))
+        spec, is_free = with_axis(spec, "split", *(("row", "col") if along > 5 and not flat else ("col", "row")))
+        data = long_form(data, y, SPLITS if is_free else ("test",))
     else:
         data = long_form(data, y, ())
     names = [textwrap.fill(name, 70) for name in data[x].cat.categories]
     thick = max(0.08 + 0.14 * max(name.count("\n") + 1 for name in names), 0.13 * n_hue)
     size = (2.3, max(0.8, thick * n_x)) if flat else (min(14, max(2.2, along)), 2.3)
     figure, panels = facets(data, spec, *size)
-    plot, options = _CATEGORICAL[spec["kind"]]
+    plot, options = PLOTS[spec.kind]
     colours: dict[Any, Any] = {}
     if hue:
         colours = dict(zip(data[hue].cat.categories, palette(data[hue]), strict=True))
-        options = {**options, "hue": hue, "palette": colours, "legend": False, **_DODGED.get(spec["kind"], {})}
+        options = {**options, "hue": hue, "palette": colours, "legend": False, **DODGED.get(spec.kind, {})}
         add_legend(
             figure, axis_title(hue), {k: {"color": c, "marker": "s", "linestyle": ""} for k, c in colours.items()}
         )
@@ -84,5 +82,5 @@ def categorical(tables: Tables, spec: Spec) -> Drawing:
             ax.set_yticks(range(n_x), names)
     label_axes(panels, *((axis_title(y), "") if flat else (axis_title(x), axis_title(y))))
     return figure, sentences(
-        left_out, runs_note(summary, groups, data, y, kind=spec["kind"]), diverged_note(tables.summary)
+        left_out, runs_note(summary, groups, data, y, kind=spec.kind), diverged_note(tables.summary)
     )

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from dlsweep.config.figures import MOST_COLOURS
+from dlsweep.config.kinds import MOST_COLOURS, FigureSpec
 from dlsweep.config.metrics import FAMILIES, REPORTED, SPLITS
 from dlsweep.report.figures.axes import BAD, GREY, add_legend, draw_crosses, label_axes
 from dlsweep.report.figures.data import (
     MOST_LINES,
     Drawing,
-    Spec,
     Tables,
     Undrawable,
     best_labels,
@@ -23,6 +23,7 @@ from dlsweep.report.figures.data import (
     marks_of,
     spans_decades,
     until_one_ends,
+    with_axis,
     with_text,
     without_diverged,
 )
@@ -38,23 +39,24 @@ BEST_LINES = 5
 # -- over epochs ---------------------------------------------------------------------------------------------------
 
 
-def curves(tables: Tables, spec: Spec) -> Drawing:
+def curves(tables: Tables, spec: FigureSpec) -> Drawing:
     """A metric over epochs, or its training and validation curves; with the test accuracy in each panel of accuracy."""
-    hue = spec.get("hue")
+    hue = spec.hue
     if hue == "label" and tables.summary["label"].nunique() > MOST_COLOURS:
         return _many_curves(tables, spec)
-    spec = dict(spec)
-    groups = [spec[axis] for axis in ("hue", "col", "row") if axis in spec]
+    groups = spec.groups
     summary = with_text(tables.summary, groups)
-    y = spec["y"]
+    y = spec.y
     names = [f"{split}_{y}" for split in SPLITS[:2]] if y in FAMILIES else [y]
     values = long_form(without_diverged(tables.epochs)[["hash", "epoch", *names]], y, SPLITS[:2])
     known = list(dict.fromkeys(["hash", "label", "status", *groups]))
     data = values.drop(columns=names).merge(summary[known], on="hash")
     data = until_one_ends(data, groups)
+    style = ""
     if y in FAMILIES:
-        spec["style" if hue else "hue"] = "split"
-    figure, panels = draw_lines(data, spec, "epoch", 99)
+        spec, is_free = with_axis(spec, "split", "hue")
+        style = "" if is_free else "split"
+    figure, panels = draw_lines(data, spec, "epoch", 99, style)
     last, by_hash = data.groupby("hash")["epoch"].max(), summary.set_index("hash")
     log, top = spans_decades(y, data["value"]), 10 * data["value"].quantile(0.98)
     beyond = log and data["value"].max() > top
@@ -98,9 +100,9 @@ def _test_text(runs: pd.DataFrame) -> str:
     return f"{text}\n{n_diverged} of {len(runs)} diverged" if n_diverged else text
 
 
-def _many_curves(tables: Tables, spec: Spec) -> Drawing:
+def _many_curves(tables: Tables, spec: FigureSpec) -> Drawing:
     """All settings in grey, the best in colour, each the mean over its seeds; a panel a split."""
-    y = spec["y"]
+    y = spec.y
     names = [f"{split}_{y}" for split in SPLITS[:2]] if y in FAMILIES else [y]
     board = list(group_settings(tables.summary)["label"])
     best = board[:BEST_LINES]
@@ -146,9 +148,9 @@ def _many_curves(tables: Tables, spec: Spec) -> Drawing:
     return figure, sentences(grey, mean, alone, diverged_note(tables.summary))
 
 
-def gradients(tables: Tables, spec: Spec) -> Drawing:
+def gradients(tables: Tables, spec: FigureSpec) -> Drawing:
     """The mean absolute gradient of each layer's weights, in the first and in the last epoch."""
-    groups = [spec[axis] for axis in ("hue", "col", "row") if axis in spec]
+    groups = spec.groups
     summary, left_out = with_text(tables.summary, groups), ""
     if "label" in groups and summary["label"].cat.categories.size > MOST_COLOURS:
         labels, left_out = best_labels(tables.summary, BEST_LINES)
@@ -163,7 +165,7 @@ def gradients(tables: Tables, spec: Spec) -> Drawing:
     data = data.assign(value=data["gradient"].where(data["gradient"] > 0), when=when).rename(
         columns={"when": "in epoch"}
     )
-    figure, panels = draw_lines(data, {**spec, "y": "gradient", "style": "in epoch"}, "layer", data["layer"].nunique())
+    figure, panels = draw_lines(data, replace(spec, y="gradient"), "layer", data["layer"].nunique(), "in epoch")
     layers = sorted(data["layer"].unique())
     for ax, _ in panels:
         ax.set_yscale("log")

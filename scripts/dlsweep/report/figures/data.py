@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.identity import default
+from dlsweep.config.kinds import FigureSpec
 from dlsweep.config.labels import format_value
 from dlsweep.config.metrics import FAMILIES, SPLITS, Range
 from dlsweep.config.registry import AUGMENTATION, REGISTRIES
@@ -35,7 +36,6 @@ class Tables:
     confusion: pd.DataFrame
 
 
-Spec = dict[str, Any]
 Drawing = tuple[Figure, str]
 
 
@@ -49,6 +49,12 @@ class Undrawable(Exception):
 # -- what the kinds share ------------------------------------------------------------------------------------------
 
 
+def with_axis(spec: FigureSpec, column: str, *axes: str) -> tuple[FigureSpec, bool]:
+    """Return the figure with the column on the first of these axes that is free, and whether one is."""
+    free = next((axis for axis in axes if axis not in spec.axes), None)
+    return (replace(spec, **{free: column}), True) if free else (spec, False)
+
+
 def marks_of(data: pd.DataFrame, groups: Sequence[str], within: Range) -> pd.DataFrame:
     """The mean of `value` in each group, its interval as `low` and `high`, and `n`, what that is over."""
     marks = data.groupby(list(groups), observed=True, dropna=False)
@@ -56,11 +62,11 @@ def marks_of(data: pd.DataFrame, groups: Sequence[str], within: Range) -> pd.Dat
     return marks.size().reset_index()[list(groups)].assign(value=found.mean, low=found.low, high=found.high, n=found.n)
 
 
-def measures_of(summary: pd.DataFrame, spec: Spec) -> list[str]:
+def measures_of(summary: pd.DataFrame, spec: FigureSpec) -> list[str]:
     """What a reader must know of how the training split was measured, where the figure shows it."""
-    shown, notes = set(map(str, spec.values())), []
+    shown, notes = set(spec.axes.values()), []
     during = f"mean during the epoch{disturbed(summary)}"
-    if shown & {*FAMILIES, "train_acc", "train_loss"} and spec["kind"] != "gap":
+    if shown & {*FAMILIES, "train_acc", "train_loss"} and spec.kind != "gap":
         notes.append(f"Train: {during}")
     if "generalization_gap" in shown:
         known = summary[summary["generalization_gap"].notna()]

@@ -1,9 +1,8 @@
 """Figures of the tables, drawn with seaborn from the CSV files alone: PNG (200 dpi) and SVG.
 
-`KINDS` at the end names one function for each kind. Each takes the tables of one experiment and the figure as
-`config/figures.py` completed it, and returns a matplotlib figure and a note: what a reader must know of it (how
-many runs a mark stands for, what its interval is, what was left out). To add a kind, write such a function, and
-add one line to `KINDS` here and one to that of config/figures.py.
+Each kind names its function (config/kinds.py). That takes the tables of one experiment and the figure, and returns a
+matplotlib figure and a note: what a reader must know of it (how many runs a mark stands for, what its interval is,
+what was left out).
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +25,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 from matplotlib.transforms import Bbox
 
+from dlsweep.config.kinds import KINDS, FigureSpec
 from dlsweep.config.metrics import SUMMARY
 from dlsweep.errors import RecordError
 from dlsweep.files import write_atomic
-from dlsweep.report.contents import IS_EMPTY
+from dlsweep.report.contents import IS_EMPTY, figure_stem, planned_figures
 from dlsweep.report.figures.axes import MOST_LETTERS, PowersOfTen, empty_figure, keep_apart, untangle
-from dlsweep.report.figures.categories import categorical
-from dlsweep.report.figures.curves import curves, gradients
-from dlsweep.report.figures.data import Drawing, Spec, Tables, Undrawable, measures_of
-from dlsweep.report.figures.grids import confusion, heatmap
-from dlsweep.report.figures.importance import importance
-from dlsweep.report.figures.lines import line, speed
+from dlsweep.report.figures.data import Drawing, Tables, Undrawable, measures_of
 from dlsweep.report.figures.notes import sentences
-from dlsweep.report.figures.parallel import parallel
-from dlsweep.report.figures.points import gap, scatter
 from dlsweep.results.tables import read_tables
 from dlsweep.results.versions import outdated_note
 
@@ -61,9 +55,8 @@ def draw(plan: dict[str, Any], folder: Path, threads: int = 1) -> list[str]:
     _receive(load(folder))
     (folder / "figures").mkdir(exist_ok=True)
     jobs = [
-        (exp_name, figure, folder / "figures" / f"{exp_name}-{figure['name']}")
-        for exp_name, experiment in plan["experiments"].items()
-        for figure in experiment["figures"]
+        (exp_name, figure, folder / "figures" / figure_stem(exp_name, figure))
+        for exp_name, figure in planned_figures(plan)
     ]
     pool = _processes(threads) if len(jobs) >= 4 else None
     if not pool:
@@ -114,7 +107,7 @@ def _receive(tables: dict[str, Tables]) -> None:
     _tables.update(tables)
 
 
-def _draw_and_save(exp_name: str, spec: Spec, stem: Path) -> str:
+def _draw_and_save(exp_name: str, spec: FigureSpec, stem: Path) -> str:
     """Draw one figure and write its files; return why it is empty, where it is."""
     fault = ""
     try:
@@ -150,7 +143,7 @@ def save(figure: Figure, box: Bbox, path: Path, **options: Any) -> None:
 
 
 def draw_one(
-    exp_name: str, spec: Spec, tables: Tables | None, why_empty: str = "no run is finished"
+    exp_name: str, spec: FigureSpec, tables: Tables | None, why_empty: str = "no run is finished"
 ) -> tuple[Figure, Bbox]:
     """Draw one figure, with its title, and its note below it. Return it with what it covers, in inches.
 
@@ -164,9 +157,16 @@ def draw_one(
         else:
             gone = outdated_note(tables.summary["outdated"].value_counts().to_dict(), len(tables.summary))
             tables, spec, left_out = keep_apart(tables, spec)
-            figure, note = KINDS[spec["kind"]](tables, spec)
+            figure, note = drawing_of(spec.kind)(tables, spec)
             note = f"{note} {sentences(*measures_of(tables.summary, spec), left_out, gone)}".strip()
-        return _finish(figure, note, f"{exp_name}: {spec['name'].replace('_', ' ')}")
+        return _finish(figure, note, f"{exp_name}: {spec.name.replace('_', ' ')}")
+
+
+def drawing_of(kind: str) -> Callable[[Tables, FigureSpec], Drawing]:
+    """Return the function that draws a kind of figure."""
+    module, _, name = KINDS[kind].drawing.partition(":")
+    drawing: Callable[[Tables, FigureSpec], Drawing] = getattr(import_module(f"{__package__}.{module}"), name)
+    return drawing
 
 
 def _finish(figure: Figure, note: str, title: str) -> tuple[Figure, Bbox]:
@@ -188,22 +188,3 @@ def _finish(figure: Figure, note: str, title: str) -> tuple[Figure, Bbox]:
     ]
     extents = [text.get_window_extent().transformed(figure.dpi_scale_trans.inverted()) for text in texts]
     return figure, Bbox.union([box, *extents]).padded(0.08)
-
-
-KINDS: dict[str, Callable[[Tables, Spec], Drawing]] = {
-    "bars": categorical,
-    "points": categorical,
-    "box": categorical,
-    "strip": categorical,
-    "violin": categorical,
-    "line": line,
-    "heatmap": heatmap,
-    "curves": curves,
-    "scatter": scatter,
-    "parallel": parallel,
-    "importance": importance,
-    "gap": gap,
-    "speed": speed,
-    "gradients": gradients,
-    "confusion": confusion,
-}

@@ -8,10 +8,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import MaxNLocator
 
-from dlsweep.config.figures import MOST_BARS
+from dlsweep.config.kinds import MOST_BARS, FigureSpec
 from dlsweep.config.metrics import REPORTED
 from dlsweep.report.figures.axes import BAD, COLOURS
-from dlsweep.report.figures.data import Drawing, Spec, Tables, Undrawable, into_bins, with_text
+from dlsweep.report.figures.data import Drawing, Tables, Undrawable, into_bins, with_text
 from dlsweep.report.figures.notes import diverged_note, runs_note, sentences
 from dlsweep.results.columns import axis_title
 from dlsweep.results.leaderboard import best_run
@@ -23,9 +23,9 @@ MOST_CELLS = 400  # of a heat map with its numbers written in
 # -- tables as pictures --------------------------------------------------------------------------------------------
 
 
-def heatmap(tables: Tables, spec: Spec) -> Drawing:
+def heatmap(tables: Tables, spec: FigureSpec) -> Drawing:
     """The mean of a metric for each pair of two hyper-parameters."""
-    x, y, value = spec["x"], spec["y"], spec["hue"]
+    x, y, value = spec.x, spec.y, spec.hue
     binned = {name: into_bins(tables.summary[name]) for name in (x, y)}
     summary = tables.summary.assign(**{name: values for name, (values, _) in binned.items()})
     data = with_text(summary, [x, y])
@@ -60,7 +60,7 @@ def heatmap(tables: Tables, spec: Spec) -> Drawing:
     return figure, sentences(*notes, note, diverged_note(summary))
 
 
-def confusion(tables: Tables, spec: Spec) -> Drawing:
+def confusion(tables: Tables, spec: FigureSpec) -> Drawing:
     """The confusion matrix of the best run: rows are true classes, colours shares of the row."""
     best = best_run(tables.summary)
     if tables.confusion.empty or best is None:

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from dlsweep.config.figures import MOST_BARS
-from dlsweep.report.figures.data import Drawing, Spec, Tables, Undrawable, text_levels, varying_keys
+from dlsweep.config.kinds import MOST_BARS, FigureSpec
+from dlsweep.report.figures.data import Drawing, Tables, Undrawable, text_levels, varying_keys
 from dlsweep.report.figures.notes import seeds_in_words, sentences
 from dlsweep.results.columns import axis_title, metric
 from dlsweep.results.statistics import importances
@@ -16,12 +16,12 @@ from dlsweep.results.statistics import importances
 FOREST_RUNS = 1000
 
 
-def importance(tables: Tables, spec: Spec) -> Drawing:
+def importance(tables: Tables, spec: FigureSpec) -> Drawing:
     """How much each hyper-parameter that varies matters to a random forest's prediction (`statistics.importances`).
 
     A diverged run counts as the worst result of the experiment.
     """
-    summary, y = tables.summary, spec["y"]
+    summary, y = tables.summary, spec.y
     keys = varying_keys(summary)
     data = summary if len(summary) <= FOREST_RUNS else summary.sample(FOREST_RUNS, random_state=0)
     better, results = metric(y).better, data[y].astype(float)

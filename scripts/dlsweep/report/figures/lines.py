@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -9,52 +10,62 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dlsweep.config.kinds import FigureSpec
 from dlsweep.config.metrics import FAMILIES, REPORTED, SPLITS
 from dlsweep.report.figures.axes import NumberAxis, add_legend, draw_crosses, facets, label_axes, palette
-from dlsweep.report.figures.data import Drawing, Spec, Tables, into_bins, long_form, marks_of, spans_decades, with_text
+from dlsweep.report.figures.data import (
+    Drawing,
+    Tables,
+    into_bins,
+    long_form,
+    marks_of,
+    spans_decades,
+    with_axis,
+    with_text,
+)
 from dlsweep.report.figures.notes import diverged_note, runs_note, sentences
 from dlsweep.results.columns import axis_title, metric
 
 # -- over numbers --------------------------------------------------------------------------------------------------
 
 
-def line(tables: Tables, spec: Spec) -> Drawing:
+def line(tables: Tables, spec: FigureSpec) -> Drawing:
     """The mean of a metric, or of its three splits, over a numeric hyper-parameter."""
-    spec = dict(spec)
-    groups = [spec[axis] for axis in ("x", "hue", "col", "row") if axis in spec]
+    groups, style = spec.groups, ""
     data = with_text(tables.summary, groups[1:])
-    values, in_bins = into_bins(data[spec["x"]])
+    values, in_bins = into_bins(data[spec.x])
     axis = NumberAxis.of(values)
-    data = long_form(data.assign(position=axis.positions), spec["y"], SPLITS)
-    if spec["y"] in FAMILIES:
-        spec[next(name for name in ("hue", "col", "row", "style") if name not in spec)] = "split"
-    figure, panels = draw_lines(data, spec, "position", axis.n_ticks)
+    data = long_form(data.assign(position=axis.positions), spec.y, SPLITS)
+    if spec.y in FAMILIES:
+        spec, is_free = with_axis(spec, "split", "hue", "col", "row")
+        style = "" if is_free else "split"
+    figure, panels = draw_lines(data, spec, "position", axis.n_ticks, style)
     for ax, part in panels:
         axis.apply(ax)
         draw_crosses(ax, part.loc[part["status"] == "diverged", "position"])
-        if spans_decades(spec["y"], data["value"]):
+        if spans_decades(spec.y, data["value"]):
             ax.set_yscale("log")
-    label_axes(panels, axis_title(spec["x"]), axis_title(spec["y"]))
-    summary = tables.summary.assign(**{spec["x"]: values})
+    label_axes(panels, axis_title(spec.x), axis_title(spec.y))
+    summary = tables.summary.assign(**{spec.x: values})
     drawn = data.drop(columns=groups).merge(summary[["hash", *groups]], on="hash")
-    return figure, sentences(in_bins, runs_note(summary, groups, drawn, spec["y"]), diverged_note(summary))
+    return figure, sentences(in_bins, runs_note(summary, groups, drawn, spec.y), diverged_note(summary))
 
 
 def draw_lines(
-    data: pd.DataFrame, spec: Spec, x: str, n_x: int, sharey: bool = True
+    data: pd.DataFrame, spec: FigureSpec, x: str, n_x: int, style: str = "", sharey: bool = True
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     """Lines of the mean of `value` over x, with intervals: bars where x has few values, else bands.
 
     Rows that are `alone` are in no mean: each run of them goes on as a thin line of its own.
     """
-    hue, style = spec.get("hue"), spec.get("style")
+    hue = spec.hue
     few = n_x <= 15
-    n_col, n_row = (data[spec[axis]].cat.categories.size if axis in spec else 1 for axis in ("col", "row"))
+    n_col, n_row = (data[name].cat.categories.size if name else 1 for name in (spec.col, spec.row))
     single = n_col * n_row == 1
     width = 3.4 if single else max(1.3, min(2.3, 14 / (n_col if n_row > 1 or n_col < 7 else 7)))
     figure, panels = facets(data, spec, width, 0.75 * width if single else 0.85 * width, sharey)
-    colours: dict[Any, Any] = {None: sns.color_palette("colorblind")[0]}
-    dashes: dict[Any, Any] = {None: "-"}
+    colours: dict[Any, Any] = {"": sns.color_palette("colorblind")[0]}
+    dashes: dict[Any, Any] = {"": "-"}
     if hue:
         colours = dict(zip(data[hue].cat.categories, palette(data[hue]), strict=True))
     if style:
@@ -62,13 +73,13 @@ def draw_lines(
     markers = dict(zip(colours, "osD^vP" if few and len(colours) <= 6 else "." * len(colours), strict=False))
     by = [name for name in (hue, style) if name]
     for ax, part in panels:
-        within = metric(part["measure"].iat[0] if "measure" in part else spec["y"]).within
+        within = metric(part["measure"].iat[0] if "measure" in part else spec.y).within
         means = marks_of(part[~part["alone"]] if "alone" in part else part, [*by, x], within)
         for keys, line in means.groupby(by, observed=True) if by else [((), means)]:
-            names = dict(zip(by, keys, strict=True))
-            colour = colours[names.get(hue)]
-            look = {"color": colour, "linestyle": dashes[names.get(style)], "linewidth": 1.3}
-            marker = markers[names.get(hue)] if few else "." if len(line) == 1 else None
+            names = {"": "", **dict(zip(by, keys, strict=True))}
+            colour = colours[names[hue]]
+            look = {"color": colour, "linestyle": dashes[names[style]], "linewidth": 1.3}
+            marker = markers[names[hue]] if few else "." if len(line) == 1 else None
             ax.plot(line[x], line["value"], marker=marker, markersize=4, **look)
             if (line["n"] < 2).all():
                 continue
@@ -79,8 +90,8 @@ def draw_lines(
                 ax.fill_between(line[x], line["low"], line["high"], color=colour, alpha=0.2, linewidth=0)
         if "thin" in part:
             for keys, line in part[part["thin"]].groupby([*by, "hash"], observed=True):
-                names = dict(zip(by, keys, strict=False))
-                look = {"color": colours[names.get(hue)], "linestyle": dashes[names.get(style)], "linewidth": 0.6}
+                names = {"": "", **dict(zip(by, keys, strict=False))}
+                look = {"color": colours[names[hue]], "linestyle": dashes[names[style]], "linewidth": 0.6}
                 ax.plot(line[x], line["value"], alpha=0.8, gid="alone", **look)
     entries: dict[str, dict[str, Any]] = {}
     if hue:
@@ -92,20 +103,20 @@ def draw_lines(
     return figure, panels
 
 
-def speed(tables: Tables, spec: Spec) -> Drawing:
+def speed(tables: Tables, spec: FigureSpec) -> Drawing:
     """Throughput, time per epoch and test accuracy side by side, over the batch size or another hyper-parameter."""
-    groups = [spec[axis] for axis in ("x", "hue") if axis in spec]
+    groups = spec.groups
     data = with_text(tables.summary, groups[1:])
-    axis = NumberAxis.of(data[spec["x"]])
+    axis = NumberAxis.of(data[spec.x])
     data = data.assign(position=axis.positions)
     measures = ("samples_per_second", "seconds_per_epoch", REPORTED)
     long = pd.concat([data.assign(value=data[name], measure=name) for name in measures])
     long = long.assign(measure=pd.Categorical(long["measure"], measures, ordered=True))
-    figure, panels = draw_lines(long, {**spec, "col": "measure"}, "position", axis.n_ticks, sharey=False)
+    figure, panels = draw_lines(long, replace(spec, col="measure"), "position", axis.n_ticks, sharey=False)
     for (ax, part), name in zip(panels, measures, strict=True):
         axis.apply(ax)
         draw_crosses(ax, part.loc[part["status"] == "diverged", "position"])
         if spans_decades(name, part["value"]):
             ax.set_yscale("log")
-    label_axes(panels, axis_title(spec["x"]), "")
+    label_axes(panels, axis_title(spec.x), "")
     return figure, sentences(runs_note(tables.summary, groups, long, *measures), diverged_note(tables.summary))

@@ -10,8 +10,6 @@ from dlsweep.report.figures.data import is_pooled, varying_keys
 from dlsweep.results.columns import metric
 from dlsweep.results.statistics import interval_name
 
-MARKS_OF_ONE_SETTING = ("scatter", "parallel", "confusion")  # or of one run: what they draw is one version's
-
 
 def runs_note(summary: pd.DataFrame, groups: Sequence[str], drawn: pd.DataFrame, *metrics: str, kind: str = "") -> str:
     """How many runs and seeds a mark stands for, what its interval of these metrics is, and what it pools.

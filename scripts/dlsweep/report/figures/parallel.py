@@ -11,9 +11,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import MaxNLocator
 
+from dlsweep.config.kinds import FigureSpec
 from dlsweep.report.figures.axes import BAD, COLOURS, NumberAxis
 from dlsweep.report.figures.curves import BEST_LINES
-from dlsweep.report.figures.data import MOST_LINES, Drawing, Spec, Tables, varying_keys
+from dlsweep.report.figures.data import MOST_LINES, Drawing, Tables, varying_keys
 from dlsweep.report.figures.notes import count_runs, runs_per_mark, seeds_in_words, sentences
 from dlsweep.results.columns import axis_title
 from dlsweep.results.leaderboard import group_settings
@@ -21,9 +22,9 @@ from dlsweep.results.leaderboard import group_settings
 # -- many hyper-parameters -----------------------------------------------------------------------------------------
 
 
-def parallel(tables: Tables, spec: Spec) -> Drawing:
+def parallel(tables: Tables, spec: FigureSpec) -> Drawing:
     """Parallel coordinates: a line a setting through its hyper-parameters to the mean of a metric."""
-    summary, y = tables.summary, spec["y"]
+    summary, y = tables.summary, spec.y
     keys = varying_keys(summary)
     order = {label: i for i, label in enumerate(group_settings(summary)["label"])}
     table = summary.groupby("label", sort=False).agg(

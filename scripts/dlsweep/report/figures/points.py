@@ -11,13 +11,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from dlsweep.config.figures import MOST_COLOURS
+from dlsweep.config.kinds import MOST_COLOURS, FigureSpec
 from dlsweep.report.figures.axes import BAD, COLOURS, GREY, NumberAxis, add_legend, draw_crosses, palette
 from dlsweep.report.figures.curves import BEST_LINES
 from dlsweep.report.figures.data import (
     MOST_POINTS,
     Drawing,
-    Spec,
     Tables,
     best_labels,
     disturbed,
@@ -58,9 +57,9 @@ def _scatter(ax: Axes, data: pd.DataFrame, x: str, y: str, hue: str | None, leve
     sns.scatterplot(data, x=x, y=y, ax=ax, rasterized=len(data) > 1000, **options)
 
 
-def scatter(tables: Tables, spec: Spec) -> Drawing:
+def scatter(tables: Tables, spec: FigureSpec) -> Drawing:
     """One quantity against another, a point a run; colour by a third."""
-    x, y, hue = spec["x"], spec["y"], spec.get("hue")
+    x, y, hue = spec.x, spec.y, spec.hue
     summary, left_out = _drawn_runs(tables.summary)
     axis = NumberAxis.of(summary[x])
     data = summary.assign(position=axis.positions)
@@ -95,12 +94,12 @@ def scatter(tables: Tables, spec: Spec) -> Drawing:
     )
 
 
-def gap(tables: Tables, spec: Spec) -> Drawing:
+def gap(tables: Tables, spec: FigureSpec) -> Drawing:
     """Training against validation accuracy, a point a run; the diagonal is no gap.
 
     Both are of the weights that are tested, or, where records lack that, of the last epoch of every run.
     """
-    hue = spec.get("hue")
+    hue = spec.hue
     data, left_out = _drawn_runs(tables.summary)
     tested = data.loc[data["status"] != "diverged", "tested_train_acc"].notna()
     x, y = ("tested_train_acc", "tested_val_acc") if tested.all() and len(tested) else ("train_acc", "val_acc")
