@@ -353,6 +353,13 @@ def test_files_are_the_same_bytes_each_time(sweep: tuple, tmp_path: Path):
     assert hashes[0] == hashes[1]
 
 
+def test_points_of_a_strip_are_spread_alike_each_time(sweep: tuple):
+    _, tables = sweep
+    first, second = (draw(tables["few"], kind="strip", y="val_acc").axes[0].collections for _ in range(2))
+    for dots, again in zip(first, second, strict=True):
+        assert np.array_equal(dots.get_offsets(), again.get_offsets())
+
+
 def test_nothing_finished_is_said_in_the_figure():
     drawn, _ = drawing.draw_one("e", FigureSpec("bars", "bars"), None)
     assert "no run is finished" in drawn.axes[0].texts[0].get_text()

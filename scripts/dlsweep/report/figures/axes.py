@@ -28,7 +28,7 @@ GREY, BAD = "0.75", "black"
 COLOURS = "viridis"
 
 
-class PowersOfTen(LogFormatterSciNotation):
+class PowersOfTen(LogFormatterSciNotation):  # type: ignore[misc]  # matplotlib is not checked
     """The labels of a log axis, as matplotlib's but without its formulas: 10⁻³, 2×10⁻³."""
 
     _SUPERSCRIPTS = str.maketrans("-−0123456789", "⁻⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -71,8 +71,8 @@ def palette(levels: pd.Series) -> list[Any]:
     """Return a colour for each level, safe for the colour-blind: an ordered scale for numbers and for many words."""
     n = len(levels.cat.categories)
     if n > MOST_COLOURS or (is_numeric(levels) and n > 2):
-        return sns.color_palette(COLOURS, n + 1)[:n]
-    return sns.color_palette("colorblind", n)
+        return list(sns.color_palette(COLOURS, n + 1)[:n])
+    return list(sns.color_palette("colorblind", n))
 
 
 @dataclass

@@ -19,6 +19,7 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -150,6 +151,7 @@ def draw_one(
     Without tables, or runs in them, it is empty but for `why_empty`. Raises Undrawable where the tables do not hold
     what the figure shows.
     """
+    np.random.seed(0)  # of the jitter of strips: the same figure is the same file
     sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
     with mpl.rc_context({"text.parse_math": False}):  # a label with two dollar signs is no formula
         if tables is None or tables.summary.empty:
