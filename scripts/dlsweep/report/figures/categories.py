@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import seaborn as sns
 
 from dlsweep.config.kinds import MOST_BARS, FigureSpec
@@ -35,25 +36,28 @@ PLOTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
 DODGED: dict[str, dict[str, Any]] = {"points": {"dodge": 0.4}, "strip": {"dodge": True}}
 
 
-def categorical(tables: Tables, spec: FigureSpec) -> Drawing:
-    """Bars, points, boxes, single runs or violins of a metric, or of its three splits side by side."""
-    summary, left_out = tables.summary, ""
-    x, hue, y = spec.x, spec.hue, spec.y
-    groups = spec.groups
-    if x == "label":
+def categorical_data(summary: pd.DataFrame, spec: FigureSpec) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """A row a run and split with its `value` and its groups as text; the runs that are shown; and what is left out."""
+    labels: list[str] = []
+    left_out = ""
+    if spec.x == "label":
         labels, left_out = best_labels(summary, MOST_BARS)
         summary = summary[summary["label"].isin(labels)]
-    data = with_text(summary, groups)
-    if x == "label":  # best first
+    data = with_text(summary, spec.groups)
+    if spec.x == "label":  # best first
         data = data.assign(label=data["label"].cat.reorder_categories(labels))
+    return long_form(data, spec.y, SPLITS if not (spec.col and spec.row) else ("test",)), summary, left_out
+
+
+def categorical(tables: Tables, spec: FigureSpec) -> Drawing:
+    """Bars, points, boxes, single runs or violins of a metric, or of its three splits side by side."""
+    data, summary, left_out = categorical_data(tables.summary, spec)
+    x, hue, y, groups = spec.x, spec.hue, spec.y, spec.groups
     n_x, n_hue = (data[name].cat.categories.size if name else 1 for name in (x, hue))
     flat = x == "label"
     along = max(0.13 * n_x * n_hue, 0.3 * n_x) + 0.8  # inches
     if y in FAMILIES:
-        spec, is_free = with_axis(spec, "split", *(("row", "col") if along > 5 and not flat else ("col", "row")))
-        data = long_form(data, y, SPLITS if is_free else ("test",))
-    else:
-        data = long_form(data, y, ())
+        spec, _ = with_axis(spec, "split", *(("row", "col") if along > 5 and not flat else ("col", "row")))
     names = [textwrap.fill(name, 70) for name in data[x].cat.categories]
     thick = max(0.08 + 0.14 * max(name.count("\n") + 1 for name in names), 0.13 * n_hue)
     size = (2.3, max(0.8, thick * n_x)) if flat else (min(14, max(2.2, along)), 2.3)

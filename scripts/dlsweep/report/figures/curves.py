@@ -39,25 +39,28 @@ BEST_LINES = 5
 # -- over epochs ---------------------------------------------------------------------------------------------------
 
 
+def curves_data(tables: Tables, spec: FigureSpec) -> pd.DataFrame:
+    """A row a run, epoch and split with its `value`, its groups as text, and `alone` (`until_one_ends`)."""
+    y, groups = spec.y, spec.groups
+    names = [f"{split}_{y}" for split in SPLITS[:2]] if y in FAMILIES else [y]
+    values = long_form(without_diverged(tables.epochs)[["hash", "epoch", *names]], y, SPLITS[:2])
+    known = list(dict.fromkeys(["hash", "label", "status", *groups]))
+    data = values.drop(columns=names).merge(with_text(tables.summary, groups)[known], on="hash")
+    return until_one_ends(data, groups)
+
+
 def curves(tables: Tables, spec: FigureSpec) -> Drawing:
     """A metric over epochs, or its training and validation curves; with the test accuracy in each panel of accuracy."""
     hue = spec.hue
     if hue == "label" and tables.summary["label"].nunique() > MOST_COLOURS:
         return _many_curves(tables, spec)
-    groups = spec.groups
-    summary = with_text(tables.summary, groups)
-    y = spec.y
-    names = [f"{split}_{y}" for split in SPLITS[:2]] if y in FAMILIES else [y]
-    values = long_form(without_diverged(tables.epochs)[["hash", "epoch", *names]], y, SPLITS[:2])
-    known = list(dict.fromkeys(["hash", "label", "status", *groups]))
-    data = values.drop(columns=names).merge(summary[known], on="hash")
-    data = until_one_ends(data, groups)
-    style = ""
+    y, groups, style = spec.y, spec.groups, ""
+    data = curves_data(tables, spec)
     if y in FAMILIES:
         spec, is_free = with_axis(spec, "split", "hue")
         style = "" if is_free else "split"
     figure, panels = draw_lines(data, spec, "epoch", 99, style)
-    last, by_hash = data.groupby("hash")["epoch"].max(), summary.set_index("hash")
+    last, by_hash = data.groupby("hash")["epoch"].max(), tables.summary.set_index("hash")
     log, top = spans_decades(y, data["value"]), 10 * data["value"].quantile(0.98)
     beyond = log and data["value"].max() > top
     for ax, part in panels:
@@ -148,8 +151,8 @@ def _many_curves(tables: Tables, spec: FigureSpec) -> Drawing:
     return figure, sentences(grey, mean, alone, diverged_note(tables.summary))
 
 
-def gradients(tables: Tables, spec: FigureSpec) -> Drawing:
-    """The mean absolute gradient of each layer's weights, in the first and in the last epoch."""
+def gradients_data(tables: Tables, spec: FigureSpec) -> tuple[pd.DataFrame, str]:
+    """A row a run and layer in its first and its last epoch (`in epoch`) with its `value`; and what is left out."""
     groups = spec.groups
     summary, left_out = with_text(tables.summary, groups), ""
     if "label" in groups and summary["label"].cat.categories.size > MOST_COLOURS:
@@ -157,14 +160,17 @@ def gradients(tables: Tables, spec: FigureSpec) -> Drawing:
         summary = summary[summary["label"].isin(labels)]
         summary = summary.assign(label=summary["label"].cat.set_categories(labels))
     data = tables.gradients.merge(summary[list(dict.fromkeys(["hash", "label", *groups]))], on="hash")
-    if data.empty:
-        raise Undrawable("no gradients were recorded")
     last = data.groupby("hash")["epoch"].transform("max")
     data = data[(data["epoch"] == 1) | (data["epoch"] == last)]
     when = pd.Categorical(np.where(data["epoch"] == 1, "first", "last"), ["first", "last"], ordered=True)
-    data = data.assign(value=data["gradient"].where(data["gradient"] > 0), when=when).rename(
-        columns={"when": "in epoch"}
-    )
+    return data.assign(**{"value": data["gradient"].where(data["gradient"] > 0), "in epoch": when}), left_out
+
+
+def gradients(tables: Tables, spec: FigureSpec) -> Drawing:
+    """The mean absolute gradient of each layer's weights, in the first and in the last epoch."""
+    data, left_out = gradients_data(tables, spec)
+    if data.empty:
+        raise Undrawable("no gradients were recorded")
     figure, panels = draw_lines(data, replace(spec, y="gradient"), "layer", data["layer"].nunique(), "in epoch")
     layers = sorted(data["layer"].unique())
     for ax, _ in panels:
@@ -172,5 +178,6 @@ def gradients(tables: Tables, spec: FigureSpec) -> Drawing:
         if len(layers) <= 12:
             ax.set_xticks(layers)
     label_axes(panels, "layer, from the input", axis_title("gradient"))
-    recorded = summary[summary["hash"].isin(data["hash"])]
-    return figure, sentences(left_out, runs_note(recorded, groups, data, "gradient"), diverged_note(tables.summary))
+    recorded = tables.summary[tables.summary["hash"].isin(data["hash"])]
+    note = runs_note(recorded, spec.groups, data, "gradient")
+    return figure, sentences(left_out, note, diverged_note(tables.summary))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -23,15 +25,32 @@ MOST_CELLS = 400  # of a heat map with its numbers written in
 # -- tables as pictures --------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class HeatmapData:
+    """The mean of a metric and the number of diverged runs for each pair of values, y downwards and x to the right."""
+
+    means: pd.DataFrame
+    diverged: pd.DataFrame
+    summary: pd.DataFrame  # the runs, x and y in bins where they have many values
+    in_bins: list[str]
+
+
+def heatmap_data(summary: pd.DataFrame, spec: FigureSpec) -> HeatmapData:
+    """Return what a heat map shows of the runs."""
+    binned = {name: into_bins(summary[name]) for name in (spec.x, spec.y)}
+    summary = summary.assign(**{name: values for name, (values, _) in binned.items()})
+    data = with_text(summary, [spec.x, spec.y])
+    groups = data.assign(diverged=data["status"] == "diverged").groupby([spec.y, spec.x], observed=False)
+    means = groups[spec.hue].mean().unstack(spec.x).iloc[::-1]
+    diverged = groups["diverged"].sum().unstack(spec.x).reindex_like(means).fillna(0).astype(int)
+    return HeatmapData(means, diverged, summary, [note for _, note in binned.values()])
+
+
 def heatmap(tables: Tables, spec: FigureSpec) -> Drawing:
     """The mean of a metric for each pair of two hyper-parameters."""
     x, y, value = spec.x, spec.y, spec.hue
-    binned = {name: into_bins(tables.summary[name]) for name in (x, y)}
-    summary = tables.summary.assign(**{name: values for name, (values, _) in binned.items()})
-    data = with_text(summary, [x, y])
-    groups = data.assign(diverged=data["status"] == "diverged").groupby([y, x], observed=False)
-    means = groups[value].mean().unstack(x).iloc[::-1]
-    diverged = groups["diverged"].sum().unstack(x).reindex_like(means).fillna(0).astype(int)
+    shown = heatmap_data(tables.summary, spec)
+    means, summary = shown.means, shown.summary
     n_y, n_x = means.shape
     figure, ax = plt.subplots(figsize=(min(14, 1.8 + 0.5 * n_x), min(12, 1.2 + 0.36 * n_y)))
     few = means.size <= MOST_CELLS
@@ -47,7 +66,7 @@ def heatmap(tables: Tables, spec: FigureSpec) -> Drawing:
         xticklabels=1,
         yticklabels=1,
     )
-    rows, columns = np.nonzero(diverged.to_numpy())
+    rows, columns = np.nonzero(shown.diverged.to_numpy())
     for row, column in zip(rows, columns, strict=True):
         alone = pd.isna(means.iat[row, column])
         at = (column + 0.5, row + 0.5) if alone else (column + 0.86, row + 0.2)
@@ -55,9 +74,14 @@ def heatmap(tables: Tables, spec: FigureSpec) -> Drawing:
     ax.set(xlabel=axis_title(x), ylabel=axis_title(y))
     ax.tick_params(axis="y", rotation=0)
     ax.grid(False)
-    notes = [note for _, note in binned.values()]
     note = runs_note(summary, [x, y], summary.assign(value=summary[value]))
-    return figure, sentences(*notes, note, diverged_note(summary))
+    return figure, sentences(*shown.in_bins, note, diverged_note(summary))
+
+
+def confusion_data(confusion: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The test images of each true class (row) that were given each class (column), and their shares of the row."""
+    counts = confusion.pivot_table("count", "true", "predicted", aggfunc="sum")
+    return counts, counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
 
 
 def confusion(tables: Tables, spec: FigureSpec) -> Drawing:
@@ -69,8 +93,7 @@ def confusion(tables: Tables, spec: FigureSpec) -> Drawing:
     the_best = f"The best run by validation accuracy: {run}"
     if not (tables.confusion["true"] == tables.confusion["predicted"]).any():  # too many classes for a matrix
         return _confusions(tables, the_best)
-    counts = tables.confusion.pivot_table("count", "true", "predicted", aggfunc="sum")
-    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    counts, shares = confusion_data(tables.confusion)
     n = len(counts)
     size = min(9, 2.2 + 0.3 * n)
     figure, ax = plt.subplots(figsize=(size + 0.6, size))

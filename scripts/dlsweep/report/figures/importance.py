@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -16,12 +18,24 @@ from dlsweep.results.statistics import importances
 FOREST_RUNS = 1000
 
 
-def importance(tables: Tables, spec: FigureSpec) -> Drawing:
-    """How much each hyper-parameter that varies matters to a random forest's prediction (`statistics.importances`).
+@dataclass(frozen=True, slots=True)
+class ImportanceData:
+    """The falls of R² (`importance`) of each hyper-parameter (`key`), and the runs that they are found from."""
 
-    A diverged run counts as the worst result of the experiment.
-    """
-    summary, y = tables.summary, spec.y
+    falls: pd.DataFrame
+    runs: pd.DataFrame
+    trust: str
+    n_worst: int  # runs that diverged and count as the worst
+
+    @property
+    def order(self) -> pd.Index:
+        """The hyper-parameters that matter most, the first before the others."""
+        found = self.falls.groupby("key")["importance"].mean().sort_values(ascending=False)
+        return found.index[:MOST_BARS]
+
+
+def importance_data(summary: pd.DataFrame, y: str) -> ImportanceData:
+    """Return what a forest finds of the runs. Raises Undrawable where they are too few or all alike."""
     keys = varying_keys(summary)
     data = summary if len(summary) <= FOREST_RUNS else summary.sample(FOREST_RUNS, random_state=0)
     better, results = metric(y).better, data[y].astype(float)
@@ -36,12 +50,22 @@ def importance(tables: Tables, spec: FigureSpec) -> Drawing:
         raise Undrawable(f"{n_settings} settings with {results.nunique()} results are too few")
     inputs = np.column_stack([_forest_input(data[key]) for key in keys])
     found = importances(inputs, results.to_numpy(), data["label"].to_numpy())
-    long = pd.DataFrame(found.falls.T, columns=keys).melt(var_name="key", value_name="importance")
-    order = long.groupby("key")["importance"].mean().sort_values(ascending=False).index[:MOST_BARS]
+    falls = pd.DataFrame(found.falls.T, columns=keys).melt(var_name="key", value_name="importance")
+    n_worst = int((data["status"] == "diverged").sum()) if better else 0
+    return ImportanceData(falls, data, found.trust, n_worst)
+
+
+def importance(tables: Tables, spec: FigureSpec) -> Drawing:
+    """How much each hyper-parameter that varies matters to a random forest's prediction (`statistics.importances`).
+
+    A diverged run counts as the worst result of the experiment.
+    """
+    found = importance_data(tables.summary, spec.y)
+    order, runs = found.order, found.runs
     figure, ax = plt.subplots(figsize=(4, 0.8 + 0.28 * len(order)))
     colour = sns.color_palette("colorblind")[0]
     sns.barplot(
-        long,
+        found.falls,
         x="importance",
         y="key",
         order=order,
@@ -51,11 +75,11 @@ def importance(tables: Tables, spec: FigureSpec) -> Drawing:
         capsize=0.25,
         err_kws={"linewidth": 1, "color": "0.25"},
     )
-    ax.set(xlabel=f"importance for {axis_title(y)}: fall of R²", ylabel="")
-    n_bad = int((data["status"] == "diverged").sum())
-    runs = f"{len(data)} runs of {n_settings} settings ({seeds_in_words(data)})"
-    note = f"Random forest, {runs}; bars: standard deviation over folds of settings and shuffles"
-    return figure, sentences(note, found.trust, f"{n_bad} diverged runs count as the worst" if n_bad and better else "")
+    ax.set(xlabel=f"importance for {axis_title(spec.y)}: fall of R²", ylabel="")
+    counted = f"{len(runs)} runs of {runs['label'].nunique()} settings ({seeds_in_words(runs)})"
+    note = f"Random forest, {counted}; bars: standard deviation over folds of settings and shuffles"
+    worst = f"{found.n_worst} diverged runs count as the worst" if found.n_worst else ""
+    return figure, sentences(note, found.trust, worst)
 
 
 def _forest_input(values: pd.Series) -> pd.Series:

@@ -29,13 +29,18 @@ from dlsweep.results.columns import axis_title, metric
 # -- over numbers --------------------------------------------------------------------------------------------------
 
 
+def line_data(summary: pd.DataFrame, spec: FigureSpec) -> tuple[pd.DataFrame, NumberAxis, pd.DataFrame, str]:
+    """A row a run and split with its `value` and `position`; the axis; the runs, x in bins; and a note on the bins."""
+    values, in_bins = into_bins(summary[spec.x])
+    axis = NumberAxis.of(values)
+    data = with_text(summary, spec.groups[1:]).assign(position=axis.positions)
+    return long_form(data, spec.y, SPLITS), axis, summary.assign(**{spec.x: values}), in_bins
+
+
 def line(tables: Tables, spec: FigureSpec) -> Drawing:
     """The mean of a metric, or of its three splits, over a numeric hyper-parameter."""
     groups, style = spec.groups, ""
-    data = with_text(tables.summary, groups[1:])
-    values, in_bins = into_bins(data[spec.x])
-    axis = NumberAxis.of(values)
-    data = long_form(data.assign(position=axis.positions), spec.y, SPLITS)
+    data, axis, summary, in_bins = line_data(tables.summary, spec)
     if spec.y in FAMILIES:
         spec, is_free = with_axis(spec, "split", "hue", "col", "row")
         style = "" if is_free else "split"
@@ -46,7 +51,6 @@ def line(tables: Tables, spec: FigureSpec) -> Drawing:
         if spans_decades(spec.y, data["value"]):
             ax.set_yscale("log")
     label_axes(panels, axis_title(spec.x), axis_title(spec.y))
-    summary = tables.summary.assign(**{spec.x: values})
     drawn = data.drop(columns=groups).merge(summary[["hash", *groups]], on="hash")
     return figure, sentences(in_bins, runs_note(summary, groups, drawn, spec.y), diverged_note(summary))
 
@@ -103,20 +107,25 @@ def draw_lines(
     return figure, panels
 
 
+SPEEDS = ("samples_per_second", "seconds_per_epoch", REPORTED)
+
+
+def speed_data(summary: pd.DataFrame, spec: FigureSpec) -> tuple[pd.DataFrame, NumberAxis]:
+    """A row a run and `measure` with its `value` and `position`; and the axis."""
+    axis = NumberAxis.of(summary[spec.x])
+    data = with_text(summary, spec.groups[1:]).assign(position=axis.positions)
+    long = pd.concat([data.assign(value=data[name], measure=name) for name in SPEEDS])
+    return long.assign(measure=pd.Categorical(long["measure"], SPEEDS, ordered=True)), axis
+
+
 def speed(tables: Tables, spec: FigureSpec) -> Drawing:
     """Throughput, time per epoch and test accuracy side by side, over the batch size or another hyper-parameter."""
-    groups = spec.groups
-    data = with_text(tables.summary, groups[1:])
-    axis = NumberAxis.of(data[spec.x])
-    data = data.assign(position=axis.positions)
-    measures = ("samples_per_second", "seconds_per_epoch", REPORTED)
-    long = pd.concat([data.assign(value=data[name], measure=name) for name in measures])
-    long = long.assign(measure=pd.Categorical(long["measure"], measures, ordered=True))
-    figure, panels = draw_lines(long, replace(spec, col="measure"), "position", axis.n_ticks, sharey=False)
-    for (ax, part), name in zip(panels, measures, strict=True):
+    data, axis = speed_data(tables.summary, spec)
+    figure, panels = draw_lines(data, replace(spec, col="measure"), "position", axis.n_ticks, sharey=False)
+    for (ax, part), name in zip(panels, SPEEDS, strict=True):
         axis.apply(ax)
         draw_crosses(ax, part.loc[part["status"] == "diverged", "position"])
         if spans_decades(name, part["value"]):
             ax.set_yscale("log")
     label_axes(panels, axis_title(spec.x), "")
-    return figure, sentences(runs_note(tables.summary, groups, long, *measures), diverged_note(tables.summary))
+    return figure, sentences(runs_note(tables.summary, spec.groups, data, *SPEEDS), diverged_note(tables.summary))

@@ -22,16 +22,21 @@ from dlsweep.results.leaderboard import group_settings
 # -- many hyper-parameters -----------------------------------------------------------------------------------------
 
 
+def parallel_data(summary: pd.DataFrame, y: str) -> pd.DataFrame:
+    """A row a setting, best first: its hyper-parameters that vary, the mean of y, and `n_diverged`."""
+    order = {label: i for i, label in enumerate(group_settings(summary)["label"])}
+    table = summary.groupby("label", sort=False).agg(
+        {**dict.fromkeys(varying_keys(summary), "first"), y: "mean", "status": lambda s: (s == "diverged").sum()}
+    )
+    table = table.rename(columns={"status": "n_diverged"})
+    return table.iloc[np.argsort([order[label] for label in table.index], kind="stable")]
+
+
 def parallel(tables: Tables, spec: FigureSpec) -> Drawing:
     """Parallel coordinates: a line a setting through its hyper-parameters to the mean of a metric."""
     summary, y = tables.summary, spec.y
-    keys = varying_keys(summary)
-    order = {label: i for i, label in enumerate(group_settings(summary)["label"])}
-    table = summary.groupby("label", sort=False).agg(
-        {**dict.fromkeys(keys, "first"), y: "mean", "status": lambda s: (s == "diverged").sum()}
-    )
-    table = table.rename(columns={"status": "n_diverged"}).assign(rank=[order[label] for label in table.index])
-    table = table.sort_values("rank", kind="stable")
+    table = parallel_data(summary, y)
+    keys = [name for name in table.columns if name not in (y, "n_diverged")]
     step = math.ceil(len(table) / MOST_LINES)
     shown = pd.concat([table.head(BEST_LINES), table.iloc[BEST_LINES::step]])
     low, high = table[y].min(), table[y].max()

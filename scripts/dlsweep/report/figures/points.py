@@ -94,6 +94,18 @@ def scatter(tables: Tables, spec: FigureSpec) -> Drawing:
     )
 
 
+def gap_data(runs: pd.DataFrame) -> tuple[str, str, str]:
+    """The columns of training and validation accuracy that all runs have, and in words what they are measured on."""
+    tested = runs.loc[runs["status"] != "diverged", "tested_train_acc"].notna()
+    if tested.all() and len(tested):
+        measure = "of the weights that are tested, without dropout and augmentation"
+        return "tested_train_acc", "tested_val_acc", measure
+    measure = f"last epoch; its training accuracy is the mean during the epoch{disturbed(runs)}"
+    if tested.any():
+        measure += f", since {int((~tested).sum())} of {len(tested)} runs have no other"
+    return "train_acc", "val_acc", measure
+
+
 def gap(tables: Tables, spec: FigureSpec) -> Drawing:
     """Training against validation accuracy, a point a run; the diagonal is no gap.
 
@@ -101,13 +113,7 @@ def gap(tables: Tables, spec: FigureSpec) -> Drawing:
     """
     hue = spec.hue
     data, left_out = _drawn_runs(tables.summary)
-    tested = data.loc[data["status"] != "diverged", "tested_train_acc"].notna()
-    x, y = ("tested_train_acc", "tested_val_acc") if tested.all() and len(tested) else ("train_acc", "val_acc")
-    measure = "of the weights that are tested, without dropout and augmentation"
-    if x == "train_acc":
-        measure = f"last epoch; its training accuracy is the mean during the epoch{disturbed(data)}"
-        if tested.any():
-            measure += f", since {int((~tested).sum())} of {len(tested)} runs have no other"
+    x, y, measure = gap_data(data)
     levels = text_levels(data[hue]) if hue else pd.Series()
     colours = palette(levels) if hue else []
     if hue == "label" and len(colours) > MOST_COLOURS:
