@@ -8,7 +8,7 @@ import pytest
 from dlsweep.config.kinds import FigureSpec
 from dlsweep.report.figures import data
 from dlsweep.report.figures.categories import categorical_data
-from dlsweep.report.figures.curves import curves_data, gradients_data
+from dlsweep.report.figures.curves import curves_data, gradients_data, many_curves_data
 from dlsweep.report.figures.drawing import load
 from dlsweep.report.figures.grids import confusion_data, heatmap_data
 from dlsweep.report.figures.importance import importance_data
@@ -58,6 +58,16 @@ def test_curves_hold_each_run_until_it_diverges(tables: data.Tables):
     assert not found["alone"].any()  # all runs of a panel end in the same epoch
     together = curves_data(tables, FigureSpec("curves", y="loss"))
     assert sorted(together.loc[together["alone"], "epoch"].unique()) == [2, 3, 4]  # of those that did not diverge
+
+
+def test_a_curve_of_a_setting_is_the_mean_over_its_seeds(tables: data.Tables):
+    best, *_, worst = group_settings(tables.summary)["label"]
+    found, means = many_curves_data(tables, "acc", [best, worst])
+    assert set(found["label"]) == {best, worst} and list(means.columns) == ["train", "val"]
+    runs = tables.summary.loc[tables.summary["label"] == best, "hash"]
+    expected = tables.epochs[tables.epochs["hash"].isin(runs)].groupby("epoch")["val_acc"].mean()
+    assert means.loc[best, "val"].to_dict() == pytest.approx(expected.to_dict())
+    assert means.loc[worst, "val"].dropna().index.tolist() == [1]  # then it diverged
 
 
 def test_gradients_are_of_the_first_and_the_last_epoch(tables: data.Tables):

@@ -24,8 +24,6 @@ from dlsweep.report.figures.data import Drawing, Tables, best_labels, long_form,
 from dlsweep.report.figures.notes import diverged_note, runs_note, sentences
 from dlsweep.results.columns import axis_title
 
-# -- categorical ---------------------------------------------------------------------------------------------------
-
 PLOTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "bars": (sns.barplot, {"errorbar": None}),
     "points": (sns.pointplot, {"errorbar": None, "linestyle": "none", "markersize": 4}),

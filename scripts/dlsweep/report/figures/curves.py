@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -36,17 +37,25 @@ from dlsweep.results.statistics import mean_text
 BEST_LINES = 5
 
 
-# -- over epochs ---------------------------------------------------------------------------------------------------
-
-
 def curves_data(tables: Tables, spec: FigureSpec) -> pd.DataFrame:
     """A row a run, epoch and split with its `value`, its groups as text, and `alone` (`until_one_ends`)."""
-    y, groups = spec.y, spec.groups
-    names = [f"{split}_{y}" for split in SPLITS[:2]] if y in FAMILIES else [y]
-    values = long_form(without_diverged(tables.epochs)[["hash", "epoch", *names]], y, SPLITS[:2])
-    known = list(dict.fromkeys(["hash", "label", "status", *groups]))
-    data = values.drop(columns=names).merge(with_text(tables.summary, groups)[known], on="hash")
-    return until_one_ends(data, groups)
+    known = list(dict.fromkeys(["hash", "label", "status", *spec.groups]))
+    return _with_epochs(tables, spec.y, with_text(tables.summary, spec.groups)[known], spec.groups)
+
+
+def many_curves_data(tables: Tables, y: str, labels: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The same of the settings of these labels; and their means over seeds, a column a split (y, where it has none)."""
+    runs = tables.summary.loc[tables.summary["label"].isin(labels), ["hash", "label"]]
+    data = _with_epochs(tables, y, runs, ["label"])
+    data = data.assign(split=data["split"] if y in FAMILIES else y)
+    means = data[~data["alone"]].groupby(["label", "epoch", "split"], observed=True)["value"].mean()
+    return data, means.unstack("split")
+
+
+def _with_epochs(tables: Tables, y: str, runs: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
+    values = long_form(without_diverged(tables.epochs), y, SPLITS[:2])
+    values = values[[name for name in ("hash", "epoch", "value", "split") if name in values]]
+    return until_one_ends(values.merge(runs, on="hash"), groups)
 
 
 def curves(tables: Tables, spec: FigureSpec) -> Drawing:
@@ -106,21 +115,16 @@ def _test_text(runs: pd.DataFrame) -> str:
 def _many_curves(tables: Tables, spec: FigureSpec) -> Drawing:
     """All settings in grey, the best in colour, each the mean over its seeds; a panel a split."""
     y = spec.y
-    names = [f"{split}_{y}" for split in SPLITS[:2]] if y in FAMILIES else [y]
+    splits = SPLITS[:2] if y in FAMILIES else (y,)
     board = list(group_settings(tables.summary)["label"])
     best = board[:BEST_LINES]
     step = math.ceil(len(board) / MOST_LINES)
     shown = [*best, *board[BEST_LINES::step]]
-    labels = tables.summary.loc[tables.summary["label"].isin(shown), ["hash", "label"]]
-    known = without_diverged(tables.epochs).merge(labels, on="hash")
-    data = until_one_ends(long_form(known, y, SPLITS[:2]), ["label"])
-    data = data.assign(split=data["split"] if y in FAMILIES else y)
-    means = data[~data["alone"]].groupby(["label", "epoch", "split"], observed=True)["value"].mean().unstack("split")
-    figure, panels = plt.subplots(1, len(names), figsize=(3 * len(names), 2.6), sharey=True, squeeze=False)
+    data, means = many_curves_data(tables, y, shown)
+    figure, panels = plt.subplots(1, len(splits), figsize=(3 * len(splits), 2.6), sharey=True, squeeze=False)
     diverged = set(tables.summary.loc[tables.summary["status"] == "diverged", "label"])
     colours = dict(zip(best, sns.color_palette("colorblind"), strict=False))
-    for name, ax in zip(names, panels.flat, strict=True):
-        split = name.split("_")[0] if y in FAMILIES else y
+    for split, ax in zip(splits, panels.flat, strict=True):
         wide = means.get(split, pd.Series(dtype=float, index=means.index)).unstack("label").reindex(columns=shown)
         going_on = data[data["thin"] & (data["split"] == split) & data["label"].isin(best)]
         for (label, _), line in going_on.groupby(["label", "hash"]):

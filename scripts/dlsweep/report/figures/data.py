@@ -39,14 +39,8 @@ class Tables:
 Drawing = tuple[Figure, str]
 
 
-# -- drawing a plan ------------------------------------------------------------------------------------------------
-
-
 class Undrawable(Exception):
     """A figure that cannot be drawn of these tables; its text says why, in the figure's place."""
-
-
-# -- what the kinds share ------------------------------------------------------------------------------------------
 
 
 def with_axis(spec: FigureSpec, column: str, *axes: str) -> tuple[FigureSpec, bool]:

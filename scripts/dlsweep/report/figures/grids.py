@@ -22,9 +22,6 @@ from dlsweep.results.schema import MOST_CLASSES
 MOST_CELLS = 400  # of a heat map with its numbers written in
 
 
-# -- tables as pictures --------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class HeatmapData:
     """The mean of a metric and the number of diverged runs for each pair of values, y downwards and x to the right."""

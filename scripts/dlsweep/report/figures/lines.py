@@ -26,8 +26,6 @@ from dlsweep.report.figures.data import (
 from dlsweep.report.figures.notes import diverged_note, runs_note, sentences
 from dlsweep.results.columns import axis_title, metric
 
-# -- over numbers --------------------------------------------------------------------------------------------------
-
 
 def line_data(summary: pd.DataFrame, spec: FigureSpec) -> tuple[pd.DataFrame, NumberAxis, pd.DataFrame, str]:
     """A row a run and split with its `value` and `position`; the axis; the runs, x in bins; and a note on the bins."""

@@ -19,8 +19,6 @@ from dlsweep.report.figures.notes import count_runs, runs_per_mark, seeds_in_wor
 from dlsweep.results.columns import axis_title
 from dlsweep.results.leaderboard import group_settings
 
-# -- many hyper-parameters -----------------------------------------------------------------------------------------
-
 
 def parallel_data(summary: pd.DataFrame, y: str) -> pd.DataFrame:
     """A row a setting, best first: its hyper-parameters that vary, the mean of y, and `n_diverged`."""
