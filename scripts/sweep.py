@@ -5,6 +5,7 @@ import sys
 sys.path.insert(0, __file__.rpartition("/")[0])  # PYTHONSAFEPATH leaves it out
 
 import argparse
+import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,21 +21,21 @@ from dlsweep.workflow.flow import RESULTS, check_folders
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the command line: a block for each command, which ends with the function that does it."""
+    """Return the command line: a block for each command, whose function takes the options that it names."""
     parser = argparse.ArgumentParser(prog="sweep.py", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=run.__doc__)
-        added.set_defaults(run=run)
+    def command(name: str, call: Callable[..., int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=call.__doc__)
+        added.set_defaults(call=call)
         return added
 
     table = command("show", show.show, "a table of the experiments: runs, their states, what varies, time left")
-    table.add_argument("--json", action="store_true", help="as JSON")
+    table.add_argument("--json", dest="as_json", action="store_true", help="as JSON")
     add_config_options(table)
 
     status = command("status", live.status, "where the runs stand, the time left, the best settings so far")
-    status.add_argument("--json", action="store_true", help="as JSON")
+    status.add_argument("--json", dest="as_json", action="store_true", help="as JSON")
     add_config_options(status)
 
     watch = command("watch", live.watch, "a live view of the running settings, until the sweep ends")
@@ -48,11 +49,11 @@ def build_parser() -> argparse.ArgumentParser:
     add_config_options(watch)
 
     one = command("explain", explain.explain, "one run: its setting, where it comes from, its command, its files")
-    one.add_argument("hash", help="the beginning of its hash, or its record's name")
+    one.add_argument("run", metavar="hash", help="the beginning of its hash, or its record's name")
     add_config_options(one)
 
     diff = command("diff", explain.diff, "in what two runs differ: setting and results")
-    diff.add_argument("hash", help="the beginning of a hash, or a record's name")
+    diff.add_argument("run", metavar="hash", help="the beginning of a hash, or a record's name")
     diff.add_argument("other", metavar="hash", help="that of the other run")
     add_config_options(diff)
 
@@ -87,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def add_config_options(command: argparse.ArgumentParser) -> None:
-    """Add what says which sweep a command looks at; it finds it in `options.sweep` and `options.results`."""
+    """Add what says which sweep a command looks at; a function can name `sweep`, `results`, `configs`, `overrides`."""
     command.add_argument("configs", nargs="*", default=[CONFIG_FILE], help=f"config files (default: {CONFIG_FILE})")
     add_key_values(command, "--config", "changes of the config, as Snakemake's --config takes them")
     add_results_option(command)
@@ -108,10 +109,12 @@ def main() -> int:
         options = build_parser().parse_args()
         if "configs" in options:
             look_beside(options.configs)
-            options.sweep = load_sweep(options.configs, dict(options.config))
+            options.overrides = dict(options.config)
+            options.sweep = load_sweep(options.configs, options.overrides)
         if "results" in options:
             check_folders(str(options.results))
-        status: int = options.run(options)
+        named = inspect.signature(options.call).parameters
+        status: int = options.call(**{name: getattr(options, name) for name in named})
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # `... | head` has read enough

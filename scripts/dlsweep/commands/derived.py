@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -87,7 +86,7 @@ def tables_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_schemas(options: argparse.Namespace) -> int:
+def write_schemas() -> int:
     """Write the files that are derived from the lists in the code."""
     for path, text in derived_files().items():
         path.parent.mkdir(exist_ok=True)

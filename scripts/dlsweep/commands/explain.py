@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,18 @@ from dlsweep.runs.states import Run, run_state
 # -- explain -------------------------------------------------------------------------------------------------------
 
 
-def explain(options: argparse.Namespace) -> int:
+def explain(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[str, Any], run: str) -> int:
     """Explain one run: its setting, where each value comes from, its command, its files."""
-    sweep, results = options.sweep, options.results
-    digest = full_hash(options.hash, sweep, results)
+    digest = full_hash(run, sweep, results)
     setting = setting_of(digest, sweep, results)
     experiments = [exp_name for exp_name, experiment in sweep.experiments.items() if digest in experiment.settings]
-    files = [Path(path) for path in options.configs]
     print(f"hash        {digest}")
-    for run in (run_state(results, exp_name, digest) for exp_name in experiments):
-        print(f"experiment  {run.exp_name}: {_state(run)}")
+    for exp_name in experiments:
+        print(f"experiment  {exp_name}: {_state(run_state(results, exp_name, digest))}")
     for exp_name in _recorded_experiments(digest, results):
         if exp_name not in experiments:
-            print(f"record      of {exp_name}, which is not in {', '.join(options.configs)}")
-    sources = origins(files, dict(options.config), experiments[0], digest) if experiments else {}
+            print(f"record      of {exp_name}, which is not in {', '.join(configs)}")
+    sources = origins([Path(path) for path in configs], overrides, experiments[0], digest) if experiments else {}
     print("setting")
     chosen = identity(setting)
     ordered = sorted(setting, key=lambda key: key not in chosen)  # what is not at its default first
@@ -95,10 +93,9 @@ def _state(run: Run) -> str:
 # -- diff ----------------------------------------------------------------------------------------------------------
 
 
-def diff(options: argparse.Namespace) -> int:
+def diff(sweep: Sweep, results: Path, run: str, other: str) -> int:
     """Say in what two runs differ: in the setting and in the results."""
-    sweep, results = options.sweep, options.results
-    first, second = (full_hash(text, sweep, results) for text in (options.hash, options.other))
+    first, second = (full_hash(text, sweep, results) for text in (run, other))
     settings = [setting_of(digest, sweep, results) for digest in (first, second)]
     outcomes = [_outcome(digest, results) for digest in (first, second)]
     lines = [["", first[:12], second[:12]]]

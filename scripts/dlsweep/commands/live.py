@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import json
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,15 +115,15 @@ class View:
 # -- status --------------------------------------------------------------------------------------------------------
 
 
-def status(options: argparse.Namespace) -> int:
+def status(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[str, Any], as_json: bool) -> int:
     """Show where a sweep stands: its runs by state, the time left, each experiment's best setting so far."""
-    view = View(options.sweep, options.results)
+    view = View(sweep, results)
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for run in view.runs:
         counts[run.exp_name][run.state] += 1
     best = {exp_name: view.best(exp_name) for exp_name in counts}
-    outdated = find_outdated(options.sweep, options.results)
-    if options.json:
+    outdated = find_outdated(sweep, results)
+    if as_json:
         gone = Counter(exp_name for exp_name, _ in outdated.runs)
         experiments = {
             name: {"states": dict(counts[name]), "outdated": gone[name], "best": best[name]} for name in counts
@@ -138,7 +137,7 @@ def status(options: argparse.Namespace) -> int:
         lines.append([name, states_of.total(), *(states_of[state] for state in states), *_best_cells(best[name])])
     print(view.headline(), end="\n\n")
     print_columns(lines)
-    if changed := outdated.lines(options.configs, dict(options.config)):
+    if changed := outdated.lines(configs, overrides):
         print("", *changed, sep="\n")
     print(*["", *view.failures()] if view.failures() else [], sep="\n", end="")
     return 0
@@ -156,14 +155,14 @@ def _best_cells(best: dict[str, Any] | None) -> tuple[str, str, str]:
 # -- watch ---------------------------------------------------------------------------------------------------------
 
 
-def watch(options: argparse.Namespace) -> int:
+def watch(sweep: Sweep, results: Path, wait: float) -> int:
     """Show the running settings until the sweep ends; without a terminal, a line for each run that ends.
 
     Returns 0 where every run is done, else 1.
     """
-    view = View(options.sweep, options.results)
+    view = View(sweep, results)
     with contextlib.suppress(KeyboardInterrupt):  # the usual way to leave; the sweep goes on
-        (_watch_terminal if sys.stdout.isatty() else _watch_lines)(view, options.wait)
+        (_watch_terminal if sys.stdout.isatty() else _watch_lines)(view, wait)
     print(view.headline(), *view.failures(), sep="\n")
     return 0 if view.n_finished == len(view.runs) else 1
 

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
+from pathlib import Path
 
-from dlsweep.config.sweep import plan_digest
+from dlsweep.config.sweep import Sweep, plan_digest
 from dlsweep.errors import ConfigError
 from dlsweep.files import write_json
 from dlsweep.results.versions import find_outdated
 from dlsweep.workflow.flow import AT_START
 
 
-def write_plan(options: argparse.Namespace) -> int:
+def write_plan(sweep: Sweep, results: Path, configs: list[str], output: Path) -> int:
     """Write the plan, and remove those of earlier forms of the config, so that going back makes it again.
 
     A start has written its plan already: what it says of code and data is of the time of the start.
     """
-    if (at_start := options.output.with_suffix(AT_START)).exists():
-        at_start.replace(options.output)
+    if (at_start := output.with_suffix(AT_START)).exists():
+        at_start.replace(output)
     else:
-        redo = options.sweep.outdated == "redo"
-        outdated = None if redo else find_outdated(options.sweep, options.results).versions
-        plan = options.sweep.plan(str(options.results), outdated)
-        if options.output.stem != plan_digest(plan):
-            raise ConfigError(f"{', '.join(options.configs)}: changed since this start; start again for the new form")
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(options.output, plan)
-    for old in (*options.output.parent.glob("*.json"), *options.output.parent.glob(f"*{AT_START}")):
-        if old != options.output:
+        redo = sweep.outdated == "redo"
+        outdated = None if redo else find_outdated(sweep, results).versions
+        plan = sweep.plan(str(results), outdated)
+        if output.stem != plan_digest(plan):
+            raise ConfigError(f"{', '.join(configs)}: changed since this start; start again for the new form")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_json(output, plan)
+    for old in (*output.parent.glob("*.json"), *output.parent.glob(f"*{AT_START}")):
+        if old != output:
             old.unlink()
     return 0

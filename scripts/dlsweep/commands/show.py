@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ from dlsweep.tasks.classification.own_models import model_faults
 # -- show ----------------------------------------------------------------------------------------------------------
 
 
-def show(options: argparse.Namespace) -> int:
+def show(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[str, Any], as_json: bool) -> int:
     """Show the experiments of a config: how many runs, where they stand, what varies, the time left.
 
     The time is that of one run after another, from finished runs of the same kind; "?" where there is none yet.
     """
-    rows = experiments_table(options.sweep, options.results)
-    if options.json:
+    rows = experiments_table(sweep, results)
+    if as_json:
         print(json.dumps(rows, indent=2))
         return 0
     states = [state for state in STATES if any(state in row["states"] for row in rows)]
@@ -38,12 +38,12 @@ def show(options: argparse.Namespace) -> int:
         counts = (row["states"].get(state, 0) for state in states)
         lines.append([row["experiment"], row["runs"], *counts, left, varies])
     print_columns(lines)
-    for line in find_outdated(options.sweep, options.results).lines(options.configs, dict(options.config)):
+    for line in find_outdated(sweep, results).lines(configs, overrides):
         print(line)
     for row in rows:
         if row["no_effect"]:
             print(f"{row['experiment']}: {', '.join(row['no_effect'])}: swept, but applies to none of its settings")
-    for fault in model_faults(_settings_to_do(options.sweep, options.results)):
+    for fault in model_faults(_settings_to_do(sweep, results)):
         print(f"warning: {fault}")
     return 0
 

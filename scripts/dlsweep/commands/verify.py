@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dlsweep.config.files import snakemake_options
 from dlsweep.config.paths import record_name, running_folder
+from dlsweep.config.sweep import Sweep
 from dlsweep.errors import RecordError
 from dlsweep.results.records import list_records, read_record
 from dlsweep.results.versions import find_outdated
 
 
-def verify(options: argparse.Namespace) -> int:
+def verify(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[str, Any]) -> int:
     """Check all records: JSON, schema, name, hash against setting, epochs, finite values. Delete nothing."""
-    results: Path = options.results
-    wanted = {(exp_name, digest) for exp_name, digest, _ in options.sweep.records()}
+    wanted = {(exp_name, digest) for exp_name, digest, _ in sweep.records()}
     redo: list[str] = []
     foreign: list[str] = []
     count = 0
@@ -32,12 +33,12 @@ def verify(options: argparse.Namespace) -> int:
     for path in sorted(running_folder(results).glob("*.bad")):
         print(f"{path}: a checkpoint that was not used; its run's log says why")
     print(f"{count} records, {len(redo) + len(foreign)} of them cannot be trusted")
-    for line in find_outdated(options.sweep, results).lines(options.configs, dict(options.config)):
+    for line in find_outdated(sweep, results).lines(configs, overrides):
         print(line)
     if redo:
-        config = snakemake_options(options.configs, dict(options.config))
+        config = snakemake_options(configs, overrides)
         print("redo them:", shlex.join(["snakemake", "--cores", "4", *config, "--forcerun", *redo]))
     if foreign:
-        print(f"no setting of {', '.join(options.configs)}, so verify them with their config, or:", file=sys.stderr)
+        print(f"no setting of {', '.join(configs)}, so verify them with their config, or:", file=sys.stderr)
         print(shlex.join(["rm", *foreign]), file=sys.stderr)
     return 1 if redo or foreign else 0

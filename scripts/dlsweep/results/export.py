@@ -6,12 +6,12 @@ import importlib
 import json
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dlsweep.config.labels import format_value
+from dlsweep.config.sweep import Sweep
 from dlsweep.errors import ConfigError
 from dlsweep.results.records import Record, known_epoch
 
@@ -19,15 +19,15 @@ CURVES = ("train_loss", "train_acc", "val_loss", "val_acc", "lr", "grad_norm", "
 RESULTS = ("test_loss", "test_acc", "best_val_loss", "best_val_acc", "best_epoch")
 
 
-def export(options: Namespace) -> int:
+def export(sweep: Sweep, results: Path, format: str, output: Path | None) -> int:
     """Write the records for another tool; runs that it has already are left as they are."""
     from dlsweep.results.tables import read_records
 
-    write = WRITERS[options.format]
-    records, missing, bad = read_records(options.sweep.plan(str(options.results)))
+    write = WRITERS[format]
+    records, missing, bad = read_records(sweep.plan(str(results)))
     for fault in bad:
         print(f"warning: {fault}; left out", file=sys.stderr)
-    folder: Path = options.output or Path(options.results) / options.format
+    folder = output or results / format
     folder.mkdir(parents=True, exist_ok=True)
     n = write(records, folder)
     print(f"{folder}: {n} runs written, {len(records) - n} there already, {len(missing)} not finished")

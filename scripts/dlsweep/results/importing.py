@@ -7,13 +7,12 @@ percent) and `train_acc`, `val_acc`, `test_acc`. What it means here is in KEYS b
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +60,16 @@ KEYS: Mapping[str, Callable[[Any], Setting]] = {
 """The convention's keys that have another name or meaning here; our own names are taken as they are."""
 
 
-def import_results(options: argparse.Namespace) -> int:
+def import_results(folder: Path, results: Path, setting: Iterable[tuple[str, Any]]) -> int:
     """Import a folder of results that follow the lecture's convention, and report what cannot be taken over.
 
     The folder is only read, and no record that is there is overwritten.
     """
-    given = {key: check_value(key, value) for key, value in options.setting}
-    if not options.folder.is_dir():
-        raise ConfigError(f"{options.folder}: is not a folder")
-    options.results.mkdir(parents=True, exist_ok=True)
-    paths = sorted(options.folder.glob("*.json"))
+    given = {key: check_value(key, value) for key, value in setting}
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: is not a folder")
+    results.mkdir(parents=True, exist_ok=True)
+    paths = sorted(folder.glob("*.json"))
     assumed: Setting = {}
     n_left = 0
     for path in paths:
@@ -78,7 +77,7 @@ def import_results(options: argparse.Namespace) -> int:
             record = convert(path, given)
             imported = record["provenance"]["imported"]
             assumed.update(imported["assumed"])
-            target = options.results / record_name(record["exp_name"], record["hash"])
+            target = results / record_name(record["exp_name"], record["hash"])
             if target.exists():
                 print(f"{path.name}: {target} is there already; left as it is")
                 continue

@@ -268,7 +268,7 @@ def _vary_by(values: np.ndarray, rounded: np.ndarray | None = None) -> np.ndarra
     known = np.isfinite(values)
     greatest = np.max(values, axis=0, initial=-np.inf, where=known)
     least = np.min(values, axis=0, initial=np.inf, where=known)
-    return greatest - least - ROUNDING * np.max(size, initial=0.0, where=np.isfinite(size))
+    return np.asarray(greatest - least - ROUNDING * np.max(size, initial=0.0, where=np.isfinite(size)))
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
