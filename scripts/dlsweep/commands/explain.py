@@ -10,7 +10,7 @@ from dlsweep.commands.show import print_columns, value_text
 from dlsweep.config.identity import Setting, identity
 from dlsweep.config.jobs import train_arguments
 from dlsweep.config.paths import data_file, record_name, running_folder
-from dlsweep.config.sources import origins
+from dlsweep.config.sources import value_sources
 from dlsweep.config.sweep import Sweep
 from dlsweep.errors import ConfigError
 from dlsweep.results.records import known_epoch, list_records, read_record
@@ -31,7 +31,7 @@ def explain(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[
     for exp_name in _recorded_experiments(digest, results):
         if exp_name not in experiments:
             print(f"record      of {exp_name}, which is not in {', '.join(configs)}")
-    sources = origins([Path(path) for path in configs], overrides, experiments[0], digest) if experiments else {}
+    sources = value_sources([Path(path) for path in configs], overrides, experiments[0], digest) if experiments else {}
     print("setting")
     chosen = identity(setting)
     ordered = sorted(setting, key=lambda key: key not in chosen)  # what is not at its default first

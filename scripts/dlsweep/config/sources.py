@@ -13,7 +13,7 @@ from dlsweep.config.identity import setting_hash
 from dlsweep.config.space import KEYED, Space, merged_spec, read_space
 
 
-def origins(files: list[Path], overrides: Mapping[str, Any], exp_name: str, digest: str) -> dict[str, str]:
+def value_sources(files: list[Path], overrides: Mapping[str, Any], exp_name: str, digest: str) -> dict[str, str]:
     """Return, for each hyper-parameter of a setting, the key path and line of its value; "" where it is the default.
 
     The experiment must have a setting of that hash.

@@ -15,8 +15,8 @@ from dlsweep.config.sweep import Sweep
 from dlsweep.errors import ConfigError
 from dlsweep.results.records import Record, known_epoch
 
-CURVES = ("train_loss", "train_acc", "val_loss", "val_acc", "lr", "grad_norm", "seconds")
-RESULTS = ("test_loss", "test_acc", "best_val_loss", "best_val_acc", "best_epoch")
+EPOCH_VALUES = ("train_loss", "train_acc", "val_loss", "val_acc", "lr", "grad_norm", "seconds")
+FINAL_VALUES = ("test_loss", "test_acc", "best_val_loss", "best_val_acc", "best_epoch")
 
 
 def export(sweep: Sweep, results: Path, format: str, output: Path | None) -> int:
@@ -56,12 +56,12 @@ def write_tensorboard(records: list[Record], folder: Path) -> int:
             continue
         with writer_class(str(run)) as writer:
             for epoch in record["epochs"]:
-                for name, value in _measured(known_epoch(epoch), CURVES).items():
+                for name, value in _measured(known_epoch(epoch), EPOCH_VALUES).items():
                     writer.add_scalar(name, value, epoch["epoch"])
             setting = {
                 key: v if isinstance(v, (bool, int, float)) else format_value(v) for key, v in record["setting"].items()
             }
-            writer.add_hparams(setting, _measured(record["final"], RESULTS), run_name=".")
+            writer.add_hparams(setting, _measured(record["final"], FINAL_VALUES), run_name=".")
         n += 1
     return n
 
@@ -84,9 +84,9 @@ def write_mlflow(records: list[Record], folder: Path) -> int:
             metrics = [
                 entities.Metric(name, value, 0, epoch["epoch"])
                 for epoch in record["epochs"]
-                for name, value in _measured(known_epoch(epoch), CURVES).items()
+                for name, value in _measured(known_epoch(epoch), EPOCH_VALUES).items()
             ]
-            metrics += [entities.Metric(name, v, 0, 0) for name, v in _measured(record["final"], RESULTS).items()]
+            metrics += [entities.Metric(name, v, 0, 0) for name, v in _measured(record["final"], FINAL_VALUES).items()]
             parameters = [entities.Param(key, json.dumps(value)) for key, value in record["setting"].items()]
             for start in range(0, len(metrics), 1000):  # MLflow's limit of a batch
                 client.log_batch(run.info.run_id, metrics[start : start + 1000])

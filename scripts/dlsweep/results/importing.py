@@ -28,8 +28,8 @@ from dlsweep.results.records import Record, known_epoch, record_fault
 from dlsweep.results.schema import SCHEMA_VERSION
 
 FILE_NAME = re.compile(r"(?P<exp_name>.+)-(?P<hex>[0-9a-f]{6}|[0-9a-f]{40})\.json")
-CURVES = ("train_losses", "val_losses", "train_accs", "val_accs")
-RESULTS = (*CURVES, "train_acc", "val_acc", "test_acc")
+LECTURE_CURVES = ("train_losses", "val_losses", "train_accs", "val_accs")
+LECTURE_RESULTS = (*LECTURE_CURVES, "train_acc", "val_acc", "test_acc")
 LECTURE_DATASET = "cifar10"
 ASSUMED = ("dataset", "train_size", "val_size", "split_seed", "seed")
 """What the convention does not say, and is taken to be the default, or the lecture's data set."""
@@ -106,7 +106,7 @@ def convert(path: Path, given: Setting) -> Record:
     if name is None:
         raise ConfigError("is not named <exp>-<6 or 40 hexadecimal digits>.json")
     content = _read(path)
-    original = {key: value for key, value in content.items() if key not in RESULTS}
+    original = {key: value for key, value in content.items() if key not in LECTURE_RESULTS}
     if original.get("exp_name", name["exp_name"]) != name["exp_name"] or not SAFE_NAME.fullmatch(name["exp_name"]):
         raise ConfigError(f"exp_name: {shown(original.get('exp_name'))} does not fit the file's name")
     epochs = _epochs(content)
@@ -162,7 +162,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _epochs(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The epochs of a record from the convention's lists."""
-    lists = {key: content.get(key) for key in CURVES}
+    lists = {key: content.get(key) for key in LECTURE_CURVES}
     for key, values in lists.items():
         good = isinstance(values, list) and all(type(value) in (int, float) for value in values)
         if not good or not values:
@@ -170,7 +170,7 @@ def _epochs(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     lengths = {key: len(values) for key, values in lists.items() if isinstance(values, list)}
     if len(set(lengths.values())) > 1:
         raise ConfigError(
-            f"{', '.join(CURVES)}: the lists must be equally long; they have {list(lengths.values())} values"
+            f"{', '.join(LECTURE_CURVES)}: the lists must be equally long; they have {list(lengths.values())} values"
         )
     return [
         {
