@@ -205,16 +205,10 @@ KINDS: Mapping[str, Kind] = {
     "strip": _categorical("every run as a point"),
     "violin": _categorical("violins of the distribution of the runs"),
     "line": Kind(
-        "the mean over a numeric hyper-parameter, with its interval",
-        "lines:line",
-        {**CATEGORIES, "x": NUMBERS},
-        _line,
+        "the mean over a numeric hyper-parameter, with its interval", "lines:line", {**CATEGORIES, "x": NUMBERS}, _line
     ),
     "heatmap": Kind(
-        "the mean for each pair of values",
-        "grids:heatmap",
-        {"x": GROUPS, "y": GROUPS, "hue": tuple(METRICS)},
-        _heatmap,
+        "the mean for each pair of values", "grids:heatmap", {"x": GROUPS, "y": GROUPS, "hue": tuple(METRICS)}, _heatmap
     ),
     "curves": Kind(
         "curves over the epochs, with their interval over seeds",
