@@ -105,6 +105,10 @@ def test_parallel_coordinates_are_by_rank(tables: data.Tables):
 def test_importance_counts_diverged_runs_as_the_worst(tables: data.Tables):
     found = importance_data(tables.summary, "test_acc")
     assert (found.n_worst, len(found.runs), found.order[0]) == (6, 18, "lr")
+    for y, worst in (("test_acc", min), ("val_loss", max)):
+        runs = importance_data(tables.summary, y).runs
+        finished = tables.summary.loc[tables.summary["status"] != "diverged", y]
+        assert set(runs.loc[runs["status"] == "diverged", "value"]) == {worst(finished)}
     with pytest.raises(data.Undrawable, match="are too few"):
         importance_data(tables.summary[tables.summary["lr"] == 0.1], "test_acc")
 

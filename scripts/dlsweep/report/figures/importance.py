@@ -20,7 +20,7 @@ FOREST_RUNS = 1000
 
 @dataclass(frozen=True, slots=True)
 class ImportanceData:
-    """The falls of R² (`importance`) of each hyper-parameter (`key`), and the runs that they are found from."""
+    """How R² falls (`importance`) for each hyper-parameter (`key`), and the runs that tell, each with its `value`."""
 
     falls: pd.DataFrame
     runs: pd.DataFrame
@@ -52,7 +52,7 @@ def importance_data(summary: pd.DataFrame, y: str) -> ImportanceData:
     found = importances(inputs, results.to_numpy(), data["label"].to_numpy())
     falls = pd.DataFrame(found.falls.T, columns=keys).melt(var_name="key", value_name="importance")
     n_worst = int((data["status"] == "diverged").sum()) if better else 0
-    return ImportanceData(falls, data, found.trust, n_worst)
+    return ImportanceData(falls, data.assign(value=results), found.trust, n_worst)
 
 
 def importance(tables: Tables, spec: FigureSpec) -> Drawing:
