@@ -35,7 +35,7 @@ lint: .venv/dev-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy scripts
 	PYTHONPATH=scripts $(BIN)/lint-imports --no-logo
-	$(BIN)/snakefmt --check Snakefile
+	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 
 .venv/run-installed: requirements.txt $(if $(MOVED)$(filter-out $(shell cat .venv/torch 2>/dev/null),$(TORCH)),again)

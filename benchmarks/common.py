@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-PARTS = ("Snakefile", "scripts", "profiles", "envs", "report")
+PARTS = ("Snakefile", "rules", "scripts", "profiles", "envs", "report")
 
 
 def environment(**more: str) -> dict[str, str]:

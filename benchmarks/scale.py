@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PARTS = ("Snakefile", "scripts", "profiles", "envs", "report")
+PARTS = ("Snakefile", "rules", "scripts", "profiles", "envs", "report")
 
 SWEEP = """\
 experiments:

@@ -19,7 +19,7 @@ for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, frame: None)
 
 ROOT = Path(__file__).parent.parent
-PARTS = ("Snakefile", "scripts", "profiles", "envs", "report")
+PARTS = ("Snakefile", "rules", "scripts", "profiles", "envs", "report")
 
 SMALL = {
     "defaults": {"epochs": 2, "train_size": 200, "n_layer": 1, "hid_dim": 8},

@@ -493,7 +493,7 @@ defaults: {hid_dim: 8.0, n_layer: 1, train_size: 200, epochs: 2}
     tmp_path.rename(moved)
     project.folder = moved
     chance = random.Random(0)
-    for path in [*(moved / "scripts").rglob("*.py"), moved / "Snakefile"]:
+    for path in [*(moved / "scripts").rglob("*.py"), *(moved / "rules").iterdir(), moved / "Snakefile"]:
         path.write_text("\n\n" + path.read_text() + "\n")
     for path in project.results.rglob("*"):
         os.utime(path, (time.time() - chance.uniform(0, 1e7),) * 2)

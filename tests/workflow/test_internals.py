@@ -79,10 +79,11 @@ def test_a_sweep_needs_none_of_them(project: Project):
     small = {**SMALL["experiments"]["small"], "figures": []}
     config = {"defaults": {**SMALL["defaults"], "epochs": 300, "batch_size": 8}, "experiments": {"small": small}}
     project.configure(config)
-    snakefile = (project.folder / "Snakefile").read_text()
-    assert snakefile.count("(workflow)") >= 5
-    hidden = snakefile.replace("(workflow)", "(Hidden())").replace("SWEEP = ", HIDDEN + "\n\nSWEEP = ")
-    (project.folder / "Snakefile").write_text(hidden)
+    files = [project.folder / "Snakefile", *(project.folder / "rules").glob("*.smk")]
+    assert sum(path.read_text().count("(workflow)") for path in files) >= 5
+    for path in files:
+        hidden = path.read_text().replace("(workflow)", "(Hidden())").replace("SWEEP = ", HIDDEN + "\n\nSWEEP = ")
+        path.write_text(hidden)
 
     command = ("snakemake", "--cores", "2")
     with (project.folder / "log").open("w") as log:

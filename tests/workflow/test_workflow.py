@@ -32,7 +32,8 @@ def test_from_config_to_report_and_nothing_twice(project: Project):
     assert project.planned() == {}
 
     # What may not repeat a finished run: a changed script, a longer grid, another order, a lost data file.
-    for path in [*(project.folder / "scripts").rglob("*.py"), project.folder / "Snakefile"]:
+    folder = project.folder
+    for path in [*(folder / "scripts").rglob("*.py"), *(folder / "rules").iterdir(), folder / "Snakefile"]:
         path.write_text(path.read_text() + "\n# changed\n")
         os.utime(path, (time.time() + 100,) * 2)
     assert project.planned() == {}

@@ -1,0 +1,24 @@
+"""For developers: the pictures of the documentation."""
+
+
+localrules:
+    gallery,
+
+
+rule gallery:
+    """Draw docs/gallery.md: a small picture of each kind of figure, from this sweep's tables."""
+    input:
+        plan=SWEEP.plan_file,
+        tables=SWEEP.tables,
+    log:
+        f"{SWEEP.tables_folder}/logs/gallery.log",
+    conda:
+        "../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        script=SWEEP.script("gallery.py"),
+    shell:
+        "{params.script} {input.plan} 2>{log}"

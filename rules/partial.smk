@@ -1,0 +1,36 @@
+"""Tables, figures and report of what is finished by now."""
+
+
+localrules:
+    partial,
+    partial_report,
+
+
+rule partial:
+    """Make tables, figures and report of what is finished by now, in <tables>/partial/."""
+    input:
+        plan=SWEEP.plan_file,
+    log:
+        f"{SWEEP.tables_folder}/logs/partial.log",
+    conda:
+        "../envs/python.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        aggregate=SWEEP.script("aggregate.py"),
+        report=SWEEP.script("report.py"),
+        folder=SWEEP.partial_folder,
+        config=SWEEP.config_arguments,
+        snakemake=SWEEP.snakemake_command,
+    shell:
+        "({params.aggregate} {input.plan} --partial --tables={params.folder} &&"
+        " {params.report} {input.plan} {params.config} --tables={params.folder}) 2>&1 | tee {log} &&"
+        " {params.snakemake} --report={params.folder}/report.html partial_report >>{log} 2>&1"
+
+
+rule partial_report:
+    """What the report of `partial` shows."""
+    input:
+        SWEEP.partial_items(report),
