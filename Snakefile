@@ -16,6 +16,7 @@ from dlsweep.workflow.flow import Flow
 # ---- Config: read, checked and expanded before anything is made ----------------------------------------------
 
 SWEEP = Flow.from_snakemake(workflow)
+PATHS, JOBS = SWEEP.paths, SWEEP.jobs
 
 
 report: "report/overview.rst"
@@ -36,12 +37,12 @@ rule all:
     """Every record of the config, its tables, its figures and its report."""
     input:
         # Named here too: Snakemake does not make a missing file that only stands between existing ones.
-        SWEEP.records,
-        SWEEP.plan_file,
-        SWEEP.tables,
-        SWEEP.figures,
-        SWEEP.html_report,
-        SWEEP.data_asked_for(),
+        PATHS.records,
+        JOBS.plan_file,
+        PATHS.tables,
+        PATHS.figures,
+        PATHS.html_report,
+        JOBS.data_asked_for(),
 
 
 include: "rules/train.smk"
@@ -60,8 +61,8 @@ for exp_name in SWEEP.experiments(workflow):
         name:
             exp_name
         input:
-            SWEEP.records_of(exp_name),
-            SWEEP.data_asked_for(exp_name),
+            PATHS.records_of(exp_name),
+            JOBS.data_asked_for(exp_name),
 
 
 # ---- What the user hears -------------------------------------------------------------------------------------

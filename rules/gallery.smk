@@ -8,10 +8,10 @@ localrules:
 rule gallery:
     """Draw docs/gallery.md: a small picture of each kind of figure, from this sweep's tables."""
     input:
-        plan=SWEEP.plan_file,
-        tables=SWEEP.tables,
+        plan=JOBS.plan_file,
+        tables=PATHS.tables,
     log:
-        f"{SWEEP.tables_folder}/logs/gallery.log",
+        f"{PATHS.tables_folder}/logs/gallery.log",
     conda:
         "../envs/python.yaml"
     threads: 1

@@ -9,9 +9,9 @@ localrules:
 rule partial:
     """Make tables, figures and report of what is finished by now, in <tables>/partial/."""
     input:
-        plan=SWEEP.plan_file,
+        plan=JOBS.plan_file,
     log:
-        f"{SWEEP.tables_folder}/logs/partial.log",
+        f"{PATHS.tables_folder}/logs/partial.log",
     conda:
         "../envs/python.yaml"
     threads: 1
@@ -21,7 +21,7 @@ rule partial:
     params:
         aggregate=SWEEP.script("aggregate.py"),
         report=SWEEP.script("report.py"),
-        folder=SWEEP.partial_folder,
+        folder=PATHS.partial_folder,
         config=SWEEP.config_arguments,
         snakemake=SWEEP.snakemake_command,
     shell:
@@ -33,4 +33,4 @@ rule partial:
 rule partial_report:
     """What the report of `partial` shows."""
     input:
-        SWEEP.partial_items(report),
+        PATHS.partial_items(report),

@@ -11,9 +11,9 @@ localrules:
 rule plan:
     """Write what the tables and figures need to know of the config."""
     output:
-        SWEEP.plan_file,
+        JOBS.plan_file,
     log:
-        f"{SWEEP.results}/logs/plan.log",
+        f"{PATHS.results}/logs/plan.log",
     priority: 100
     conda:
         "../envs/python.yaml"
@@ -31,12 +31,12 @@ rule plan:
 rule aggregate:
     """Gather the records of this config in tables."""
     input:
-        plan=SWEEP.plan_file,
-        records=SWEEP.records,
+        plan=JOBS.plan_file,
+        records=PATHS.records,
     output:
-        SWEEP.tables,
+        PATHS.tables,
     log:
-        f"{SWEEP.tables_folder}/logs/aggregate.log",
+        f"{PATHS.tables_folder}/logs/aggregate.log",
     conda:
         "../envs/python.yaml"
     threads: 1
@@ -52,12 +52,12 @@ rule aggregate:
 rule report:
     """Draw the figures from the tables, and write what the report says of them."""
     input:
-        plan=SWEEP.plan_file,
-        tables=SWEEP.tables,
+        plan=JOBS.plan_file,
+        tables=PATHS.tables,
     output:
-        SWEEP.report_outputs(report),
+        PATHS.report_outputs(report),
     log:
-        f"{SWEEP.tables_folder}/logs/report.log",
+        f"{PATHS.tables_folder}/logs/report.log",
     conda:
         "../envs/python.yaml"
     threads: 4
@@ -76,9 +76,9 @@ rule html:
     input:
         rules.report.output,
     output:
-        SWEEP.html_report,
+        PATHS.html_report,
     log:
-        f"{SWEEP.tables_folder}/logs/html.log",
+        f"{PATHS.tables_folder}/logs/html.log",
     conda:
         "../envs/python.yaml"
     threads: 1

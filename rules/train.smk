@@ -12,11 +12,11 @@ localrules:
 rule prepare:
     """Download or read one data set and write it to one file that all runs share."""
     input:
-        SWEEP.data_source,
+        JOBS.data_source,
     output:
-        update(f"{SWEEP.results}/data/{{data}}.pt"),
+        update(f"{PATHS.results}/data/{{data}}.pt"),
     log:
-        f"{SWEEP.results}/logs/prepare-{{data}}.log",
+        f"{PATHS.results}/logs/prepare-{{data}}.log",
     conda:
         "../envs/python.yaml"
     threads: 1
@@ -25,7 +25,7 @@ rule prepare:
         runtime=60,
     params:
         script=SWEEP.script("prepare.py"),
-        options=lambda wildcards: SWEEP.prepare_arguments(wildcards.data),
+        options=lambda wildcards: JOBS.prepare_arguments(wildcards.data),
     shell:
         "{params.script} {params.options} --output={output} 2>&1 | tee {log}"
 
@@ -33,11 +33,11 @@ rule prepare:
 rule check_own_model:
     """Try a user's own model on a few images, once, before the runs that have it."""
     input:
-        SWEEP.check_input,
+        JOBS.check_input,
     output:
-        update(f"{SWEEP.results}/.checked/{{check}}.txt"),
+        update(f"{PATHS.results}/.checked/{{check}}.txt"),
     log:
-        f"{SWEEP.results}/logs/check-{{check}}.log",
+        f"{PATHS.results}/logs/check-{{check}}.log",
     conda:
         "../envs/python.yaml"
     threads: 1
@@ -46,7 +46,7 @@ rule check_own_model:
         runtime=60,
     params:
         script=SWEEP.script("train.py"),
-        options=lambda wildcards, input: SWEEP.check_arguments(wildcards.check, input),
+        options=lambda wildcards, input: JOBS.check_arguments(wildcards.check, input),
     shell:
         "exec {params.script} {params.options} --check={output} --time-limit={resources.runtime} >{log} 2>&1"
 
@@ -54,23 +54,23 @@ rule check_own_model:
 rule train:
     """Train one setting; go on from its checkpoint where there is one."""
     input:
-        SWEEP.train_input,
+        JOBS.train_input,
     output:
-        update(f"{SWEEP.results}/{{exp}}-{{hash}}.json"),
+        update(f"{PATHS.results}/{{exp}}-{{hash}}.json"),
     log:
-        f"{SWEEP.results}/logs/{{exp}}-{{hash}}.log",
+        f"{PATHS.results}/logs/{{exp}}-{{hash}}.log",
     conda:
         "../envs/python.yaml"
     threads: SWEEP.threads
     resources:
         **SWEEP.cluster_resources(workflow),
-        gpu=SWEEP.gpus_per_run,
+        gpu=SWEEP.gpus.per_run,
         mem_mb=4000,
         runtime=240,
     params:
         script=SWEEP.script("train.py"),
         # input and output, since they lie elsewhere where a storage plugin fetches and stores them
-        options=lambda wildcards, input, output: SWEEP.train_arguments(
+        options=lambda wildcards, input, output: JOBS.train_arguments(
             wildcards, input, output
         ),
         jobs_per_gpu=SWEEP.sweep.jobs_per_gpu,

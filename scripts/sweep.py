@@ -17,7 +17,7 @@ from dlsweep.config.sweep import load_sweep
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.results.export import WRITERS, export
 from dlsweep.results.importing import import_results
-from dlsweep.workflow.flow import RESULTS, check_folders
+from dlsweep.workflow.paths import RESULTS, check_folders
 
 
 def build_parser() -> argparse.ArgumentParser:

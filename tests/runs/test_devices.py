@@ -30,7 +30,7 @@ from dlsweep.runs.devices import (
     visible_devices,
 )
 from dlsweep.tasks.classification.training import select_device
-from dlsweep.workflow.flow import Flow
+from dlsweep.workflow.gpus import Gpus
 
 # As the driver names them: a whole GPU, and one divided in two.
 WHOLE = "GPU-5c89852c-d268-c3f3-1b07-005d5ae1dc3f"
@@ -286,7 +286,7 @@ def test_runs_at_once(
     sweep = expand_config({"jobs_per_gpu": 2, "experiments": {"a": {}}})
     settings = SimpleNamespace(nodes=nodes)
     workflow = SimpleNamespace(is_main_process=main, resource_settings=settings, global_resources=dict(given))
-    Flow(sweep, [], {}).limit_gpus(workflow)
+    Gpus(sweep.jobs_per_gpu).limit(workflow)
     assert workflow.global_resources.get("gpu") == limit
 
 

@@ -1,0 +1,193 @@
+"""What Snakemake asks of the jobs of a sweep: what they wait for, and their options."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dlsweep.config.axes import refuse_braces
+from dlsweep.config.jobs import prepare_arguments, source_files, train_arguments, twins
+from dlsweep.config.paths import data_file, data_name, record_name
+from dlsweep.config.sweep import Sweep, plan_digest
+from dlsweep.errors import ConfigError
+from dlsweep.results import redo
+from dlsweep.results.records import list_records
+from dlsweep.results.versions import Outdated, Present, find_outdated, is_prepared, own_files
+from dlsweep.tasks.classification.own_models import Check, ModelChecks
+from dlsweep.workflow import internals
+from dlsweep.workflow.paths import Paths
+
+
+@dataclass
+class Jobs:
+    """The jobs of one sweep."""
+
+    sweep: Sweep
+    paths: Paths
+    config_files: list[str]
+    workflow: Any
+    again: set[tuple[str, str]] = field(default_factory=set)  # records of this DAG that are there and made again
+    _is_prepared: dict[str, bool] = field(default_factory=dict)
+
+    @functools.cached_property
+    def outdated(self) -> Outdated:
+        """The finished runs whose code or data have changed since. The Snakemake of a single job does not ask."""
+        if not internals.is_main(self.workflow):
+            return Outdated({}, {}, 0)
+        present = Present(Path(self.paths.results), note=not internals.is_dry_run(self.workflow))
+        return find_outdated(self.sweep, Path(self.paths.results), present)
+
+    @functools.cached_property
+    def plan(self) -> dict[str, Any]:
+        """What the tables and figures need to know. What is outdated is part of it, unless it is made again."""
+        return self.sweep.plan(self.paths.results, None if self.sweep.outdated == "redo" else self.outdated.versions)
+
+    @functools.cached_property
+    def plan_file(self) -> str:
+        """The plan, named after its content: a changed config has a new one, so its tables are made again."""
+        return f"{self.paths.tables_folder}/plan/{plan_digest(self.plan)}.json"
+
+    def train_input(self, wildcards: Any) -> list[str]:
+        """What one run waits for: its prepared data, and the record that it is a copy of, if any.
+
+        A finished run has none: when lost or outdated data were made again, Snakemake would make the run again
+        after them. Not even with ancient(), which moreover hides from Snakemake that other runs are missing.
+        A record that is to be made again has them again.
+        """
+        run = wildcards.exp, wildcards.hash
+        setting = self.setting(*run)
+        if Path(self.paths.record(*run)).exists():
+            if run not in self._to_redo and not self._is_forced(*run):
+                return []
+            self.again.add(run)
+        twin = self._twins.get(run)
+        tried = [check.output(self.paths.results) for check in self.model_checks.of_run(setting)]
+        return [self._prepared(setting), *([f"{self.paths.results}/{twin}"] if twin else []), *tried]
+
+    def _prepared(self, setting: dict[str, Any]) -> str:
+        """The prepared data of a run, which are made again where the user's own have changed, whatever their time."""
+        path, source = data_file(self.paths.results, setting), setting.get("data_path")
+        if source and path not in self._is_prepared:
+            self._is_prepared[path] = is_prepared(path, source)
+            if not self._is_prepared[path]:
+                internals.force(self.workflow, {path})
+        return path
+
+    @functools.cached_property
+    def model_checks(self) -> ModelChecks:
+        """What is tried of the users' own models before their runs."""
+        return ModelChecks(self.sweep)
+
+    def check_input(self, wildcards: Any) -> list[str]:
+        """A check waits for its data, the check of its class, and the user's files: once changed, it is tried again."""
+        check = self._check(wildcards.check)
+        before = [other.output(self.paths.results) for other in self.model_checks.before(check)]
+        data = [self._prepared(check.data)] if check.data else []
+        return [*data, *before, *(str(path) for path in own_files(check.model.partition(":")[0]).values())]
+
+    def check_arguments(self, name: str, input: Any) -> str:
+        """The options of scripts/train.py with which it tries a model."""
+        check = self._check(name)
+        return check.options(str(input[0]) if check.data else "")
+
+    def _check(self, name: str) -> Check:
+        check = self.model_checks.checks.get(name)
+        if check is None:
+            internals.stop(f"{name}: no model of {', '.join(self.config_files)} is tried under that name")
+        return check
+
+    def data_source(self, wildcards: Any) -> list[str]:
+        """The user's own files as the input of the prepare rule."""
+        files = source_files(self._data_settings[wildcards.data])
+        try:
+            for file in files:  # data_path itself has been checked, the folders below it have not
+                refuse_braces(file)
+        except ConfigError as error:
+            sys.exit(f"error: {error}")
+        return files
+
+    def data_asked_for(self, *exp_names: str) -> Callable[[Any], list[str]]:
+        """The prepared data of these experiments (of all) where they themselves are asked for.
+
+        They are no files that a finished sweep needs: a record that is there has no input (`train_input`). But
+        --forcerun prepare makes them again, and --delete-all-output deletes them.
+        """
+        settings = (
+            setting
+            for exp_name in exp_names or self.sweep.experiments
+            for setting in self.sweep.experiments[exp_name].settings.values()
+        )
+
+        def files(wildcards: Any) -> list[str]:
+            deletes = internals.on_command_line("--delete-all-output")
+            if not deletes and "prepare" not in self.forced[0]:
+                return []
+            paths = dict.fromkeys(data_file(self.paths.results, setting) for setting in settings)
+            return [path for path in paths if not deletes or Path(path).exists()]
+
+        return files
+
+    @functools.cached_property
+    def _to_redo(self) -> set[tuple[str, str]]:
+        """The records that this start makes again though no flag names them.
+
+        Those are the ones with an open request and, where the config asks for it, the outdated ones.
+        """
+        found = self.requested | (set(self.outdated.runs) if self.sweep.outdated == "redo" else set())
+        internals.force(self.workflow, {self.paths.record(*run) for run in found})
+        return found
+
+    @functools.cached_property
+    def requested(self) -> set[tuple[str, str]]:
+        """The runs of this sweep with an open request to be made again."""
+        experiments = self.sweep.experiments
+        asked = redo.requested(Path(self.paths.results))
+        return {run for run in asked if run[0] in experiments and run[1] in experiments[run[0]].settings}
+
+    @functools.cached_property
+    def forced(self) -> tuple[Collection[str], Collection[str]]:
+        """The rules and files that the command line has made again."""
+        return internals.forced(self.workflow)
+
+    def _is_forced(self, exp_name: str, digest: str) -> bool:
+        rules, files = self.forced
+        return "train" in rules or self.paths.record(exp_name, digest) in files
+
+    @functools.cached_property
+    def _twins(self) -> dict[tuple[str, str], str]:
+        """Who waits for whose record. All that are made again count where all are surely in the DAG.
+
+        With --until nobody: Snakemake does no job that waits for another one of that rule. Then the lock of the
+        setting makes the second one wait.
+        """
+        if "--until" in internals.options_for_a_part(self.workflow):
+            return {}
+        whole = not internals.targets(self.workflow)
+        existing = list(list_records(Path(self.paths.results)))
+        again = {run for run in existing if run in self._to_redo or (whole and self._is_forced(*run))}
+        return twins(self.sweep, existing, again)
+
+    def setting(self, exp_name: str, digest: str) -> dict[str, Any]:
+        """The setting of a run; end with one message where the config has none such."""
+        experiment = self.sweep.experiments.get(exp_name)
+        if experiment is None or digest not in experiment.settings:
+            internals.stop(f"{record_name(exp_name, digest)}: no setting of {', '.join(self.config_files)}")
+        return experiment.settings[digest]
+
+    def train_arguments(self, wildcards: Any, input: Any, output: Any) -> str:
+        """The options of scripts/train.py."""
+        setting = self.setting(wildcards.exp, wildcards.hash)
+        data = input[0] if input else data_file(self.paths.results, setting)
+        return train_arguments(wildcards.exp, wildcards.hash, setting, str(data), str(Path(output[0]).parent))
+
+    @functools.cached_property
+    def _data_settings(self) -> dict[str, dict[str, Any]]:
+        return {data_name(setting): setting for _, _, setting in self.sweep.records()}
+
+    def prepare_arguments(self, data: str) -> str:
+        """The options of scripts/prepare.py."""
+        return prepare_arguments(self._data_settings[data])

@@ -1,0 +1,109 @@
+"""What the user hears of a sweep beside Snakemake's own lines."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlsweep.config.files import BESIDE
+from dlsweep.config.identity import identity
+from dlsweep.config.jobs import train_arguments
+from dlsweep.config.paths import data_file
+from dlsweep.config.sweep import Sweep
+from dlsweep.files import is_torn
+from dlsweep.report.contents import IS_EMPTY
+from dlsweep.results import redo
+from dlsweep.tasks.classification.own_models import model_faults
+from dlsweep.workflow import internals
+from dlsweep.workflow.failures import MOST_NAMED, storage_trouble, unfinished
+from dlsweep.workflow.jobs import Jobs
+from dlsweep.workflow.paths import Paths
+
+
+@dataclass(frozen=True)
+class Messages:
+    """The messages of one sweep."""
+
+    sweep: Sweep
+    paths: Paths
+    jobs: Jobs
+    overrides: dict[str, Any]
+
+    def warn_of_outdated(self) -> None:
+        """Say which code and data have changed since finished runs were made with them."""
+        are_redone = self.sweep.outdated == "redo"
+        for line in self.jobs.outdated.lines(self.jobs.config_files, self.overrides, are_redone):
+            print(line, file=sys.stderr, flush=True)
+
+    def warn_of_models(self) -> None:
+        """Say what is certainly wrong with the users' own models of the runs that are to be done."""
+        own = [(run, setting) for *run, setting in self.sweep.records() if ":" in setting["model"]]
+        faults = model_faults([setting for run, setting in own if not Path(self.paths.record(*run)).exists()])
+        for fault in faults[:MOST_NAMED]:
+            print(f"warning: {fault}", file=sys.stderr)
+
+    def warn_of_damage(self) -> None:
+        """Name the records that are there, so that Snakemake makes them no more, but cannot be trusted."""
+        bad = {record: "is torn" for record in self.paths.records if Path(record).exists() and is_torn(Path(record))}
+        log = Path(self.paths.tables_folder, "logs", "aggregate.log")  # of who read every record whole
+        for line in log.read_text(errors="replace").splitlines() if log.exists() else []:
+            record, _, fault = line.removeprefix("warning: ").partition(": ")
+            if record in self.paths.records and Path(record).exists() and _modified(record) < _modified(log):
+                bad.setdefault(record, fault)
+        for record, fault in list(bad.items())[:MOST_NAMED]:
+            print(f"warning: {record}: {fault}", file=sys.stderr)
+        if bad:
+            print(f"{len(bad)} records cannot be trusted: see python scripts/sweep.py verify", file=sys.stderr)
+
+    def success(self, workflow: Any) -> None:
+        """Say where to look."""
+        if internals.touches(workflow):
+            print("Touched the files that are there; no run, table or figure was made.")
+            return
+        finished = f"of what is finished: {self.paths.partial_folder}/"
+        partial = f"snakemake --cores 1 partial makes tables and figures {finished}"
+        targets = internals.targets(workflow) - {"all"}
+        if options := internals.options_for_a_part(workflow):
+            print(f"Done, as far as {' and '.join(options)} goes: {self._progress()}. {partial}")
+        elif "partial" in targets:
+            print(f"Done: {', '.join(sorted(targets))}. Tables and figures {finished}")
+        elif targets:
+            print(f"Done: {', '.join(sorted(targets))}. {partial}")
+        else:
+            folder, html = self.paths.tables_folder, self.paths.html_report
+            log = Path(folder, "logs", "report.log")
+            n_empty = log.read_text(errors="replace").count(IS_EMPTY) if log.exists() else 0
+            empty = f" ({n_empty} of them could not be drawn, see {log})" if n_empty else ""
+            print(f"Done. Tables: {folder}/summary.csv  figures: {folder}/figures/{empty}  report: {html}")
+
+    def _progress(self) -> str:
+        again = redo.requested(Path(self.paths.results))
+        records = [(exp_name, digest) for exp_name, digest, _ in self.sweep.records()]
+        done = sum(run not in again and Path(self.paths.record(*run)).exists() for run in records)
+        return f"{done} of {len(records)} runs are finished"
+
+    def failure(self, script: str) -> None:
+        """Say which runs are not finished and why."""
+        results = Path(self.paths.results)
+        command = functools.partial(self._train_command, script)
+        print(unfinished(self.sweep, results, command, script), file=sys.stderr)
+        if trouble := storage_trouble(results):
+            print(trouble, file=sys.stderr)
+
+    def _train_command(self, script: str, exp_name: str, digest: str) -> str:
+        """The command that repeats a run by hand."""
+        setting = self.jobs.setting(exp_name, digest)
+        data = data_file(self.paths.results, setting)
+        beside = os.environ[BESIDE]
+        variable = f"{BESIDE}={shlex.quote(beside)} " if beside else ""
+        options = train_arguments(exp_name, digest, identity(setting), data, self.paths.results)
+        return f"{variable}{script} {options}"
+
+
+def _modified(path: Path | str) -> float:
+    return Path(path).stat().st_mtime
