@@ -1,7 +1,5 @@
 """`sweep.py schema`: the files of the repository that are derived from the code."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

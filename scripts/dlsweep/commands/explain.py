@@ -1,7 +1,5 @@
 """`sweep.py explain` and `diff`: one run, or two."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

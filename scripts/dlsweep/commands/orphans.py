@@ -1,7 +1,5 @@
 """`sweep.py orphans`: records that no setting of the config names."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

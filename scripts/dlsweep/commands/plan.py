@@ -1,7 +1,5 @@
 """`sweep.py plan`: what the tables and figures need to know of a config."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from dlsweep.config.sweep import Sweep, plan_digest

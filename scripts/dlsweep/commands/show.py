@@ -1,7 +1,5 @@
 """Look at a sweep: what it will run, what has run, what one run is, what differs, what is left over."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Check every record of a results folder, and say how to redo those that cannot be trusted."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections.abc import Mapping

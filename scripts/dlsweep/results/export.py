@@ -1,7 +1,5 @@
 """Write the records of a sweep for other tools to read, with those tools' own libraries, which are optional."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import os

@@ -5,8 +5,6 @@ the setting's keys beside `train_losses`, `val_losses`, `train_accs`, `val_accs`
 percent) and `train_acc`, `val_acc`, `test_acc`. What it means here is in KEYS below and in docs/identity.md.
 """
 
-from __future__ import annotations
-
 import datetime
 import hashlib
 import json
