@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.paths import record_name, running_folder
@@ -24,6 +24,11 @@ from dlsweep.runs.devices import ORDER, take_slot
 from dlsweep.runs.machine import describe_machine, now_text
 from dlsweep.runs.preload import load_training
 from dlsweep.runs.stopping import Stop, snakemake_is_gone
+
+if TYPE_CHECKING:  # torch is loaded by prepare_torch, once the run holds its lock and slot
+    import torch
+
+    from dlsweep.tasks.classification.training import Trainer
 
 RUNNING_SECONDS = 0.2  # at least, between two running records
 
@@ -57,7 +62,7 @@ def run_setting(options: argparse.Namespace, setting: Setting, command: str) -> 
             else:
                 per_device = options.jobs_per_gpu if options.device == "auto" else 0
                 with take_slot(per_device, cancelled=snakemake_is_gone) as slot:
-                    status = train(options, setting, digest, path, command, slot, token)
+                    status = Run(options, setting, digest, path, command, slot, token).train()
                 if status:
                     return status
             redo.withdraw(options.results, options.exp_name, digest)
@@ -85,98 +90,134 @@ def find_twin(results: Path, digest: str, token: str = "") -> Record | None:
     return None
 
 
-def train(
-    options: argparse.Namespace, setting: Setting, digest: str, path: Path, command: str, slot: str | None, token: str
-) -> int:
-    """Train, and write the record; return 0, or the exit status of a run that stopped or failed.
+class Run:
+    """One run under way: what it shows of itself while it trains, and the record that it makes.
 
-    `token` is that of the request to make the record again, or "". A request has a checkpoint of its own.
+    `slot` is the GPU slot that it holds, `token` that of the request to make the record again, or "".
+    A request has a checkpoint of its own.
     """
-    start, started = time.perf_counter(), now_text()
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        setting: Setting,
+        digest: str,
+        path: Path,
+        command: str,
+        slot: str | None,
+        token: str,
+    ) -> None:
+        self.start, started = time.perf_counter(), now_text()
+        self.options, self.setting, self.digest, self.path, self.token = options, setting, digest, path, token
+        self.running = running_folder(options.results)
+        self.device = prepare_torch(options.device, options.threads, slot)
+        self.record = {
+            "schema_version": SCHEMA_VERSION,
+            "exp_name": options.exp_name,
+            "hash": digest,
+            "setting": setting,
+        }
+        self.provenance = {**describe_machine(command, self.device), "device_slot": slot, "started": started}
+        if token:
+            self.provenance["request"] = token
+        self.epochs: list[dict[str, Any]] = []
+        self.next_write = 0.0
+        faulthandler.enable()  # a crash of native code says so in the log
+        self.log = log_position()
+        self.stop = Stop(options.time_limit * 60 if options.time_limit else None)
+
+    def train(self) -> int:
+        """Train, and write the record; return 0, or the exit status of a run that stopped or failed."""
+        from dlsweep.tasks.classification.training import Interrupted
+
+        self.stop.listen()
+        self.show("running")  # tells of a run that is killed before its first step
+        try:
+            with self.stop.watchdog(lambda reason: self.show("failed", reason)):
+                trainer = self.load()
+                outcome = trainer.run()
+                if self.is_taken_back():
+                    print(f"{self.path}: stays, since the request to make it again was taken back")
+                    return 0
+                self.finish(outcome, trainer.timing())
+        except Interrupted:
+            self.show("interrupted", self.stop.reason)
+            print(f"{self.stop.reason}; the checkpoint is written", file=sys.stderr)
+            return self.stop.status
+        except (Exception, SystemExit) as error:
+            message = in_one_line(error, self.setting)
+            self.show("failed", message)
+            if not isinstance(error, (ConfigError, OSError)):
+                traceback.print_exc()
+            print(f"error: {message}", file=sys.stderr)
+            return 1
+        print(f"{outcome['status']}: {trainer.describe_outcome(outcome)}  {self.path}")
+        return 0
+
+    def load(self) -> Trainer:
+        """Return the trainer with data and model, where its checkpoint left it."""
+        from dlsweep.tasks.classification.data import load_splits
+        from dlsweep.tasks.classification.training import Trainer
+
+        data = load_splits(self.options.data, self.setting)
+        checkpoint = redo.checkpoint_file(self.running, self.digest, self.token)
+        self.provenance["data"] = data.digest
+        trainer = Trainer(
+            self.setting, data, self.device, checkpoint, self.stop, lambda epochs: self.on_epoch(trainer, epochs)
+        )
+        self.provenance["code"] = trainer.code_digest
+        trainer.load_checkpoint()
+        self.epochs = trainer.epochs
+        self.show("running")
+        return trainer
+
+    def on_epoch(self, trainer: Trainer, epochs: list[dict[str, Any]]) -> None:
+        """Print the last epoch, and show them all where the running record is old enough."""
+        self.epochs = epochs
+        print(trainer.describe_epoch(epochs[-1]), flush=True)
+        start = time.perf_counter()
+        if start >= self.next_write:  # it holds every epoch, so that of a long run takes its time
+            self.show("running")
+            now = time.perf_counter()
+            self.next_write = now + max(RUNNING_SECONDS, 20 * (now - start))
+
+    def show(self, status: str, error: str = "") -> None:
+        """Write the running record."""
+        show = {"status": status, "epochs": self.epochs, "provenance": self.provenance, "error": error, "log": self.log}
+        shown = self.running / self.path.name
+        try:
+            write_json(shown, {**self.record, **show}, sync=False)
+        except OSError:  # it is only for show, but it must not show a run that has failed as running
+            if error:
+                mark_failed(shown, status, error)
+
+    def is_taken_back(self) -> bool:
+        """Say whether the record is to stay, since nobody asks any more to make it again."""
+        if not self.token or not self.path.exists():
+            return False
+        return not redo.open_token(self.options.results, self.options.exp_name, self.digest)
+
+    def finish(self, outcome: dict[str, Any], timing: dict[str, Any]) -> None:
+        """Write the record."""
+        timing = {"total_seconds": time.perf_counter() - self.start, **timing}
+        self.provenance["finished"] = now_text()
+        write_json(self.path, {**self.record, **outcome, "timing": timing, "provenance": self.provenance})
+
+
+def prepare_torch(device_name: str, threads: int, slot: str | None) -> torch.device:
+    """Load torch and what a run needs, set it up for this run, and return the device."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
     os.environ.setdefault(ORDER, "PCI_BUS_ID")  # cuda:1 is the GPU that nvidia-smi calls 1
     load_training()
     import torch
 
-    from dlsweep.tasks.classification.data import load_splits
-    from dlsweep.tasks.classification.training import Interrupted, Trainer, select_device
+    from dlsweep.tasks.classification.training import select_device
 
-    torch.set_num_threads(options.threads)
-    device = select_device(options.device)
+    torch.set_num_threads(threads)
+    device = select_device(device_name)
     if slot and device.type == "cpu":  # the start of a sweep says so; one by hand or on a cluster has only this
         print(f"warning: torch cannot use the GPU of {slot}: this run trains on the CPU", file=sys.stderr)
-    running = running_folder(options.results)
-    record = {"schema_version": SCHEMA_VERSION, "exp_name": options.exp_name, "hash": digest, "setting": setting}
-    provenance = {**describe_machine(command, device), "device_slot": slot, "started": started}
-    if token:
-        provenance["request"] = token
-    epochs: list[dict[str, Any]] = []
-    next_write = 0.0
-
-    faulthandler.enable()  # a crash of native code says so in the log
-    log = place_in_log()
-
-    def write_running(status: str, error: str = "") -> None:
-        content = {**record, "status": status, "epochs": epochs, "provenance": provenance, "error": error, "log": log}
-        try:
-            write_json(running / path.name, content, sync=False)
-        except OSError:  # it is only for show, but it must not show a run that has failed as running
-            if error:
-                mark_failed(running / path.name, status, error)
-
-    def on_epoch(done: list[dict[str, Any]]) -> None:
-        nonlocal epochs, next_write
-        epochs, last = done, done[-1]
-        print(
-            f"epoch {last['epoch']}/{setting['epochs']}  train loss {last['train_loss']:.4f} acc"
-            f" {last['train_acc']:.4f}  val loss {last['val_loss']:.4f} acc {last['val_acc']:.4f}"
-            f"  {last['seconds']:.2f} s",
-            flush=True,
-        )
-        start = time.perf_counter()
-        if start >= next_write:  # it holds every epoch, so that of a long run takes its time
-            write_running("running")
-            now = time.perf_counter()
-            next_write = now + max(RUNNING_SECONDS, 20 * (now - start))
-
-    stop = Stop(options.time_limit * 60 if options.time_limit else None)
-    stop.listen()
-    write_running("running")  # tells of a run that is killed before its first step
-    try:
-        with stop.watchdog(lambda reason: write_running("failed", reason)):
-            data, checkpoint = load_splits(options.data, setting), redo.checkpoint_file(running, digest, token)
-            provenance["data"] = data.digest
-            trainer = Trainer(setting, data, device, checkpoint, stop, on_epoch)
-            provenance["code"] = trainer.code_digest
-            trainer.load_checkpoint()
-            epochs = trainer.progress.epochs
-            write_running("running")
-            outcome = trainer.run()
-            if token and path.exists() and not redo.open_token(options.results, options.exp_name, digest):
-                print(f"{path}: stays, since the request to make it again was taken back")
-                return 0
-            seconds = trainer.progress.train_seconds
-            timing = {
-                "total_seconds": time.perf_counter() - start,
-                "train_seconds": seconds,
-                "samples_per_second": len(trainer.train_y) * len(trainer.progress.epochs) / seconds,
-                "resumed": trainer.progress.resumed,
-            }
-            provenance["finished"] = now_text()
-            write_json(path, {**record, **outcome, "timing": timing, "provenance": provenance})
-    except Interrupted:
-        write_running("interrupted", stop.reason)
-        print(f"{stop.reason}; the checkpoint is written", file=sys.stderr)
-        return stop.status
-    except (Exception, SystemExit) as error:
-        message = explain(error, setting)
-        write_running("failed", message)
-        if not isinstance(error, (ConfigError, OSError)):
-            traceback.print_exc()
-        print(f"error: {message}", file=sys.stderr)
-        return 1
-    print(f"{outcome['status']}: test accuracy {outcome['final']['test_acc']}  {path}")
-    return 0
+    return device
 
 
 def mark_failed(path: Path, status: str, error: str) -> None:
@@ -193,7 +234,7 @@ def mark_failed(path: Path, status: str, error: str) -> None:
         print(f"{path}: cannot be written either", file=sys.stderr)
 
 
-def place_in_log() -> list[int] | None:
+def log_position() -> list[int] | None:
     """Return the file that standard error goes to (its inode) and its length by now; None where it is no file."""
     state = os.fstat(2)
     return [state.st_ino, state.st_size] if stat.S_ISREG(state.st_mode) else None
@@ -202,7 +243,7 @@ def place_in_log() -> list[int] | None:
 MEMORY_KEYS = ("batch_size", "hid_dim", "n_layer", "channels", "n_block", "image_size")
 
 
-def explain(error: Exception | SystemExit, setting: Setting) -> str:
+def in_one_line(error: Exception | SystemExit, setting: Setting) -> str:
     """Return an error in one line; where memory is short, with what to lower."""
     if isinstance(error, SystemExit):
         return f"the code of the model or of a library ended the run itself, by sys.exit({error.code!r})"

@@ -331,6 +331,32 @@ class Trainer:
             },
         }
 
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        """The entries of the epochs so far."""
+        return self.progress.epochs
+
+    def timing(self) -> dict[str, Any]:
+        """Return the record's `timing`, but for `total_seconds`, of which only the whole run knows."""
+        seconds = self.progress.train_seconds
+        return {
+            "train_seconds": seconds,
+            "samples_per_second": len(self.train_y) * len(self.epochs) / seconds,
+            "resumed": self.progress.resumed,
+        }
+
+    def describe_epoch(self, entry: dict[str, Any]) -> str:
+        """Return the line that the log gets for an epoch."""
+        return (
+            f"epoch {entry['epoch']}/{self.setting['epochs']}  train loss {entry['train_loss']:.4f} acc"
+            f" {entry['train_acc']:.4f}  val loss {entry['val_loss']:.4f} acc {entry['val_acc']:.4f}"
+            f"  {entry['seconds']:.2f} s"
+        )
+
+    def describe_outcome(self, outcome: dict[str, Any]) -> str:
+        """Return what the log says of the end of the run."""
+        return f"test accuracy {outcome['final']['test_acc']}"
+
     def status(self) -> str:
         """Return what the epochs so far amount to: running, finished, diverged or stopped_early."""
         epochs, patience = self.progress.epochs, self.setting["patience"]
@@ -389,7 +415,7 @@ class Trainer:
             self._last_checkpoint = time.perf_counter()
             self._checkpoint_cost = self._last_checkpoint - now
 
-    def _state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """All that the run needs to go on from this very step."""
         device, progress = self.device, self.progress
         progress.logits = [torch.cat(progress.logits)] if progress.logits else []
@@ -412,7 +438,7 @@ class Trainer:
     def save_checkpoint(self) -> None:
         """Write the checkpoint, whole or not at all. Raises OSError where the disk is full."""
         buffer = io.BytesIO()
-        torch.save(self._state(), buffer)
+        torch.save(self.state(), buffer)
         write_atomic(self.checkpoint, buffer.getvalue())
 
     def load_checkpoint(self) -> None:
@@ -429,6 +455,11 @@ class Trainer:
             self.checkpoint.replace(aside)
             print(f"warning: {self.checkpoint} {fault}; moved to {aside.name}, training starts anew", flush=True)
             return
+        self.restore(state)
+        print(f"continuing at epoch {self.progress.epoch}, step {self.progress.step}", flush=True)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from the very step at which `state()` was asked for."""
         self.progress = Progress(**state["progress"])
         self.progress.resumed += 1
         self.progress.logits = [logits.to(self.device) for logits in self.progress.logits]
@@ -445,10 +476,9 @@ class Trainer:
         if state["device_rng"] is not None:
             torch.get_device_module(self.device).set_rng_state(state["device_rng"])
         self.augmentation.set_state(state["augmentation"])
-        print(f"continuing at epoch {self.progress.epoch}, step {self.progress.step}", flush=True)
 
     def _checkpoint_fault(self, state: Any) -> str:
-        own = self._state()
+        own = self.state()
         if not isinstance(state, dict) or state.keys() != own.keys():
             return "has another form than this version writes"
         if state["hash"] != own["hash"]:
