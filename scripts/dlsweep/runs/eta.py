@@ -62,7 +62,7 @@ def run_seconds_left(
     if run.state in FINISHED:
         return 0.0
     now = time.time() if now is None else now
-    n_left = run.setting["epochs"] - run.n_epochs
+    n_left: int = run.setting["epochs"] - run.n_epochs
     if run.epoch_seconds is not None:
         since = now - run.updated if run.state == "running" and run.updated else 0.0  # in the epoch under way
         return max(n_left * run.epoch_seconds - min(since, run.epoch_seconds), 0.0)

@@ -417,7 +417,7 @@ def do_runs(channel: socket.socket) -> None:
 
 def _main() -> int:
     try:
-        status = _script().main()
+        status: int = _script().main()
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):

@@ -94,7 +94,7 @@ def lr_at(setting: Setting, step: int, steps_per_epoch: int) -> float:
 
     Warm-up is linear (Goyal et al. 2017, section 2.2), from lr / n in the first of its n steps to lr in the last.
     """
-    warmup = setting["warmup_epochs"] * steps_per_epoch
+    warmup: int = setting["warmup_epochs"] * steps_per_epoch
     lr: float = setting["lr"]
     if step < warmup:
         return lr * (step + 1) / warmup

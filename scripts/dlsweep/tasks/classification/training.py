@@ -208,7 +208,7 @@ class Trainer:
         for weight in self.weights:  # what zero_grad() does, without the compiler's wrapper around it
             weight.grad = None
         with self.autocast():
-            logits = self.forward(x)
+            logits: Tensor = self.forward(x)
         if self.own_model:
             check_output(self.own_model, logits, (len(y), self.n_classes), in_training=True)
         logits = logits.float()
