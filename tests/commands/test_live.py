@@ -64,7 +64,7 @@ def test_status_and_watch_beside_a_sweep(project: Project, tmp_path: Path):
             time.sleep(0.5)
         assert [process.wait(timeout=60) for process in watching] == [1, 1]  # a run is not done
         reader.join()
-    assert {"new", "running", "finished", "failed"} <= seen
+    assert {"new", "running", "finished"} <= seen  # that one failed may be known at the end only
     assert states(project) == {"finished": 2, "failed": 1}
 
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written.decode())
