@@ -12,7 +12,8 @@ from dlsweep.runs.preload import without_collector
 with without_collector():
     from dlsweep.config.files import parse_override
     from dlsweep.errors import RecordError
-    from dlsweep.files import read_json
+    from dlsweep.files import read_json, write_json
+    from dlsweep.report.contents import EMPTY_FIGURES
     from dlsweep.report.figures.drawing import draw
     from dlsweep.report.pages import write_pages
 
@@ -30,8 +31,11 @@ def main() -> int:
     try:
         plan = read_json(options.plan)
         folder = options.tables or Path(plan["tables"])
-        for fault in draw(plan, folder, options.threads):
+        faults = draw(plan, folder, options.threads)
+        for fault in faults:
             print(fault)
+        (folder / EMPTY_FIGURES).parent.mkdir(exist_ok=True)
+        write_json(folder / EMPTY_FIGURES, faults)
         write_pages(plan, folder, options.configs, dict(options.config))
     except (RecordError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

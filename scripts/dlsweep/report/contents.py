@@ -12,7 +12,7 @@ FOLDER = "report"
 OVERVIEW = f"{FOLDER}/overview.rst"  # the first page: report/overview.rst takes it from the page on provenance
 CONFIG_PAGE = f"{FOLDER}/config.html"
 PROVENANCE_PAGE = f"{FOLDER}/provenance.html"
-IS_EMPTY = "is empty:"  # a figure that cannot be drawn, in the report's log
+EMPTY_FIGURES = "logs/empty_figures.json"  # those that could not be drawn, a line each that says why
 
 
 def figure_stem(exp_name: str, figure: FigureSpec) -> str:

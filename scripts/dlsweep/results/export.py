@@ -23,7 +23,7 @@ def export(sweep: Sweep, results: Path, format: str, output: Path | None) -> int
 
     write = WRITERS[format]
     records, missing, bad = read_records(sweep.plan(str(results)))
-    for fault in bad:
+    for fault in bad.values():
         print(f"warning: {fault}; left out", file=sys.stderr)
     folder = output or results / format
     folder.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from dlsweep.locks import take
 from dlsweep.results.schema import validator
 
 REQUEST = ".redo"  # suffix of a request to make a record again (redo.py)
+DAMAGED = "logs/damaged.json"  # in a folder of tables: the records that were left out of them, and why
 
 Record = dict[str, Any]
 

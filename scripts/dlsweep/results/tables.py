@@ -15,18 +15,18 @@ from dlsweep.config.labels import setting_labels, with_version
 from dlsweep.config.metrics import SUMMARY, Column
 from dlsweep.config.paths import record_name
 from dlsweep.errors import RecordError
-from dlsweep.files import write_atomic
+from dlsweep.files import write_atomic, write_json
 from dlsweep.results.columns import CONFUSION, EPOCHS, GRADIENTS, TABLES
 from dlsweep.results.frames import make_table
 from dlsweep.results.leaderboard import best_run, leaderboard, leaderboard_markdown
-from dlsweep.results.records import Record, known_epoch, read_record
+from dlsweep.results.records import DAMAGED, Record, known_epoch, read_record
 from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS
 from dlsweep.results.versions import made_with, outdated_sources, tell_apart
 
 
-def read_records(plan: Mapping[str, Any]) -> tuple[list[Record], list[str], list[str]]:
-    """Return the records of a plan that can be trusted, the names of missing ones, and what is wrong with bad ones."""
-    records, missing, bad = [], [], []
+def read_records(plan: Mapping[str, Any]) -> tuple[list[Record], list[str], dict[str, str]]:
+    """Return the records of a plan that can be trusted, the names of missing ones, and why bad ones are (by path)."""
+    records, missing, bad = [], [], {}
     for exp_name, experiment in plan["experiments"].items():
         for digest in experiment["hashes"]:
             path = Path(plan["results"]) / record_name(exp_name, digest)
@@ -34,7 +34,7 @@ def read_records(plan: Mapping[str, Any]) -> tuple[list[Record], list[str], list
                 records.append(read_record(path))
             except RecordError as error:
                 if path.exists():
-                    bad.append(str(error))
+                    bad[str(path)] = str(error)
                 else:
                     missing.append(path.name)
     return records, missing, bad
@@ -172,17 +172,19 @@ def make_tables(plan: Mapping[str, Any], records: list[Record]) -> dict[str, pd.
 def write_tables(plan: Mapping[str, Any], folder: Path, partial: bool = False) -> None:
     """Write all tables of a plan's records.
 
-    A bad record is named and left out. Raises RecordError where records are missing, unless `partial`.
+    A bad record is named, in the file DAMAGED too, and left out. Raises RecordError where records are missing, unless
+    `partial`.
     """
     records, missing, bad = read_records(plan)
-    for fault in bad:
+    for fault in bad.values():
         print(f"warning: {fault}; left out", file=sys.stderr)
+    (folder / DAMAGED).parent.mkdir(parents=True, exist_ok=True)
+    write_json(folder / DAMAGED, bad)
     n = len(records) + len(missing) + len(bad)
     if missing and not partial:
         raise RecordError(f"{plan['results']}: {len(missing)} of {n} records are missing, such as {missing[0]}")
     if missing or bad:
         print(f"{len(records)} of {n} records; {len(missing)} missing, {len(bad)} left out", file=sys.stderr)
-    folder.mkdir(parents=True, exist_ok=True)
     tables = make_tables(plan, records)
     for name, table in tables.items():
         write_atomic(folder / f"{name}.csv", table.to_csv(index=False).encode())

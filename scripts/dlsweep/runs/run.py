@@ -186,7 +186,7 @@ class Run:
         show = {"status": status, "epochs": self.epochs, "provenance": self.provenance, "error": error, "log": self.log}
         shown = self.running / self.path.name
         try:
-            write_json(shown, {**self.record, **show}, sync=False)
+            write_json(shown, {**self.record, **show, "by_signal": self.stop.by_signal}, sync=False)
         except OSError:  # it is only for show, but it must not show a run that has failed as running
             if error:
                 mark_failed(shown, status, error)

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import Any
 
 PROCESS_VARIABLE = "DLSWEEP_SNAKEMAKE_PID"  # set by a local Snakemake for its runs, which end with it
-BY_SIGNAL = "stopped by SIG"  # how the reason begins where somebody asked the run to stop
 TIMED_OUT = 124  # exit status, as of timeout(1)
 LOOK_SECONDS = 0.2  # between two looks at clock and Snakemake
 
@@ -52,6 +51,11 @@ class Stop:
 
     def _on_signal(self, number: int, frame: Any) -> None:
         self.reason, self.status = f"stopped by {signal.Signals(number).name}", 128 + number
+
+    @property
+    def by_signal(self) -> bool:
+        """Whether somebody asked the run to stop."""
+        return self.status > 128
 
     def __call__(self) -> bool:
         now = time.monotonic()

@@ -16,7 +16,6 @@ from dlsweep.files import write_atomic
 from dlsweep.results.redo import requested
 from dlsweep.results.schema import FINISHED
 from dlsweep.runs.states import Run, run_state
-from dlsweep.runs.stopping import BY_SIGNAL
 from dlsweep.runs.survey import RunProgress
 from dlsweep.tasks.classification.own_models import Check, ModelChecks
 
@@ -127,7 +126,7 @@ def _cause(results: Path, run: Run) -> str:
     """Why a run failed, in one line; nothing where it did not, or was asked to stop."""
     if _has_only_the_old_record(run):
         return ""
-    if run.error and not run.error.startswith(BY_SIGNAL):
+    if run.error and not run.record.get("by_signal"):
         return run.error
     if run.state == "new" and (log := _log(results, run)).exists():  # it failed before it had a running record
         lines = log.read_text(errors="replace").split("\n")

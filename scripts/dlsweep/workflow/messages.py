@@ -15,9 +15,11 @@ from dlsweep.config.identity import identity
 from dlsweep.config.jobs import train_arguments
 from dlsweep.config.paths import data_file
 from dlsweep.config.sweep import Sweep
-from dlsweep.files import is_torn
-from dlsweep.report.contents import IS_EMPTY
+from dlsweep.errors import RecordError
+from dlsweep.files import is_torn, read_json
+from dlsweep.report.contents import EMPTY_FIGURES
 from dlsweep.results import redo
+from dlsweep.results.records import DAMAGED
 from dlsweep.tasks.classification.own_models import model_faults
 from dlsweep.workflow import internals
 from dlsweep.workflow.failures import MOST_NAMED, storage_trouble, unfinished
@@ -49,14 +51,17 @@ class Messages:
 
     def warn_of_damage(self) -> None:
         """Name the records that are there, so that Snakemake makes them no more, but cannot be trusted."""
-        bad = {record: "is torn" for record in self.paths.records if Path(record).exists() and is_torn(Path(record))}
-        log = Path(self.paths.tables_folder, "logs", "aggregate.log")  # of who read every record whole
-        for line in log.read_text(errors="replace").splitlines() if log.exists() else []:
-            record, _, fault = line.removeprefix("warning: ").partition(": ")
-            if record in self.paths.records and Path(record).exists() and _modified(record) < _modified(log):
+        bad = {
+            record: f"{record}: is torn"
+            for record in self.paths.records
+            if Path(record).exists() and is_torn(Path(record))
+        }
+        damaged = Path(self.paths.tables_folder, DAMAGED)  # of who read every record whole
+        for record, fault in _read(damaged, {}).items():
+            if record in self.paths.records and Path(record).exists() and _modified(record) < _modified(damaged):
                 bad.setdefault(record, fault)
-        for record, fault in list(bad.items())[:MOST_NAMED]:
-            print(f"warning: {record}: {fault}", file=sys.stderr)
+        for fault in list(bad.values())[:MOST_NAMED]:
+            print(f"warning: {fault}", file=sys.stderr)
         if bad:
             print(f"{len(bad)} records cannot be trusted: see python scripts/sweep.py verify", file=sys.stderr)
 
@@ -76,9 +81,8 @@ class Messages:
             print(f"Done: {', '.join(sorted(targets))}. {partial}")
         else:
             folder, html = self.paths.tables_folder, self.paths.html_report
-            log = Path(folder, "logs", "report.log")
-            n_empty = log.read_text(errors="replace").count(IS_EMPTY) if log.exists() else 0
-            empty = f" ({n_empty} of them could not be drawn, see {log})" if n_empty else ""
+            n_empty = len(_read(Path(folder, EMPTY_FIGURES), []))
+            empty = f" ({n_empty} of them could not be drawn, see {folder}/logs/report.log)" if n_empty else ""
             print(f"Done. Tables: {folder}/summary.csv  figures: {folder}/figures/{empty}  report: {html}")
 
     def _progress(self) -> str:
@@ -103,6 +107,13 @@ class Messages:
         variable = f"{BESIDE}={shlex.quote(beside)} " if beside else ""
         options = train_arguments(exp_name, digest, identity(setting), data, self.paths.results)
         return f"{variable}{script} {options}"
+
+
+def _read(path: Path, otherwise: Any) -> Any:
+    try:
+        return read_json(path)
+    except RecordError:  # none yet, or torn
+        return otherwise
 
 
 def _modified(path: Path | str) -> float:

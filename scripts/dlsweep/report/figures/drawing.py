@@ -30,7 +30,7 @@ from dlsweep.config.kinds import KINDS, FigureSpec
 from dlsweep.config.metrics import SUMMARY
 from dlsweep.errors import RecordError
 from dlsweep.files import write_atomic
-from dlsweep.report.contents import IS_EMPTY, figure_stem, planned_figures
+from dlsweep.report.contents import figure_stem, planned_figures
 from dlsweep.report.figures.axes import MOST_LETTERS, PowersOfTen, empty_figure, keep_apart, untangle
 from dlsweep.report.figures.data import Drawing, Tables, Undrawable, measures_of
 from dlsweep.report.figures.notes import sentences
@@ -69,7 +69,7 @@ def draw(plan: dict[str, Any], folder: Path, threads: int = 1) -> list[str]:
         except BrokenProcessPool:
             why = "a process that drew them was killed, maybe for lack of memory"
             raise RecordError(f"{folder}/figures: {why}") from None
-    return [f"{stem}.png {IS_EMPTY} {fault}" for (_, _, stem), fault in zip(jobs, faults, strict=True) if fault]
+    return [f"{stem}.png is empty: {fault}" for (_, _, stem), fault in zip(jobs, faults, strict=True) if fault]
 
 
 def _processes(threads: int) -> ProcessPoolExecutor | None:
