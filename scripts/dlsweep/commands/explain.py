@@ -97,7 +97,7 @@ def diff(sweep: Sweep, results: Path, run: str, other: str) -> int:
     settings = [setting_of(digest, sweep, results) for digest in (first, second)]
     outcomes = [_outcome(digest, results) for digest in (first, second)]
     lines = [["", first[:12], second[:12]]]
-    for title, (left, right) in {"setting": settings, "result": outcomes}.items():
+    for title, (left, right) in (("setting", settings), ("result", outcomes)):
         keys = [key for key in {**left, **right} if left.get(key) != right.get(key)]
         lines.append([title if keys else f"{title}: the same", "", ""])
         lines += [

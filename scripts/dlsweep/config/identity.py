@@ -11,14 +11,15 @@ from dlsweep.config.hyperparameters import HYPERPARAMETERS, check_value
 from dlsweep.config.registry import CUSTOM_MODEL, REGISTRIES, entry
 from dlsweep.errors import ConfigError
 
-Setting = dict[str, Any]
+Setting = Mapping[str, Any]
+"""Every hyper-parameter of a run by name, complete or as far as it is said: it is read, never changed."""
 
 _CONDITIONAL = {
     key for registry in REGISTRIES.values() for choice in (*registry.values(), CUSTOM_MODEL) for key in choice.uses
 }
 
 
-def default(key: str, setting: Mapping[str, Any]) -> Any:
+def default(key: str, setting: Setting) -> Any:
     """Return the default of `key`, given what else the setting chooses (adam's lr is not sgd's)."""
     for kind in REGISTRIES:
         if kind != key:
@@ -28,7 +29,7 @@ def default(key: str, setting: Mapping[str, Any]) -> Any:
     return HYPERPARAMETERS[key].default
 
 
-def applies(key: str, setting: Mapping[str, Any]) -> bool:
+def applies(key: str, setting: Setting) -> bool:
     """Say whether `key` matters to what the setting chooses."""
     needs = HYPERPARAMETERS[key].needs
     if needs and not (applies(needs, setting) and setting.get(needs, default(needs, setting))):
@@ -60,7 +61,7 @@ def resolve(values: Mapping[str, Any]) -> Setting:
     return {key: values.get(key, standard) for key, standard in defaults.items()}
 
 
-def check_required(setting: Mapping[str, Any]) -> None:
+def check_required(setting: Setting) -> None:
     """Raise ConfigError where a complete setting lacks what one of its choices cannot do without."""
     for kind in REGISTRIES:
         for key in entry(kind, setting[kind]).required:
@@ -75,13 +76,13 @@ def check_setting(values: Mapping[str, Any]) -> Setting:
     return setting
 
 
-def identity(setting: Mapping[str, Any]) -> Setting:
+def identity(setting: Setting) -> Setting:
     """Return what is hashed of a complete setting: the keys that apply and differ from their default."""
     defaults = defaults_for(setting)
     return {key: value for key, value in setting.items() if key in defaults and value != defaults[key]}
 
 
-def setting_hash(setting: Mapping[str, Any]) -> str:
+def setting_hash(setting: Setting) -> str:
     """Return the sha1 (40 hex digits) of the complete setting's canonical JSON."""
     return hashlib.sha1(_canonical_json(identity(setting)).encode()).hexdigest()
 

@@ -9,11 +9,12 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from dlsweep.config.files import own_path
+from dlsweep.config.identity import Setting
 from dlsweep.config.paths import record_name
 from dlsweep.config.sweep import Sweep
 
 
-def source_files(setting: Mapping[str, Any]) -> list[str]:
+def source_files(setting: Setting) -> list[str]:
     """Return the user's own file or folders that a setting's data are prepared from, as far as they are there.
 
     Of a folder of images these are its folders, whose time stamps change when images come or go.
@@ -25,13 +26,13 @@ def source_files(setting: Mapping[str, Any]) -> list[str]:
     return [str(found) for found in (path, *sorted(below)) if found.exists()]
 
 
-def prepare_arguments(setting: Mapping[str, Any]) -> str:
+def prepare_arguments(setting: Setting) -> str:
     """Return the options of scripts/prepare.py for the data of a setting, quoted for the shell."""
     keys = ("dataset", "data_path", "image_size")
     return run_options({key: setting[key] for key in keys if setting.get(key) is not None})
 
 
-def train_arguments(exp_name: str, digest: str, setting: Mapping[str, Any], data: str, results: str) -> str:
+def train_arguments(exp_name: str, digest: str, setting: Setting, data: str, results: str) -> str:
     """Return the options of scripts/train.py for one setting, quoted for the shell; `data` is the prepared data set."""
     options = {"exp_name": exp_name, "hash": digest, "data": data, "results": results}
     return run_options({**options, **setting})

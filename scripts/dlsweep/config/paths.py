@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from dlsweep.config.identity import Setting
 
 HASH = re.compile("[0-9a-f]{40}")
 
@@ -32,7 +32,7 @@ def split_name(path: Path) -> tuple[str, str] | None:
 # -- files and commands --------------------------------------------------------------------------------------------
 
 
-def data_name(setting: Mapping[str, Any]) -> str:
+def data_name(setting: Setting) -> str:
     """Return the name of the prepared data set that a setting reads: one file for all its splits."""
     name: str = setting["dataset"]
     source = {key: setting[key] for key in ("data_path", "image_size") if key in setting}
@@ -41,6 +41,6 @@ def data_name(setting: Mapping[str, Any]) -> str:
     return name
 
 
-def data_file(results: str, setting: Mapping[str, Any]) -> str:
+def data_file(results: str, setting: Setting) -> str:
     """Return the prepared data set that a setting reads."""
     return f"{results}/data/{data_name(setting)}.pt"

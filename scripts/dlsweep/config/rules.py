@@ -11,6 +11,7 @@ from typing import Any
 from dlsweep.config.axes import a_mapping, checked, is_several, number, read_grid
 from dlsweep.config.files import Values, plain_value, shown
 from dlsweep.config.hyperparameters import HYPERPARAMETERS
+from dlsweep.config.identity import Setting
 from dlsweep.config.names import nearest
 from dlsweep.errors import ConfigError
 
@@ -96,7 +97,7 @@ def _read_comparison(key: str, text: str, where: str) -> Comparison:
     return _OPERATORS[symbol], number(value, where)
 
 
-def matches(setting: Mapping[str, Any], condition: Condition) -> bool:
+def matches(setting: Setting, condition: Condition) -> bool:
     """Say whether a complete setting matches. A key that does not apply to the setting matches nothing."""
     return all(
         key in setting

@@ -68,7 +68,7 @@ def import_results(folder: Path, results: Path, setting: Iterable[tuple[str, Any
         raise ConfigError(f"{folder}: is not a folder")
     results.mkdir(parents=True, exist_ok=True)
     paths = sorted(folder.glob("*.json"))
-    assumed: Setting = {}
+    assumed: dict[str, Any] = {}
     n_left = 0
     for path in paths:
         try:
@@ -192,7 +192,7 @@ def _fraction(percent: Any, key: str) -> float:
 
 def _setting(original: Mapping[str, Any], given: Setting, n_epochs: int) -> tuple[Setting, Setting]:
     """Return the complete setting of a file's keys, and what of it neither the file nor `given` says."""
-    values: Setting = {}
+    values: dict[str, Any] = {}
     said_by: dict[str, str] = {}
     for key, value in original.items():
         if key not in ("exp_name", *SHAPE_KEYS):

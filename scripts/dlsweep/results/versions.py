@@ -58,7 +58,7 @@ Key = TypeVar("Key", bound=Hashable)
 # -- code ----------------------------------------------------------------------------------------------------------
 
 
-def own_module(setting: Mapping[str, Any]) -> str | None:
+def own_module(setting: Setting) -> str | None:
     """Return the module of the user's that a setting runs, if any."""
     module, colon, _ = str(setting.get("model", "")).partition(":")
     return module if colon else None

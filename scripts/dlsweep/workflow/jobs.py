@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dlsweep.config.axes import refuse_braces
+from dlsweep.config.identity import Setting
 from dlsweep.config.jobs import prepare_arguments, source_files, train_arguments, twins
 from dlsweep.config.paths import data_file, data_name, record_name
 from dlsweep.config.sweep import Sweep, plan_digest
@@ -68,7 +69,7 @@ class Jobs:
         tried = [check.output(self.paths.results) for check in self.model_checks.of_run(setting)]
         return [self._prepared(setting), *([f"{self.paths.results}/{twin}"] if twin else []), *tried]
 
-    def _prepared(self, setting: dict[str, Any]) -> str:
+    def _prepared(self, setting: Setting) -> str:
         """The prepared data of a run, which are made again where the user's own have changed, whatever their time."""
         path, source = data_file(self.paths.results, setting), setting.get("data_path")
         if source and path not in self._is_prepared:
@@ -171,7 +172,7 @@ class Jobs:
         again = {run for run in existing if run in self._to_redo or (whole and self._is_forced(*run))}
         return twins(self.sweep, existing, again)
 
-    def setting(self, exp_name: str, digest: str) -> dict[str, Any]:
+    def setting(self, exp_name: str, digest: str) -> Setting:
         """The setting of a run; end with one message where the config has none such."""
         experiment = self.sweep.experiments.get(exp_name)
         if experiment is None or digest not in experiment.settings:
@@ -185,7 +186,7 @@ class Jobs:
         return train_arguments(wildcards.exp, wildcards.hash, setting, str(data), str(Path(output[0]).parent))
 
     @functools.cached_property
-    def _data_settings(self) -> dict[str, dict[str, Any]]:
+    def _data_settings(self) -> dict[str, Setting]:
         return {data_name(setting): setting for _, _, setting in self.sweep.records()}
 
     def prepare_arguments(self, data: str) -> str:

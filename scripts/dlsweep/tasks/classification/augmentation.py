@@ -7,18 +7,17 @@ images are normalised. Each image has its own draws.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dlsweep.config.identity import Setting
 from dlsweep.config.registry import AUGMENTATION
 from dlsweep.errors import ConfigError
 
 
-def is_on(setting: Mapping[str, Any], in_shape: tuple[int, ...]) -> bool:
+def is_on(setting: Setting, in_shape: tuple[int, ...]) -> bool:
     """Say whether the setting augments at all. Raises ConfigError where data of this shape cannot be augmented so."""
     keys = [key for key in AUGMENTATION if setting[key]]
     if keys and len(in_shape) != 3:
@@ -31,7 +30,7 @@ def is_on(setting: Mapping[str, Any], in_shape: tuple[int, ...]) -> bool:
     return bool(keys)
 
 
-def augment(x: Tensor, setting: Mapping[str, Any], generator: torch.Generator) -> Tensor:
+def augment(x: Tensor, setting: Setting, generator: torch.Generator) -> Tensor:
     """Return the batch (N, C, H, W) after random crop, horizontal flip and cutout, those that are on.
 
     `random_crop` cuts H x W pixels out of the image padded by so many pixels on each side, and `horizontal_flip` flips

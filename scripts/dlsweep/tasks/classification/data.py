@@ -9,7 +9,7 @@ import hashlib
 import pickle
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlsweep.config.identity import Setting
 from dlsweep.config.registry import entry
 from dlsweep.errors import ConfigError
 from dlsweep.files import atomic_file
 from dlsweep.results.versions import look_at_source, note_prepared
 
-Setting = Mapping[str, Any]
 Content = dict[str, Any]
 """What a loader returns and a prepared file holds."""
 

@@ -25,11 +25,11 @@ import torch
 from torch import Tensor
 
 from dlsweep.config.files import own_path
+from dlsweep.config.identity import Setting
 from dlsweep.config.names import nearest
 from dlsweep.errors import ConfigError
 from dlsweep.locks import acquire
 
-Setting = Mapping[str, Any]
 Content = dict[str, Any]
 
 SPLITS = ("train", "val", "test")

@@ -14,7 +14,7 @@ import itertools
 import math
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,12 +23,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlsweep.config.files import own_folders, own_folders_text
+from dlsweep.config.identity import Setting
 from dlsweep.config.names import nearest
 from dlsweep.config.registry import ACTIVATIONS, entry
 from dlsweep.errors import ConfigError
 from dlsweep.tasks.classification.own_models import SCRIPTS, source_file
 
-Setting = Mapping[str, Any]
 Shape = tuple[int, ...]
 
 POOLINGS = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}

@@ -12,15 +12,14 @@ A schedule is called as `schedule(setting, step, total, steps_per_epoch)`, `step
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
+from dlsweep.config.identity import Setting
 from dlsweep.config.registry import entry
 
-Setting = Mapping[str, Any]
 Parameters = list[nn.Parameter]
 
 
