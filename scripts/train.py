@@ -17,13 +17,19 @@ import argparse
 import functools
 import json
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.identity import Setting, check_setting
 from dlsweep.errors import ConfigError, RecordError
-from dlsweep.runs.run import run_setting
+from dlsweep.runs.run import RunOptions, run_setting
 from dlsweep.runs.trial import try_model
+
+
+def minutes(text: str) -> float | None:
+    """Return minutes in seconds; None for 0, which is no limit."""
+    return 60 * float(text) or None
 
 
 @functools.cache
@@ -37,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     parser.add_argument("--jobs-per-gpu", type=int, default=1, help="runs that share a GPU (default: 1)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    parser.add_argument("--time-limit", type=float, help="minutes; then it stops, after a checkpoint (default: none)")
+    parser.add_argument("--time-limit", type=minutes, help="minutes; then it stops, after a checkpoint (default: none)")
     parser.add_argument(
         "--check", type=Path, metavar="FILE", help="do not train: try your own model on a few images, then write FILE"
     )
@@ -70,9 +76,10 @@ def main() -> int:
     try:
         options, setting = parse_arguments(sys.argv[1:])
         if options.check:
-            return try_model(options, setting)
+            return try_model(setting, options.data, options.check, options.threads, options.time_limit)
         command = shlex.join(["python", *sys.argv])
-        return run_setting(options, setting, command)
+        run_options = RunOptions(**{field.name: getattr(options, field.name) for field in fields(RunOptions)})
+        return run_setting(run_options, setting, command)
     except (ConfigError, RecordError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import faulthandler
 import os
 import stat
 import sys
 import time
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,24 @@ if TYPE_CHECKING:  # torch is loaded by prepare_torch, once the run holds its lo
 RUNNING_SECONDS = 0.2  # at least, between two running records
 
 
-def run_setting(options: argparse.Namespace, setting: Setting, command: str) -> int:
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is called with beside its setting. None of it decides the result, so none is part of the hash.
+
+    `hash` is the one that the setting must have, `time_limit` is in seconds.
+    """
+
+    exp_name: str
+    data: Path
+    results: Path
+    hash: str | None = None
+    device: str = "auto"
+    jobs_per_gpu: int = 1
+    threads: int = 1
+    time_limit: float | None = None
+
+
+def run_setting(options: RunOptions, setting: Setting, command: str) -> int:
     """Make the record of one setting; return the exit status.
 
     A lock per setting keeps two processes from training it at once; the later one then finds the record.
@@ -99,7 +116,7 @@ class Run:
 
     def __init__(
         self,
-        options: argparse.Namespace,
+        options: RunOptions,
         setting: Setting,
         digest: str,
         path: Path,
@@ -124,7 +141,7 @@ class Run:
         self.next_write = 0.0
         faulthandler.enable()  # a crash of native code says so in the log
         self.log = log_position()
-        self.stop = Stop(options.time_limit * 60 if options.time_limit else None)
+        self.stop = Stop(options.time_limit)
 
     def train(self) -> int:
         """Train, and write the record; return 0, or the exit status of a run that stopped or failed."""

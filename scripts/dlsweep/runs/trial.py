@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import faulthandler
 import re
 import sys
@@ -17,10 +16,10 @@ from dlsweep.runs.stopping import Stop
 N_IMAGES = 8
 
 
-def try_model(options: argparse.Namespace, setting: Setting) -> int:
-    """Try the model of a setting; write `options.check` where it works, else one message. Return the exit status.
+def try_model(setting: Setting, data: Path | None, output: Path, threads: int, time_limit: float | None) -> int:
+    """Try the model of a setting; write `output` where it works, else one message. Return the exit status.
 
-    Without `options.data` the class is only imported.
+    Without `data` the class is only imported. `time_limit` is in seconds.
     """
     load_training()
     import torch
@@ -29,13 +28,13 @@ def try_model(options: argparse.Namespace, setting: Setting) -> int:
     from dlsweep.tasks.classification.own_models import source_file
 
     faulthandler.enable()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(threads)
     name = setting["model"]
-    stop = Stop(options.time_limit * 60 if options.time_limit else None)
+    stop = Stop(time_limit)
     try:
         with stop.watchdog(lambda reason: None):
-            if options.data:
-                said = f"{name}: {_one_step(options.data, setting)}"
+            if data:
+                said = f"{name}: {_one_step(data, setting)}"
             else:
                 own_class(name)
                 said = f"{name} is there"
@@ -47,13 +46,13 @@ def try_model(options: argparse.Namespace, setting: Setting) -> int:
         happened = what_happened(error, file)
         if not _is_of_this_machine(error, torch.cuda.is_available()):
             print(
-                f"error: model: {name}{f' ({file})' if file else ''}: {happened}; {_expected(options.data)}",
+                f"error: model: {name}{f' ({file})' if file else ''}: {happened}; {_expected(data)}",
                 file=sys.stderr,
             )
             return 1
         said = f"{name}: cannot be tried on this machine: {happened}"
-    options.check.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(options.check, f"{said}\n".encode())
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(output, f"{said}\n".encode())
     print(said)
     return 0
 
