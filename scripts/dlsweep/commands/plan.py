@@ -17,9 +17,7 @@ def write_plan(sweep: Sweep, results: Path, configs: list[str], output: Path) ->
     if (at_start := output.with_suffix(AT_START)).exists():
         at_start.replace(output)
     else:
-        redo = sweep.outdated == "redo"
-        outdated = None if redo else find_outdated(sweep, results).versions
-        plan = sweep.plan(str(results), outdated)
+        plan = sweep.plan(str(results), find_outdated(sweep, results).versions)
         if output.stem != plan_digest(plan):
             raise ConfigError(f"{', '.join(configs)}: changed since this start; start again for the new form")
         output.parent.mkdir(parents=True, exist_ok=True)

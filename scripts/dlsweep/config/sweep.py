@@ -92,7 +92,8 @@ class Sweep:
     def plan(self, results: str, outdated: Mapping[str, list[str]] | None = None) -> dict[str, Any]:
         """Return what the tables and figures need to know of the sweep, ready for JSON.
 
-        `outdated` are the versions of code and data that have changed since they made a record.
+        `outdated` are the versions of code and data that have changed since they made a record. Where those records are
+        made again by themselves, they are no part of it.
         """
         return {
             "plan_version": PLAN_VERSION,
@@ -109,7 +110,7 @@ class Sweep:
                 for experiment in self.experiments.values()
             },
             "settings": {digest: setting for _, digest, setting in self.records()},
-            **({"outdated": dict(outdated)} if outdated else {}),
+            **({"outdated": dict(outdated)} if outdated and self.outdated != "redo" else {}),
         }
 
     def tables(self, results: str) -> str:

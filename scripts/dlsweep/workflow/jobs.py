@@ -44,8 +44,8 @@ class Jobs:
 
     @functools.cached_property
     def plan(self) -> dict[str, Any]:
-        """What the tables and figures need to know. What is outdated is part of it, unless it is made again."""
-        return self.sweep.plan(self.paths.results, None if self.sweep.outdated == "redo" else self.outdated.versions)
+        """What the tables and figures need to know."""
+        return self.sweep.plan(self.paths.results, self.outdated.versions)
 
     @functools.cached_property
     def plan_file(self) -> str:
