@@ -41,11 +41,11 @@ def train_arguments(exp_name: str, digest: str, setting: Setting, data: str, res
 def run_options(values: Mapping[str, Any]) -> str:
     """Return values as options of a script, quoted for the shell."""
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
-    return " ".join(option(key, text) for key, text in texts.items())
+    return " ".join(_option(key, text) for key, text in texts.items())
 
 
 @functools.lru_cache(maxsize=10_000)  # quoting takes its time, and most settings of a large sweep share their values
-def option(key: str, text: str) -> str:
+def _option(key: str, text: str) -> str:
     return shlex.quote(f"--{key.replace('_', '-')}={text}")
 
 

@@ -12,7 +12,7 @@ from dlsweep.config.metrics import Column
 # -- the tables ----------------------------------------------------------------------------------------------------
 
 
-def typed_column(values: list[Any], column: Column) -> pd.Series:
+def _typed_column(values: list[Any], column: Column) -> pd.Series:
     """The values as a typed column, as `pandas.read_csv` would give it, but that integers may be missing.
 
     A column of numbers in which a setting says a word (`batch_size: full`) is text throughout.
@@ -24,4 +24,4 @@ def typed_column(values: list[Any], column: Column) -> pd.Series:
 
 
 def make_table(rows: Mapping[str, list[Any]], columns: Mapping[str, Column]) -> pd.DataFrame:
-    return pd.DataFrame({name: typed_column(rows[name], column) for name, column in columns.items()})
+    return pd.DataFrame({name: _typed_column(rows[name], column) for name, column in columns.items()})

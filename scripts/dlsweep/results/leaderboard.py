@@ -28,7 +28,7 @@ SHOWN_SETTINGS = 20  # of an experiment, in leaderboard.md
 # -- the leaderboard -----------------------------------------------------------------------------------------------
 
 
-def rank_settings(part: pd.DataFrame, by: str) -> list[Any]:
+def _rank_settings(part: pd.DataFrame, by: str) -> list[Any]:
     """The standings of an experiment's settings (`by` the label) or runs (by the hash), best first."""
     selected = metric(SELECTED_BY)
     values = zip(part[by], part[SELECTED_BY], part["status"] == "diverged", strict=True)
@@ -41,7 +41,7 @@ def group_settings(part: pd.DataFrame) -> pd.DataFrame:
     Settings are ranked by the mean validation accuracy over all their runs, of which the diverged ones count as the
     worst possible, and reported by the test accuracy of those that have one.
     """
-    standings = rank_settings(part, "label")
+    standings = _rank_settings(part, "label")
     groups = part.groupby("label", sort=False)
     test = groups[REPORTED].agg(["mean", "std", "count", "min", "max"])
     within = metric(REPORTED).within
@@ -74,9 +74,9 @@ def best_run(part: pd.DataFrame) -> pd.Series | None:
     if tested.empty:
         return None
     labels = tested.set_index("label", drop=False)
-    best = next(one.label for one in rank_settings(part, "label") if one.label in labels.index)
+    best = next(one.label for one in _rank_settings(part, "label") if one.label in labels.index)
     runs = labels.loc[[best]].set_index("hash", drop=False)
-    return runs.loc[rank_settings(runs, "hash")[0].label]
+    return runs.loc[_rank_settings(runs, "hash")[0].label]
 
 
 def leaderboard(summary: pd.DataFrame) -> pd.DataFrame:

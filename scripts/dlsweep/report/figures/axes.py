@@ -176,15 +176,15 @@ def facets(
         mask = np.logical_and.reduce([(data[name] == value).to_numpy() for name, value in chosen.items()] or [True])
         panels.append((ax, data[np.broadcast_to(mask, len(data))]))
         if col and (wrapped or at_row == 0):
-            ax.set_title(panel_title(col, cols[at_col]), fontsize="medium")
+            ax.set_title(_panel_title(col, cols[at_col]), fontsize="medium")
         if row and at_col == len(cols) - 1:
             ax.annotate(
-                panel_title(row, rows[at_row]), (1.03, 0.5), xycoords="axes fraction", rotation=270, va="center"
+                _panel_title(row, rows[at_row]), (1.03, 0.5), xycoords="axes fraction", rotation=270, va="center"
             )
     return figure, panels
 
 
-def panel_title(name: str, value: Any) -> str:
+def _panel_title(name: str, value: Any) -> str:
     text = value if name in ("split", "label", "version") else f"{name} = {value}"
     text = axis_title(value) if name == "measure" else text
     return textwrap.fill(text, 28)

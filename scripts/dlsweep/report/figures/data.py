@@ -76,20 +76,20 @@ def measures_of(summary: pd.DataFrame, spec: FigureSpec) -> list[str]:
 def disturbed(summary: pd.DataFrame) -> str:
     """What made training images harder than those of validation, in any of the runs."""
     switched_on = {"dropout": ["dropout"], "augmentation": AUGMENTATION}
-    on = [word for word, keys in switched_on.items() if any(is_on(summary[key]) for key in keys)]
+    on = [word for word, keys in switched_on.items() if any(_is_on(summary[key]) for key in keys)]
     return f", with {' and '.join(on)} on" if on else ""
 
 
-def is_on(values: pd.Series) -> bool:
+def _is_on(values: pd.Series) -> bool:
     return bool(values.dropna().astype(float).gt(0).any())
 
 
 def varying_keys(summary: pd.DataFrame) -> list[str]:
     """The hyper-parameters that vary, but for those that only follow another (momentum, say, the optimizer)."""
-    return [key for key in HYPERPARAMETERS if key != "seed" and is_chosen(summary, key)]
+    return [key for key in HYPERPARAMETERS if key != "seed" and _is_chosen(summary, key)]
 
 
-def is_chosen(summary: pd.DataFrame, key: str) -> bool:
+def _is_chosen(summary: pd.DataFrame, key: str) -> bool:
     if summary[key].nunique(dropna=False) < 2:
         return False
     for row in summary[list({*REGISTRIES, key})].drop_duplicates().to_dict("records"):
@@ -106,7 +106,7 @@ def is_pooled(summary: pd.DataFrame, by: Sequence[str], key: str) -> bool:
     return bool((summary.groupby(list(by), dropna=False, observed=True)[key].nunique(dropna=False) > 1).any())
 
 
-def number_or_none(text: str) -> float | None:
+def _number_or_none(text: str) -> float | None:
     try:
         return float(text)
     except ValueError:
@@ -117,7 +117,7 @@ def text_levels(values: pd.Series) -> pd.Series:
     """Return the values as ordered categories of short text: numbers ascending, words in the order they come in."""
     plain = values.astype(object).where(values.notna(), None)
     levels = list(dict.fromkeys(plain))
-    numbers = {level: number_or_none(str(level)) for level in levels if not isinstance(level, bool)}
+    numbers = {level: _number_or_none(str(level)) for level in levels if not isinstance(level, bool)}
     if any(number is not None for number in numbers.values()):
         levels.sort(key=lambda level: math.inf if numbers[level] is None else float(str(level)))
     elif set(levels) <= {False, True, None}:
@@ -132,7 +132,7 @@ def text_levels(values: pd.Series) -> pd.Series:
 
 
 def is_numeric(levels: pd.Series) -> bool:
-    return all(number_or_none(level) is not None for level in levels.cat.categories)
+    return all(_number_or_none(level) is not None for level in levels.cat.categories)
 
 
 def is_log_spaced(values: pd.Series) -> bool:
