@@ -10,8 +10,8 @@ from pathlib import Path
 from dlsweep.runs.preload import without_collector
 
 with without_collector():
+    from dlsweep.config.plan import read_plan
     from dlsweep.errors import RecordError
-    from dlsweep.files import read_json
     from dlsweep.results.tables import write_tables
 
 
@@ -22,8 +22,8 @@ def main() -> int:
     parser.add_argument("--partial", action="store_true", help="make tables of the records there are")
     options = parser.parse_args()
     try:
-        plan = read_json(options.plan)
-        write_tables(plan, options.tables or Path(plan["tables"]), options.partial)
+        plan = read_plan(options.plan)
+        write_tables(plan, options.tables or Path(plan.tables), options.partial)
     except (RecordError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

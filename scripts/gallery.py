@@ -9,14 +9,14 @@ sys.path.insert(0, __file__.rpartition("/")[0])  # PYTHONSAFEPATH leaves it out
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from dlsweep.config.figures import figures_for
 from dlsweep.config.kinds import KINDS
+from dlsweep.config.plan import Plan, read_plan
 from dlsweep.errors import ConfigError, RecordError
-from dlsweep.files import read_json, write_atomic
+from dlsweep.files import write_atomic
 from dlsweep.report.figures import drawing
 
 DPI = 100  # that of the layout: letters that are drawn smaller come out wider
@@ -28,23 +28,22 @@ def main() -> int:
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the page (default: %(default)s)")
     options = parser.parse_args()
     try:
-        make_gallery(read_json(options.plan), options.docs)
+        make_gallery(read_plan(options.plan), options.docs)
     except (ConfigError, RecordError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def make_gallery(plan: dict[str, Any], docs: Path) -> None:
+def make_gallery(plan: Plan, docs: Path) -> None:
     """Write docs/gallery.md and docs/gallery/<kind>.png."""
     examples = yaml.safe_load((docs / "gallery.yaml").read_text(encoding="utf-8"))
-    tables = drawing.load(Path(plan["tables"]))
+    tables = drawing.load(Path(plan.tables))
     (docs / "gallery").mkdir(exist_ok=True)
     sections: dict[str, str] = {}
     for exp_name, given in examples.items():
-        experiment = plan["experiments"][exp_name]
-        settings = {digest: plan["settings"][digest] for digest in experiment["hashes"]}
-        for said, spec in zip(given, figures_for(settings, experiment["varies"], given), strict=True):
+        experiment = plan.experiments[exp_name]
+        for said, spec in zip(given, figures_for(experiment.settings, experiment.varies, given), strict=True):
             kind = spec.kind
             drawing.save(*drawing.draw_one(exp_name, spec, tables[exp_name]), docs / "gallery" / f"{kind}.png", dpi=DPI)
             text = yaml.safe_dump({"figures": [said]}, sort_keys=False, default_flow_style=None)

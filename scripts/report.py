@@ -11,8 +11,9 @@ from dlsweep.runs.preload import without_collector
 
 with without_collector():
     from dlsweep.config.files import parse_override
+    from dlsweep.config.plan import read_plan
     from dlsweep.errors import RecordError
-    from dlsweep.files import read_json, write_json
+    from dlsweep.files import write_json
     from dlsweep.report.contents import EMPTY_FIGURES
     from dlsweep.report.figures.drawing import draw
     from dlsweep.report.pages import write_pages
@@ -29,8 +30,8 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1, help="figures drawn at a time (default: %(default)s)")
     options = parser.parse_args()
     try:
-        plan = read_json(options.plan)
-        folder = options.tables or Path(plan["tables"])
+        plan = read_plan(options.plan)
+        folder = options.tables or Path(plan.tables)
         faults = draw(plan, folder, options.threads)
         for fault in faults:
             print(fault)

@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 
 from dlsweep.config.paths import record_name
+from dlsweep.config.plan import Plan
 from dlsweep.config.sweep import expand_config
 from dlsweep.files import write_json
 from dlsweep.results.records import Record
@@ -64,7 +65,7 @@ def fake_record(exp_name: str, digest: str, setting: dict, n_epochs: int | None 
     }
 
 
-def fake_sweep(config: dict, results: Path) -> dict:
+def fake_sweep(config: dict, results: Path) -> Plan:
     """Write a record for each setting of a config, and return the plan."""
     sweep = expand_config(config)
     results.mkdir(parents=True, exist_ok=True)

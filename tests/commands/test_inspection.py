@@ -131,7 +131,7 @@ def test_orphans_are_deleted_only_on_demand_and_only_where_nothing_needs_them(sw
     sweep.configure(other, "other.yaml")
     theirs = load_sweep([sweep.folder / "other.yaml"])
     (sweep.results / "other" / "plan").mkdir(parents=True)
-    write_json(sweep.results / "other" / "plan" / "abc.json", theirs.plan("results"))
+    write_json(sweep.results / "other" / "plan" / "abc.json", theirs.plan("results").to_json())
     for exp_name, lr in (("theirs", 0.7), ("gone", 0.7), ("gone", 0.8), ("gone", 0.9)):
         setting = check_setting({"lr": lr})
         digest = setting_hash(setting)

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -17,6 +18,7 @@ from matplotlib.axes import Axes
 
 from conftest import ROOT
 from dlsweep.config.kinds import KINDS, FigureSpec
+from dlsweep.config.plan import Plan
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError
 from dlsweep.report.captions import caption, captions
@@ -45,11 +47,11 @@ EXPERIMENTS = {
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, dict[str, data.Tables]]:
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, dict[str, data.Tables]]:
     folder = tmp_path_factory.mktemp("figures")
     plan = fake_sweep({"defaults": {"epochs": 4}, "experiments": EXPERIMENTS}, folder)
     write_tables(plan, folder)
-    return {**plan, "tables": str(folder)}, drawing.load(folder)
+    return replace(plan, tables=str(folder)), drawing.load(folder)
 
 
 @pytest.fixture(autouse=True)
@@ -183,7 +185,7 @@ def test_panels_beyond_the_readable_are_said_to_be_left_out(sweep: tuple, monkey
 
 def test_bars_are_the_means_of_the_csv(sweep: tuple):
     plan, tables = sweep
-    summary = pd.read_csv(Path(plan["tables"]) / "summary.csv")
+    summary = pd.read_csv(Path(plan.tables) / "summary.csv")
     summary = summary[summary["exp_name"] == "few"]
     drawn = draw(tables["few"], kind="bars", x="lr", hue="act")
     for split, ax in zip(("train", "val", "test"), drawn.axes, strict=True):
@@ -197,7 +199,7 @@ def test_bars_are_the_means_of_the_csv(sweep: tuple):
 
 def test_curves_are_the_means_of_the_csv(sweep: tuple):
     plan, tables = sweep
-    folder = Path(plan["tables"])
+    folder = Path(plan.tables)
     summary, epochs = pd.read_csv(folder / "summary.csv"), pd.read_csv(folder / "epochs.csv")
     joined = epochs.merge(summary[["exp_name", "hash", "lr", "act", "test_acc"]], on=["exp_name", "hash"])
     joined = joined[joined["exp_name"] == "few"].rename(columns={"lr_y": "rate"})
@@ -339,15 +341,16 @@ def test_which_values_get_a_log_axis(values: list[float], log: bool):
 
 def test_files_are_the_same_bytes_each_time(sweep: tuple, tmp_path: Path):
     plan, _ = sweep
-    few = plan["experiments"]["few"]
-    small = {**plan, "experiments": {"few": {**few, "figures": [f for f in few["figures"] if f["kind"] == "heatmap"]}}}
+    few = plan.experiments["few"]
+    heatmaps = tuple(figure for figure in few.figures if figure.kind == "heatmap")
+    small = replace(plan, experiments={"few": replace(few, figures=heatmaps)})
     hashes = []
     for _ in range(2):
-        (tmp_path / "plan.json").write_text(json.dumps(small))
+        (tmp_path / "plan.json").write_text(json.dumps(small.to_json()))
         command = [sys.executable, "scripts/report.py", str(tmp_path / "plan.json")]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stderr
-        files = sorted((Path(plan["tables"]) / "figures").iterdir())
+        files = sorted((Path(plan.tables) / "figures").iterdir())
         assert [path.name for path in files] == ["few-heatmap.png", "few-heatmap.svg"]
         hashes.append([hashlib.sha1(path.read_bytes()).hexdigest() for path in files])
     assert hashes[0] == hashes[1]
@@ -376,14 +379,14 @@ def test_captions_state_the_finding(sweep: tuple):
         f"{best['test_acc'].mean():.3f} [" in text and ", 95% confidence interval over 3 runs (t, logit scale)" in text
     )
     assert "18 runs of 6 settings, 3 seeds; 6 diverged" in text
-    found = captions(plan, Path(plan["tables"]))
-    assert len(found) == sum(len(experiment["figures"]) for experiment in plan["experiments"].values())
+    found = captions(plan, Path(plan.tables))
+    assert len(found) == sum(len(experiment.figures) for experiment in plan.experiments.values())
     assert all(found.values())
 
 
 def test_the_notebook_remakes_figures(sweep: tuple, monkeypatch: pytest.MonkeyPatch):
     plan, _ = sweep
-    monkeypatch.setenv("RESULTS", plan["tables"])
+    monkeypatch.setenv("RESULTS", plan.tables)
     monkeypatch.chdir(ROOT / "notebooks")
     notebook = json.loads(Path("look_at_a_sweep.ipynb").read_text())
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]

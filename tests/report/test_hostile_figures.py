@@ -300,8 +300,10 @@ def test_an_error_in_one_figure_leaves_the_others(tmp_path: Path, monkeypatch: p
 
     known = drawing.drawing_of
     monkeypatch.setattr(drawing, "drawing_of", lambda kind: broken if kind == "strip" else known(kind))
-    specs, _ = make(tmp_path, {**EXPERIMENT, "figures": ["bars", "strip", "box"]})
-    (fault,) = drawing.draw({"experiments": {"e": {"figures": [spec.to_json() for spec in specs]}}}, tmp_path)
+    experiment = {**EXPERIMENT, "figures": ["bars", "strip", "box"]}
+    make(tmp_path, experiment)
+    plan = expand_config({"defaults": {"epochs": 3}, "experiments": {"e": experiment}}).plan(str(tmp_path))
+    (fault,) = drawing.draw(plan, tmp_path)
     assert fault.startswith(f"{tmp_path}/figures/e-strip.png is empty: it cannot be drawn (KeyError: ")
     assert "\n" not in fault
     names = sorted(path.name for path in (tmp_path / "figures").iterdir())

@@ -29,7 +29,7 @@ def test_tensorboard_reads_what_was_written(tmp_path: Path):
     done = run(tmp_path, "tensorboard")
     assert done.returncode == 0, done.stderr
     assert "2 runs written, 0 there already, 0 not finished" in done.stdout
-    for digest, setting in plan["settings"].items():
+    for digest, setting in plan.settings.items():
         record = fake_record("e", digest, setting)
         events = reader.EventAccumulator(str(tmp_path / "tensorboard" / "e" / digest)).Reload()
         read = [(event.step, event.value) for event in events.Scalars("val_acc")]
@@ -44,7 +44,7 @@ def test_mlflow_reads_what_was_written(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     plan = fake_sweep(CONFIG, tmp_path / "results")
-    records = [fake_record("e", digest, setting) for digest, setting in plan["settings"].items()]
+    records = [fake_record("e", digest, setting) for digest, setting in plan.settings.items()]
     assert export.write_mlflow(records, tmp_path / "store") == 2
     assert export.write_mlflow(records, tmp_path / "store") == 0  # nothing twice
     client = mlflow.MlflowClient(tracking_uri=(tmp_path / "store").as_uri())

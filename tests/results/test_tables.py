@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from dlsweep.commands.live import View
 from dlsweep.config import metrics
 from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.paths import record_name
+from dlsweep.config.plan import Plan
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import RecordError
 from dlsweep.files import write_json
@@ -46,18 +48,18 @@ MIXED = {
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path]:
     folder = tmp_path_factory.mktemp("mixed")
-    plan = {**fake_sweep(MIXED, folder), "parquet": True}
+    plan = replace(fake_sweep(MIXED, folder), parquet=True)
     write_tables(plan, folder)
     return plan, folder
 
 
-def record(plan: dict, exp_name: str, digest: str) -> dict:
-    return json.loads((Path(plan["results"]) / record_name(exp_name, digest)).read_text())
+def record(plan: Plan, exp_name: str, digest: str) -> dict:
+    return json.loads((Path(plan.results) / record_name(exp_name, digest)).read_text())
 
 
-def test_summary_needs_no_cleaning(mixed: tuple[dict, Path]):
+def test_summary_needs_no_cleaning(mixed: tuple[Plan, Path]):
     plan, folder = mixed
     table = pd.read_csv(folder / "summary.csv")
     assert list(table.columns) == list(metrics.SUMMARY)
@@ -87,7 +89,7 @@ def test_summary_needs_no_cleaning(mixed: tuple[dict, Path]):
         assert pd.api.types.is_numeric_dtype(table[key])
 
 
-def test_our_reader_and_parquet_agree_with_the_csv(mixed: tuple[dict, Path]):
+def test_our_reader_and_parquet_agree_with_the_csv(mixed: tuple[Plan, Path]):
     _, folder = mixed
     for name, table in read_tables(folder).items():
         parquet = pd.read_parquet(folder / f"{name}.parquet")
@@ -99,25 +101,24 @@ def test_our_reader_and_parquet_agree_with_the_csv(mixed: tuple[dict, Path]):
     assert (types["seed"], types["batch_norm"], types["test_acc"]) == ("Int64", "boolean", "float64")
 
 
-def test_epochs_and_gradients_are_tidy(mixed: tuple[dict, Path]):
+def test_epochs_and_gradients_are_tidy(mixed: tuple[Plan, Path]):
     plan, folder = mixed
     tables = read_tables(folder)
-    for exp_name, experiment in plan["experiments"].items():
-        for digest in experiment["hashes"]:
-            found = record(plan, exp_name, digest)
-            mine = {
-                name: table[(table["exp_name"] == exp_name) & (table["hash"] == digest)]
-                for name, table in tables.items()
-                if name in ("epochs", "gradients")
-            }
-            assert list(mine["epochs"]["epoch"]) == [epoch["epoch"] for epoch in found["epochs"]]
-            accuracies = [math.nan if epoch["val_acc"] is None else epoch["val_acc"] for epoch in found["epochs"]]
-            assert list(mine["epochs"]["val_acc"]) == pytest.approx(accuracies, nan_ok=True)
-            expected = [v for epoch in found["epochs"] for v in epoch.get("layer_gradients", {}).values()]
-            assert list(mine["gradients"]["gradient"]) == pytest.approx(expected)
+    for exp_name, digest in plan.records():
+        found = record(plan, exp_name, digest)
+        mine = {
+            name: table[(table["exp_name"] == exp_name) & (table["hash"] == digest)]
+            for name, table in tables.items()
+            if name in ("epochs", "gradients")
+        }
+        assert list(mine["epochs"]["epoch"]) == [epoch["epoch"] for epoch in found["epochs"]]
+        accuracies = [math.nan if epoch["val_acc"] is None else epoch["val_acc"] for epoch in found["epochs"]]
+        assert list(mine["epochs"]["val_acc"]) == pytest.approx(accuracies, nan_ok=True)
+        expected = [v for epoch in found["epochs"] for v in epoch.get("layer_gradients", {}).values()]
+        assert list(mine["gradients"]["gradient"]) == pytest.approx(expected)
 
 
-def test_labels_say_what_varies(mixed: tuple[dict, Path]):
+def test_labels_say_what_varies(mixed: tuple[Plan, Path]):
     _, folder = mixed
     summary = read_tables(folder, "summary")["summary"]
     labels = list(summary[summary["exp_name"] == "mixed"]["label"].unique())
@@ -127,7 +128,7 @@ def test_labels_say_what_varies(mixed: tuple[dict, Path]):
     assert (summary.groupby(["exp_name", "label"])["seed"].nunique().loc["mixed"] == 2).all()
 
 
-def test_confusion_is_that_of_the_best_run(mixed: tuple[dict, Path]):
+def test_confusion_is_that_of_the_best_run(mixed: tuple[Plan, Path]):
     plan, folder = mixed
     tables = read_tables(folder)
     for exp_name, counts in tables["confusion"].groupby("exp_name"):
@@ -209,7 +210,7 @@ def test_runs_that_do_not_vary_have_no_p_value():
     assert group_settings(a_summary({"a": [0.9, 0.9, 0.9]}))["test_acc_low"].item() == pytest.approx(0.9)
 
 
-def test_leaderboard_markdown(mixed: tuple[dict, Path]):
+def test_leaderboard_markdown(mixed: tuple[Plan, Path]):
     _, folder = mixed
     text = (folder / "leaderboard.md").read_text()
     words = " ".join(text.split())
@@ -223,7 +224,7 @@ def test_with_the_best_weights_a_setting_that_diverges_is_not_the_best(tmp_path:
     """The weights from before the loss became NaN are tested, and are better than any run that went well."""
     config = {"experiments": {"e": {"test_weights": "best", "epochs": 3, "grid": {"lr": [0.001, 1.0]}, "seeds": 3}}}
     plan = fake_sweep(config, tmp_path)
-    for digest in plan["experiments"]["e"]["hashes"]:
+    for digest in plan.settings:
         changed = record(plan, "e", digest)
         if changed["status"] == "diverged" and changed["setting"]["seed"] < 2:
             changed["epochs"][-1] |= {"train_acc": 0.91, "val_acc": 0.91}  # class 0, as earlier versions counted NaN
@@ -252,15 +253,15 @@ def test_with_the_best_weights_a_setting_that_diverges_is_not_the_best(tmp_path:
     assert best and (best["seeds"], best["diverged"], best["val_acc"]) == (3, 2, pytest.approx(0.33))
 
 
-def aggregate(plan: dict, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    write_json(folder / "plan.json", plan)
+def aggregate(plan: Plan, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    write_json(folder / "plan.json", plan.to_json())
     command = [sys.executable, "scripts/aggregate.py", str(folder / "plan.json"), *options]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
 
 
 def test_missing_and_bad_records_are_named(tmp_path: Path):
     plan = fake_sweep({"experiments": {"e": {"grid": {"lr": [0.01, 0.1, 0.2, 0.3]}}}}, tmp_path)
-    gone, bad, _, _ = [tmp_path / record_name("e", digest) for digest in plan["experiments"]["e"]["hashes"]]
+    gone, bad, _, _ = [tmp_path / record_name("e", digest) for digest in plan.settings]
     gone.unlink()
     bad.write_text(bad.read_text()[:200])
 
@@ -297,8 +298,8 @@ def test_the_column_dictionary_is_complete():
 def test_best_weights_are_selected_by_their_own_epoch(tmp_path: Path):
     config = {"experiments": {"e": {"test_weights": "best", "epochs": 2}}}
     plan = fake_sweep(config, tmp_path)
-    (digest,) = plan["experiments"]["e"]["hashes"]
-    changed = fake_record("e", digest, plan["settings"][digest])
+    (digest,) = plan.settings
+    changed = fake_record("e", digest, plan.settings[digest])
     changed["final"]["best_val_acc"] = 0.123
     write_json(tmp_path / record_name("e", digest), changed)
     write_tables(plan, tmp_path)

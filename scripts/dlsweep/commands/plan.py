@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dlsweep.config.sweep import Sweep, plan_digest
+from dlsweep.config.sweep import Sweep
 from dlsweep.errors import ConfigError
 from dlsweep.files import write_json
 from dlsweep.results.versions import find_outdated
@@ -18,10 +18,10 @@ def write_plan(sweep: Sweep, results: Path, configs: list[str], output: Path) ->
         at_start.replace(output)
     else:
         plan = sweep.plan(str(results), find_outdated(sweep, results).versions)
-        if output.stem != plan_digest(plan):
+        if output.stem != plan.digest:
             raise ConfigError(f"{', '.join(configs)}: changed since this start; start again for the new form")
         output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(output, plan)
+        write_json(output, plan.to_json())
     for old in (*output.parent.glob("*.json"), *output.parent.glob(f"*{AT_START}")):
         if old != output:
             old.unlink()

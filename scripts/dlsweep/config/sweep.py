@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,10 +30,10 @@ from dlsweep.config.files import Values, read_configs, shown, where_stated
 from dlsweep.config.identity import Setting, check_required, defaults_for, setting_hash
 from dlsweep.config.kinds import FigureSpec
 from dlsweep.config.names import nearest
+from dlsweep.config.plan import Plan, PlannedExperiment
 from dlsweep.config.space import merged_spec, read_space
 from dlsweep.errors import ConfigError
 
-PLAN_VERSION = 1
 TOP_KEYS = ("name", "parquet", "jobs_per_gpu", "outdated", "defaults", "experiments")
 OUTDATED = ("keep", "redo")
 """What becomes of finished runs whose code or data have changed since."""
@@ -89,38 +88,27 @@ class Sweep:
             for digest, setting in experiment.settings.items():
                 yield experiment.name, digest, setting
 
-    def plan(self, results: str, outdated: Mapping[str, list[str]] | None = None) -> dict[str, Any]:
-        """Return what the tables and figures need to know of the sweep, ready for JSON.
+    def plan(self, results: str, outdated: Mapping[str, list[str]] | None = None) -> Plan:
+        """Return what the tables and figures need to know of the sweep.
 
         `outdated` are the versions of code and data that have changed since they made a record. Where those records are
         made again by themselves, they are no part of it.
         """
-        return {
-            "plan_version": PLAN_VERSION,
-            "name": self.name,
-            "results": results,
-            "tables": self.tables(results),
-            "parquet": self.parquet,
-            "experiments": {
-                experiment.name: {
-                    "hashes": list(experiment.settings),
-                    "varies": experiment.varies,
-                    "figures": [figure.to_json() for figure in experiment.figures],
-                }
+        return Plan(
+            self.name,
+            results,
+            self.tables(results),
+            {
+                experiment.name: PlannedExperiment(experiment.settings, experiment.varies, tuple(experiment.figures))
                 for experiment in self.experiments.values()
             },
-            "settings": {digest: setting for _, digest, setting in self.records()},
-            **({"outdated": dict(outdated)} if outdated and self.outdated != "redo" else {}),
-        }
+            self.parquet,
+            dict(outdated) if outdated and self.outdated != "redo" else {},
+        )
 
     def tables(self, results: str) -> str:
         """Return the folder of this sweep's tables and figures, which other sweeps do not share."""
         return f"{results}/{self.name}" if self.name else results
-
-
-def plan_digest(plan: Mapping[str, Any]) -> str:
-    """Return 12 hex digits that change when the tables or figures of a plan would."""
-    return hashlib.sha1(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:12]
 
 
 # -- reading -------------------------------------------------------------------------------------------------------

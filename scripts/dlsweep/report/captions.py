@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from dlsweep.config.kinds import KINDS, FigureSpec
 from dlsweep.config.metrics import REPORTED
+from dlsweep.config.plan import Plan
 from dlsweep.report.contents import figure_stem, planned_figures
 from dlsweep.results.columns import metric
 from dlsweep.results.leaderboard import group_settings
@@ -47,7 +46,7 @@ def finding(part: pd.DataFrame) -> str:
     return f"{what}: {best['label']}, with {metric(REPORTED).title} {accuracy}{over}{diverged}. {counts}"
 
 
-def captions(plan: Mapping[str, Any], folder: Path) -> dict[str, str]:
+def captions(plan: Plan, folder: Path) -> dict[str, str]:
     """Return the captions of a plan's figures from the tables in `folder`, by the figures' stems."""
     summary = read_tables(folder, "summary")["summary"]
     return {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from dlsweep.config.kinds import FigureSpec
+from dlsweep.config.plan import Plan
 
 FOLDER = "report"
 OVERVIEW = f"{FOLDER}/overview.rst"  # the first page: report/overview.rst takes it from the page on provenance
@@ -20,11 +20,11 @@ def figure_stem(exp_name: str, figure: FigureSpec) -> str:
     return f"{exp_name}-{figure.name}"
 
 
-def planned_figures(plan: Mapping[str, Any]) -> Iterator[tuple[str, FigureSpec]]:
+def planned_figures(plan: Plan) -> Iterator[tuple[str, FigureSpec]]:
     """Yield the experiment and the figure for each figure of a plan."""
-    for exp_name, experiment in plan["experiments"].items():
-        for figure in experiment["figures"]:
-            yield exp_name, FigureSpec(**figure)
+    for exp_name, experiment in plan.experiments.items():
+        for figure in experiment.figures:
+            yield exp_name, figure
 
 
 def caption_file(stem: str) -> str:

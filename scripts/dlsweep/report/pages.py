@@ -21,6 +21,7 @@ from pygments.lexers import YamlLexer
 
 from dlsweep.config.files import snakemake_options
 from dlsweep.config.paths import record_name
+from dlsweep.config.plan import Plan
 from dlsweep.files import read_json, write_atomic
 from dlsweep.report.captions import captions, finding
 from dlsweep.report.contents import CONFIG_PAGE, OVERVIEW, PROVENANCE_PAGE, caption_file, leaderboard_page
@@ -36,7 +37,7 @@ SHOWN_SETTINGS = 200  # of a leaderboard
 SHOWN_RUNS = 200  # of those that are not finished
 
 
-def write_pages(plan: Mapping[str, Any], folder: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> None:
+def write_pages(plan: Plan, folder: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> None:
     """Write the captions and pages of a plan from the tables in `folder` and the records.
 
     `configs` and `overrides` are the config files and the changes of them that the plan was made of.
@@ -53,8 +54,8 @@ def write_pages(plan: Mapping[str, Any], folder: Path, configs: Sequence[str], o
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / path, (as_rst(text) if path.endswith(".rst") else text).encode())
 
-    boards = {exp_name: board[board["exp_name"] == exp_name].to_dict("records") for exp_name in plan["experiments"]}
-    parts = {exp_name: summary[summary["exp_name"] == exp_name] for exp_name in plan["experiments"]}
+    boards = {exp_name: board[board["exp_name"] == exp_name].to_dict("records") for exp_name in plan.experiments}
+    parts = {exp_name: summary[summary["exp_name"] == exp_name] for exp_name in plan.experiments}
     unfinished = _unfinished(plan, summary)
     for exp_name, rows in boards.items():
         write(
@@ -89,9 +90,9 @@ def write_pages(plan: Mapping[str, Any], folder: Path, configs: Sequence[str], o
     write(
         OVERVIEW,
         "overview.html",
-        title=plan["name"] or "The sweep",
+        title=plan.name or "The sweep",
         n_runs=len(summary),
-        n_planned=sum(len(experiment["hashes"]) for experiment in plan["experiments"].values()),
+        n_planned=sum(1 for _ in plan.records()),
         states=Counter(run["state"] for run in unfinished),
         n_diverged=int((summary["status"] == "diverged").sum()),
         outdated=outdated_note(summary["outdated"].value_counts().to_dict(), len(summary)),
@@ -107,24 +108,18 @@ def as_rst(html: str) -> str:
     return "\n".join([".. raw:: html", "", *lines, ""])
 
 
-def _unfinished(plan: Mapping[str, Any], summary: pd.DataFrame) -> list[dict[str, str]]:
+def _unfinished(plan: Plan, summary: pd.DataFrame) -> list[dict[str, str]]:
     finished = set(zip(summary["exp_name"], summary["hash"], strict=True))
-    results = Path(plan["results"])
-    runs = [
-        run_state(results, exp_name, digest)
-        for exp_name, experiment in plan["experiments"].items()
-        for digest in experiment["hashes"]
-        if (exp_name, digest) not in finished
-    ]
+    runs = [run_state(Path(plan.results), *record) for record in plan.records() if record not in finished]
     return [{"run": record_name(run.exp_name, run.digest), "state": run.state, "why": run.error} for run in runs]
 
 
-def _records(plan: Mapping[str, Any], runs: pd.DataFrame) -> Iterable[dict[str, Any]]:
+def _records(plan: Plan, runs: pd.DataFrame) -> Iterable[dict[str, Any]]:
     for exp_name, digest in zip(runs["exp_name"], runs["hash"], strict=True):
-        yield read_json(Path(plan["results"]) / record_name(exp_name, digest))
+        yield read_json(Path(plan.results) / record_name(exp_name, digest))
 
 
-def _origins(plan: Mapping[str, Any], summary: pd.DataFrame) -> list[dict[str, Any]]:
+def _origins(plan: Plan, summary: pd.DataFrame) -> list[dict[str, Any]]:
     """The machines, versions and commits that made the records, with the number of runs and the time of each."""
     found: dict[str, dict[str, Any]] = {}
     for record in _records(plan, summary):
@@ -138,7 +133,7 @@ def _origins(plan: Mapping[str, Any], summary: pd.DataFrame) -> list[dict[str, A
     return list(found.values())
 
 
-def _commands(plan: Mapping[str, Any], parts: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+def _commands(plan: Plan, parts: Mapping[str, pd.DataFrame]) -> dict[str, str]:
     best = pd.DataFrame([run for part in parts.values() if (run := best_run(part)) is not None])
     if best.empty:
         return {}

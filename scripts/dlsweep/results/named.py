@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dlsweep.config.paths import record_name
+from dlsweep.config.plan import read_plan
 from dlsweep.config.sweep import Sweep
 from dlsweep.errors import RecordError
 from dlsweep.files import read_json, write_json
@@ -99,9 +100,8 @@ def _in_plans(sweep: Sweep, results: Path) -> Names:
     """The records named by the plans of the other sweeps in the same folder: before names were noted, those told."""
     own = Path(sweep.tables(str(results)))
     return {
-        (exp_name, digest)
+        record
         for path in (*results.glob("plan/*.json"), *results.glob("*/plan/*.json"))
         if path.parent.parent != own
-        for exp_name, experiment in read_json(path)["experiments"].items()
-        for digest in experiment["hashes"]
+        for record in read_plan(path).records()
     }

@@ -14,6 +14,7 @@ import pandas as pd
 from dlsweep.config.labels import setting_labels, with_version
 from dlsweep.config.metrics import SUMMARY, Column
 from dlsweep.config.paths import record_name
+from dlsweep.config.plan import Plan
 from dlsweep.errors import RecordError
 from dlsweep.files import write_atomic, write_json
 from dlsweep.results.columns import CONFUSION, EPOCHS, GRADIENTS, TABLES
@@ -24,19 +25,18 @@ from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS
 from dlsweep.results.versions import made_with, outdated_sources, tell_apart
 
 
-def read_records(plan: Mapping[str, Any]) -> tuple[list[Record], list[str], dict[str, str]]:
+def read_records(plan: Plan) -> tuple[list[Record], list[str], dict[str, str]]:
     """Return the records of a plan that can be trusted, the names of missing ones, and why bad ones are (by path)."""
     records, missing, bad = [], [], {}
-    for exp_name, experiment in plan["experiments"].items():
-        for digest in experiment["hashes"]:
-            path = Path(plan["results"]) / record_name(exp_name, digest)
-            try:
-                records.append(read_record(path))
-            except RecordError as error:
-                if path.exists():
-                    bad[str(path)] = str(error)
-                else:
-                    missing.append(path.name)
+    for exp_name, digest in plan.records():
+        path = Path(plan.results) / record_name(exp_name, digest)
+        try:
+            records.append(read_record(path))
+        except RecordError as error:
+            if path.exists():
+                bad[str(path)] = str(error)
+            else:
+                missing.append(path.name)
     return records, missing, bad
 
 
@@ -75,11 +75,11 @@ def _difference(first: float | None, second: float | None) -> float | None:
     return None if first is None or second is None else first - second
 
 
-def summary_table(records: Iterable[Record], plan: Mapping[str, Any]) -> pd.DataFrame:
+def summary_table(records: Iterable[Record], plan: Plan) -> pd.DataFrame:
     """Return one row per record, in the plan's order."""
     labels = {
-        exp_name: setting_labels({d: plan["settings"][d] for d in experiment["hashes"]}, experiment["varies"])
-        for exp_name, experiment in plan["experiments"].items()
+        exp_name: setting_labels(experiment.settings, experiment.varies)
+        for exp_name, experiment in plan.experiments.items()
     }
     records = list(records)
     versions = _versions(records, plan)
@@ -90,15 +90,14 @@ def summary_table(records: Iterable[Record], plan: Mapping[str, Any]) -> pd.Data
     return make_table({name: [row.get(name) for row in rows] for name in SUMMARY}, SUMMARY)
 
 
-def _versions(records: list[Record], plan: Mapping[str, Any]) -> list[dict[str, str | None]]:
+def _versions(records: list[Record], plan: Plan) -> list[dict[str, str | None]]:
     """Each record's columns `version` and `outdated`."""
     made = [made_with(record, record["setting"]) for record in records]
-    gone = plan.get("outdated", {})
     apart: dict[str, dict[int, str]] = {}
-    for exp_name in plan["experiments"]:
+    for exp_name in plan.experiments:
         apart[exp_name] = tell_apart({i: made[i] for i, r in enumerate(records) if r["exp_name"] == exp_name})
     return [
-        {"version": apart[r["exp_name"]][i] or None, "outdated": outdated_sources(made[i], gone) or None}
+        {"version": apart[r["exp_name"]][i] or None, "outdated": outdated_sources(made[i], plan.outdated) or None}
         for i, r in enumerate(records)
     ]
 
@@ -157,7 +156,7 @@ def _by_column(rows: list[tuple[Any, ...]], columns: Mapping[str, Column]) -> di
 # -- files ---------------------------------------------------------------------------------------------------------
 
 
-def make_tables(plan: Mapping[str, Any], records: list[Record]) -> dict[str, pd.DataFrame]:
+def make_tables(plan: Plan, records: list[Record]) -> dict[str, pd.DataFrame]:
     """Return the tables of the records, by name."""
     summary = summary_table(records, plan)
     return {
@@ -169,7 +168,7 @@ def make_tables(plan: Mapping[str, Any], records: list[Record]) -> dict[str, pd.
     }
 
 
-def write_tables(plan: Mapping[str, Any], folder: Path, partial: bool = False) -> None:
+def write_tables(plan: Plan, folder: Path, partial: bool = False) -> None:
     """Write all tables of a plan's records.
 
     A bad record is named, in the file DAMAGED too, and left out. Raises RecordError where records are missing, unless
@@ -182,13 +181,13 @@ def write_tables(plan: Mapping[str, Any], folder: Path, partial: bool = False) -
     write_json(folder / DAMAGED, bad)
     n = len(records) + len(missing) + len(bad)
     if missing and not partial:
-        raise RecordError(f"{plan['results']}: {len(missing)} of {n} records are missing, such as {missing[0]}")
+        raise RecordError(f"{plan.results}: {len(missing)} of {n} records are missing, such as {missing[0]}")
     if missing or bad:
         print(f"{len(records)} of {n} records; {len(missing)} missing, {len(bad)} left out", file=sys.stderr)
     tables = make_tables(plan, records)
     for name, table in tables.items():
         write_atomic(folder / f"{name}.csv", table.to_csv(index=False).encode())
-        if plan.get("parquet"):
+        if plan.parquet:
             buffer = io.BytesIO()
             table.to_parquet(buffer, index=False)
             write_atomic(folder / f"{name}.parquet", buffer.getvalue())

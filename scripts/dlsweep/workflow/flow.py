@@ -156,7 +156,7 @@ class Flow:
         with contextlib.suppress(OSError):  # else its job writes it, but with the code and data of a later time
             if not (plan := Path(self.jobs.plan_file)).exists():
                 plan.parent.mkdir(parents=True, exist_ok=True)
-                write_json(plan.with_suffix(AT_START), self.jobs.plan)
+                write_json(plan.with_suffix(AT_START), self.jobs.plan.to_json())
         done = sum(Path(record).exists() for record in self.paths.records) - len(again)
         print(
             f"{len(self.paths.records)} runs in {len(self.sweep.experiments)} experiments; {done} are finished",

@@ -13,7 +13,8 @@ from dlsweep.config.axes import refuse_braces
 from dlsweep.config.identity import Setting
 from dlsweep.config.jobs import prepare_arguments, source_files, train_arguments, twins
 from dlsweep.config.paths import data_file, data_name, record_name
-from dlsweep.config.sweep import Sweep, plan_digest
+from dlsweep.config.plan import Plan
+from dlsweep.config.sweep import Sweep
 from dlsweep.errors import ConfigError
 from dlsweep.results import redo
 from dlsweep.results.records import list_records
@@ -43,14 +44,14 @@ class Jobs:
         return find_outdated(self.sweep, Path(self.paths.results), present)
 
     @functools.cached_property
-    def plan(self) -> dict[str, Any]:
+    def plan(self) -> Plan:
         """What the tables and figures need to know."""
         return self.sweep.plan(self.paths.results, self.outdated.versions)
 
     @functools.cached_property
     def plan_file(self) -> str:
         """The plan, named after its content: a changed config has a new one, so its tables are made again."""
-        return f"{self.paths.tables_folder}/plan/{plan_digest(self.plan)}.json"
+        return f"{self.paths.tables_folder}/plan/{self.plan.digest}.json"
 
     def train_input(self, wildcards: Any) -> list[str]:
         """What one run waits for: its prepared data, and the record that it is a copy of, if any.

@@ -28,6 +28,7 @@ from matplotlib.transforms import Bbox
 
 from dlsweep.config.kinds import KINDS, FigureSpec
 from dlsweep.config.metrics import SUMMARY
+from dlsweep.config.plan import Plan
 from dlsweep.errors import RecordError
 from dlsweep.files import write_atomic
 from dlsweep.report.contents import figure_stem, planned_figures
@@ -47,7 +48,7 @@ mpl.rcParams["svg.hashsalt"] = "dlsweep"  # the same figure is the same file
 _tables: dict[str, Tables] = {}  # by experiment; in each drawing process
 
 
-def draw(plan: dict[str, Any], folder: Path, threads: int = 1) -> list[str]:
+def draw(plan: Plan, folder: Path, threads: int = 1) -> list[str]:
     """Draw all figures of a plan from the tables in `folder`, into its folder `figures`.
 
     A figure that cannot be drawn becomes an empty one that says why, and stops no other. Return a line for each of

@@ -1,0 +1,113 @@
+"""The plan: all that tables and figures need to know of a sweep, in a file that is named after its content.
+
+A changed config has another plan, so its tables and figures are made again. Loads neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dlsweep.config.identity import Setting
+from dlsweep.config.kinds import FigureSpec
+from dlsweep.errors import RecordError
+from dlsweep.files import read_json
+
+PLAN_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PlannedExperiment:
+    """What is planned of one experiment."""
+
+    settings: Mapping[str, Setting]
+    """Each hash with its complete setting, in the config's order."""
+    varies: Mapping[str, list[Any]]
+    """The hyper-parameters with more than one value, each with its values."""
+    figures: tuple[FigureSpec, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep as its tables and figures see it."""
+
+    name: str
+    results: str
+    """The folder of the records."""
+    tables: str
+    """The folder of the tables and figures."""
+    experiments: Mapping[str, PlannedExperiment]
+    parquet: bool = False
+    """Whether the tables are written as Parquet too."""
+    outdated: Mapping[str, list[str]] = field(default_factory=dict)
+    """Of each source of code or data, the versions that have changed since they made a record."""
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """Every setting by its hash, once."""
+        return {digest: setting for exp in self.experiments.values() for digest, setting in exp.settings.items()}
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits that change when the tables or figures of the plan would."""
+        return hashlib.sha1(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:12]
+
+    def records(self) -> Iterator[tuple[str, str]]:
+        """Yield (exp_name, hash) of every record that is planned."""
+        for exp_name, experiment in self.experiments.items():
+            for digest in experiment.settings:
+                yield exp_name, digest
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as its file has it: each setting once, whichever experiments have it."""
+        return {
+            "plan_version": PLAN_VERSION,
+            "name": self.name,
+            "results": self.results,
+            "tables": self.tables,
+            "parquet": self.parquet,
+            "experiments": {
+                exp_name: {
+                    "hashes": list(experiment.settings),
+                    "varies": experiment.varies,
+                    "figures": [figure.to_json() for figure in experiment.figures],
+                }
+                for exp_name, experiment in self.experiments.items()
+            },
+            "settings": self.settings,
+            **({"outdated": self.outdated} if self.outdated else {}),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Plan:
+        """Return the plan of a file's content, which `to_json` has made."""
+        settings = content["settings"]
+        experiments = {
+            exp_name: PlannedExperiment(
+                {digest: settings[digest] for digest in experiment["hashes"]},
+                experiment["varies"],
+                tuple(FigureSpec(**figure) for figure in experiment["figures"]),
+            )
+            for exp_name, experiment in content["experiments"].items()
+        }
+        return cls(
+            content["name"],
+            content["results"],
+            content["tables"],
+            experiments,
+            content["parquet"],
+            content.get("outdated", {}),
+        )
+
+
+def read_plan(path: Path) -> Plan:
+    """Return the plan of a file. Raises RecordError naming the file where it is no plan."""
+    content = read_json(path)
+    try:
+        return Plan.from_json(content)
+    except (KeyError, TypeError, AttributeError):
+        raise RecordError(f"{path}: is not a plan of this version") from None

@@ -1,0 +1,42 @@
+"""The plan: its file has the same bytes for ever, since a changed name would have all tables made again."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dlsweep.config.plan import read_plan
+from dlsweep.config.sweep import expand_config
+from dlsweep.errors import RecordError
+
+CONFIG = {
+    "name": "both",
+    "defaults": {"epochs": 2},
+    "experiments": {
+        "grid": {"grid": {"lr": [0.01, 0.1], "act": ["relu", "tanh"]}, "seeds": 2},
+        "again": {"lr": 0.1, "figures": [{"kind": "bars", "y": "test_loss", "x": "act"}]},
+    },
+}
+OUTDATED = {"data digits": ["0123"]}
+
+
+def test_the_name_of_a_plan_stays():
+    sweep = expand_config(CONFIG)
+    assert (sweep.plan("results").digest, sweep.plan("results", OUTDATED).digest) == (
+        "5f5925d72544",
+        "795da3312c2e",
+    )
+
+
+def test_a_plan_is_read_as_it_was_written(tmp_path: Path):
+    plan = expand_config(CONFIG).plan("results", OUTDATED)
+    (tmp_path / "plan.json").write_text(json.dumps(plan.to_json()))
+    assert read_plan(tmp_path / "plan.json") == plan
+    assert len(plan.settings) == 8 and len(list(plan.records())) == 9  # one setting is in both experiments
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"experiments": {"a": 1}, "settings": {}}'])
+def test_what_is_no_plan_is_named(tmp_path: Path, content: str):
+    (tmp_path / "plan.json").write_text(content)
+    with pytest.raises(RecordError, match=r"plan\.json: is not a plan"):
+        read_plan(tmp_path / "plan.json")
