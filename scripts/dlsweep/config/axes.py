@@ -1,6 +1,6 @@
 """The constructs that name several values: grid, zip, settings, sample, seeds, and the ranges inside them.
 
-Each `read_*` function turns what the config says into a list of partial settings, checked and normalised. It
+Each `read_*` function turns what the config says into a list of partial settings of a task, checked and normalised. It
 raises ConfigError naming the key's path (`where`), the bad value and what is allowed.
 """
 
@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dlsweep.config.files import Values, shown
-from dlsweep.config.hyperparameters import HYPERPARAMETERS, check_value
+from dlsweep.config.hyperparameters import check_value
 from dlsweep.config.names import nearest
+from dlsweep.config.tasks import BUILT_IN, Task
 from dlsweep.errors import ConfigError
 
 SAMPLERS = ("uniform", "log_uniform", "int_uniform", "log_int_uniform", "choice")
@@ -23,17 +24,17 @@ RANGES = ("range", "linspace", "logspace")
 MOST_SETTINGS = 1_000_000
 
 
-def read_grid(spec: Any, where: str) -> list[Values]:
+def read_grid(spec: Any, where: str, task: Task) -> list[Values]:
     """{key: [values]}: the cross product; the last key changes fastest."""
-    axes = _read_axes(spec, where)
+    axes = _read_axes(spec, where, task)
     if math.prod(len(values) for values in axes.values()) > MOST_SETTINGS:
         raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
-def read_zip(spec: Any, where: str) -> list[Values]:
+def read_zip(spec: Any, where: str, task: Task) -> list[Values]:
     """{key: [values]}: lists that advance together."""
-    axes = _read_axes(spec, where)
+    axes = _read_axes(spec, where, task)
     lengths = {key: len(values) for key, values in axes.items()}
     if len(set(lengths.values())) != 1:
         counts = ", ".join(f"{key} has {length}" for key, length in lengths.items())
@@ -41,23 +42,25 @@ def read_zip(spec: Any, where: str) -> list[Values]:
     return [dict(zip(axes, values, strict=True)) for values in zip(*axes.values(), strict=True)]
 
 
-def read_settings(spec: Any, where: str) -> list[Values]:
+def read_settings(spec: Any, where: str, task: Task) -> list[Values]:
     """[{key: value}]: an explicit list."""
     if not isinstance(spec, list) or not spec:
         raise ConfigError(f"{where}: must be a list of mappings with at least one item, not {shown(spec)}")
-    return [read_base(a_mapping(item, f"{where}[{i}]"), f"{where}[{i}]") for i, item in enumerate(spec)]
+    return [read_base(a_mapping(item, f"{where}[{i}]"), f"{where}[{i}]", task) for i, item in enumerate(spec)]
 
 
-def read_seeds(spec: Any, where: str) -> list[Values]:
+def read_seeds(spec: Any, where: str, task: Task) -> list[Values]:
     """A number of seeds, counted from 0, or a list of them."""
+    if "seed" not in task.hyperparameters:
+        raise ConfigError(f"{where}: {task} has no hyper-parameter seed")
     if isinstance(spec, int) and not isinstance(spec, bool) and 1 <= spec <= MOST_SETTINGS:
-        return [{"seed": seed} for seed in range(spec)]
+        return [{"seed": checked("seed", seed, where, task)} for seed in range(spec)]
     if not isinstance(spec, (list, dict)):
         raise ConfigError(f"{where}: {shown(spec)} is not allowed; allowed: how many (a positive integer), or a list")
-    return [{"seed": seed} for seed in read_values("seed", spec, where)]
+    return [{"seed": seed} for seed in read_values("seed", spec, where, task)]
 
 
-def read_sample(spec: Any, where: str) -> list[Values]:
+def read_sample(spec: Any, where: str, task: Task) -> list[Values]:
     """{n, seed, key: {uniform: [low, high]}, ...}: random search.
 
     The number drawn for the k-th sample of a key follows from seed, k and key alone. So a larger `n`, or one
@@ -66,30 +69,32 @@ def read_sample(spec: Any, where: str) -> list[Values]:
     spec = a_mapping(spec, where)
     n = _integer(spec.get("n"), f"{where}.n", 1, MOST_SETTINGS)
     seed = _integer(spec.get("seed", 0), f"{where}.seed")
-    draws = {key: _read_space(key, space, f"{where}.{key}") for key, space in spec.items() if key not in ("n", "seed")}
+    spaces = {key: space for key, space in spec.items() if key not in ("n", "seed")}
+    draws = {key: _read_space(key, space, f"{where}.{key}", task) for key, space in spaces.items()}
     if not draws:
         raise ConfigError(f"{where}: names no hyper-parameter to sample")
     return [
-        {key: checked(key, draw(_fraction(f"{seed}/{k}/{key}")), f"{where}.{key}") for key, draw in draws.items()}
+        {key: checked(key, draw(_fraction(f"{seed}/{k}/{key}")), f"{where}.{key}", task) for key, draw in draws.items()}
         for k in range(n)
     ]
 
 
-def read_base(values: Mapping[str, Any], where: str) -> Values:
+def read_base(values: Mapping[str, Any], where: str, task: Task) -> Values:
     """{key: value}: one value for each key."""
     for key, value in values.items():
-        if is_several(key, value):
+        if is_several(key, value, task):
             raise ConfigError(f"{where}.{key}: {shown(value)} is not one value; several values belong under grid")
-    return {key: checked(key, value, f"{where}.{key}") for key, value in values.items()}
+    return {key: checked(key, value, f"{where}.{key}", task) for key, value in values.items()}
 
 
-def checked(key: str, value: Any, where: str) -> Any:
+def checked(key: str, value: Any, where: str, task: Task) -> Any:
     """Return the normalised value of a hyper-parameter; `where` is its path."""
     try:
-        _refuse_one(key, value)
-        if key == "data_path":
-            refuse_braces(str(value), "data_path: ")
-        return check_value(key, value)
+        if task is BUILT_IN:
+            _refuse_one(key, value)
+            if key == "data_path":
+                refuse_braces(str(value), "data_path: ")
+        return check_value(key, value, task.hyperparameters)
     except ConfigError as error:
         raise ConfigError(f"{where.removesuffix(key)}{error}") from None
 
@@ -122,43 +127,54 @@ def a_mapping(value: Any, where: str) -> Mapping[str, Any]:
 # -- lists and ranges ----------------------------------------------------------------------------------------------
 
 
-def _read_axes(spec: Any, where: str) -> dict[str, list[Any]]:
-    axes = {key: read_values(key, values, f"{where}.{key}") for key, values in a_mapping(spec, where).items()}
+def _read_axes(spec: Any, where: str, task: Task) -> dict[str, list[Any]]:
+    axes = {key: read_values(key, values, f"{where}.{key}", task) for key, values in a_mapping(spec, where).items()}
     if not axes:
         raise ConfigError(f"{where}: is empty")
     return axes
 
 
-def read_values(key: str, spec: Any, where: str) -> list[Any]:
+def read_values(key: str, spec: Any, where: str, task: Task) -> list[Any]:
     """Return the values of one hyper-parameter: a range, or a list of values, ranges and further lists."""
-    if key not in HYPERPARAMETERS:
-        raise ConfigError(f"{where}: unknown hyper-parameter.{nearest(key, HYPERPARAMETERS)}")
-    if not is_several(key, spec) and not isinstance(spec, list):
+    check_key(key, where, task)
+    if not is_several(key, spec, task) and not isinstance(spec, list):
         raise ConfigError(f"{where}: must be a list of values, or one of {', '.join(RANGES)}, not {shown(spec)}")
-    values = [checked(key, value, where) for value in _flat(key, spec, where)]
+    values = [checked(key, value, where, task) for value in _flat(key, spec, where, task)]
     if not values:
         raise ConfigError(f"{where}: is empty")
     return values
 
 
-def _flat(key: str, spec: Any, where: str) -> Iterator[Any]:
+def _flat(key: str, spec: Any, where: str, task: Task) -> Iterator[Any]:
     """The single values of nested lists and ranges. The values of some keys are lists or mappings themselves."""
     for item in spec if isinstance(spec, list) else [spec]:
-        if not is_several(key, item):
+        if not is_several(key, item, task):
             yield item
         elif isinstance(item, list):
-            yield from _flat(key, item, where)
+            yield from _flat(key, item, where, task)
         else:
-            yield from _read_range(key, item, where)
+            yield from _read_range(key, item, where, task)
 
 
-def is_several(key: str, value: Any) -> bool:
-    """Say whether a value is a list or a range of values; a list can be one value where the key holds lists."""
-    kind = HYPERPARAMETERS[key].type if key in HYPERPARAMETERS else None
-    return (isinstance(value, list) and kind is not list) or (isinstance(value, Mapping) and kind in (int, float))
+def is_several(key: str, value: Any, task: Task) -> bool:
+    """Say whether a value is a list or a range of values.
+
+    A list can be one value where the key holds lists, or anything; so can a mapping, unless it is a range.
+    """
+    kind = task.hyperparameters[key].type if key in task.hyperparameters else None
+    if isinstance(value, Mapping):
+        return kind in (int, float) or (kind is object and len(value) == 1 and next(iter(value)) in RANGES)
+    return isinstance(value, list) and kind not in (list, object)
 
 
-def _read_range(key: str, item: Mapping[str, Any], where: str) -> list[float]:
+def check_key(key: str, where: str, task: Task) -> None:
+    """Raise ConfigError where a task has no such hyper-parameter; `where` is its path."""
+    if key not in task.hyperparameters:
+        of_whom = "" if task is BUILT_IN else f" of {task}; it has {', '.join(task.hyperparameters) or 'none'}"
+        raise ConfigError(f"{where}: unknown hyper-parameter{of_whom}.{nearest(key, task.hyperparameters)}")
+
+
+def _read_range(key: str, item: Mapping[str, Any], where: str, task: Task) -> list[float]:
     """The numbers of {range: [start, stop, step]}, {linspace: [low, high, n]} or {logspace: [low, high, n]}.
 
     `range` includes its stop; the ends of `logspace` are the values themselves, not exponents. Where the
@@ -183,7 +199,7 @@ def _read_range(key: str, item: Mapping[str, Any], where: str) -> list[float]:
         raise ConfigError(f"{where}: {shown(arguments)} is not allowed; allowed: both ends above 0")
     scale, back = (math.log, math.exp) if kind == "logspace" else (float, float)
     steps = [scale(low) + (scale(high) - scale(low)) * i / max(n - 1, 1) for i in range(n)]
-    found = [round(back(x)) if HYPERPARAMETERS[key].type is int else _rounded(back(x)) for x in steps]
+    found = [round(back(x)) if task.hyperparameters[key].type is int else _rounded(back(x)) for x in steps]
     return [int(x) if whole and x == int(x) else x for x in found]
 
 
@@ -200,14 +216,13 @@ def _fraction(text: str) -> float:
     return int.from_bytes(hashlib.sha1(text.encode()).digest()[:6]) / 2**48
 
 
-def _read_space(key: str, space: Any, where: str) -> Callable[[float], Any]:
+def _read_space(key: str, space: Any, where: str, task: Task) -> Callable[[float], Any]:
     """Return the function that makes a value of a number in [0, 1)."""
-    if key not in HYPERPARAMETERS:
-        raise ConfigError(f"{where}: unknown hyper-parameter.{nearest(key, HYPERPARAMETERS)}")
+    check_key(key, where, task)
     kind, arguments = _one_of(SAMPLERS, space, where)
     where = f"{where}.{kind}"
     if kind == "choice":
-        values = read_values(key, arguments, where)
+        values = read_values(key, arguments, where, task)
         return lambda u: values[int(u * len(values))]
     if not isinstance(arguments, list) or len(arguments) != 2:
         raise ConfigError(f"{where}: must be [low, high], not {shown(arguments)}")
@@ -216,7 +231,7 @@ def _read_space(key: str, space: Any, where: str) -> Callable[[float], Any]:
     if low > high or ("log" in kind and low <= 0) or (whole and (low != int(low) or high != int(high))):
         allowed = "low <= high" + ", both above 0" * ("log" in kind) + ", both whole" * whole
         raise ConfigError(f"{where}: {shown(arguments)} is not allowed; allowed: {allowed}")
-    if not whole and HYPERPARAMETERS[key].type is int:
+    if not whole and task.hyperparameters[key].type is int:
         raise ConfigError(f"{where}: draws no whole numbers; allowed: int_uniform, log_int_uniform, choice")
     top = high + 1 if whole else high  # an integer stands for the interval from itself to the next
     if "log" in kind:

@@ -33,9 +33,11 @@ class Ambiguous(str):
 class Hyperparameter:
     """One hyper-parameter.
 
-    `type` is int, float, bool, str, list (of int) or dict; `low` and `high` bound a number (`open_low`: the
-    low end itself is not allowed); `choices` are the allowed strings, beside a number where `type` is one;
-    `nullable` allows null (none, off). `needs` names a hyper-parameter without which this one does not apply.
+    `type` is int, float, bool, str, list, dict or, where it can be anything that JSON has, object; `low` and `high`
+    bound a number (`open_low`, `open_high`: that end itself is not allowed); `choices` are the allowed strings, beside
+    a number where `type` is one; `values` all that are allowed, where they are not strings; `items` is the type of a
+    list's items; `nullable` allows null (none, off). `needs` names a hyper-parameter without which this one does not
+    apply. A `required` one has no default: every setting must give it.
     """
 
     type: type
@@ -48,6 +50,10 @@ class Hyperparameter:
     choices: tuple[str, ...] = ()
     nullable: bool = False
     needs: str = ""
+    open_high: bool = False
+    values: tuple[Any, ...] = ()
+    items: Any = int
+    required: bool = False
 
     @property
     def allowed(self) -> str:
@@ -56,14 +62,18 @@ class Hyperparameter:
         if self.type in (int, float):
             kind = "an integer" if self.type is int else "a number"
             left = "" if self.low is None else f"{'>' if self.open_low else '>='} {self.low:g}"
-            right = "" if self.high is None else f"<= {self.high:g}"
+            right = "" if self.high is None else f"{'<' if self.open_high else '<='} {self.high:g}"
             parts.append(" ".join(filter(None, [kind, " and ".join(filter(None, [left, right]))])))
         elif self.type is bool:
             parts.append("true or false")
         elif self.type is list:
-            parts.append("a list of positive integers")
+            parts.append("a list of positive integers" if self.items is int else "a list")
         elif self.type is dict:
             parts.append("a mapping of names to values")
+        elif self.values:
+            parts.append(", ".join(json.dumps(value) for value in self.values))
+        elif self.type is object:
+            parts.append("a number, text, true or false, a list or a mapping")
         elif not self.choices:
             parts.append("text")
         if self.choices:
@@ -183,16 +193,16 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 
 
-def check_value(key: str, value: Any) -> Any:
-    """Return `value` normalised to the type of hyper-parameter `key`.
+def check_value(key: str, value: Any, hyperparameters: Mapping[str, Hyperparameter] = HYPERPARAMETERS) -> Any:
+    """Return `value` normalised to the type of hyper-parameter `key`, one of those given.
 
     Numbers may be written as text, as a command line gives them. Raises ConfigError naming the key, the value and
     what is allowed.
     """
-    if key not in HYPERPARAMETERS:
-        raise ConfigError(f"{key}: unknown hyper-parameter.{nearest(key, HYPERPARAMETERS)}")
-    hyper = HYPERPARAMETERS[key]
-    if value is None and hyper.nullable:
+    if key not in hyperparameters:
+        raise ConfigError(f"{key}: unknown hyper-parameter.{nearest(key, hyperparameters)}")
+    hyper = hyperparameters[key]
+    if value is None and (hyper.nullable or hyper.type is object):
         return None
     normal = _normalise(key, hyper, value)
     if normal is None:
@@ -229,14 +239,15 @@ def _normalise(key: str, hyper: Hyperparameter, value: Any) -> Any:
         return str(value) if usable else None
     if hyper.type is bool:
         return value if isinstance(value, bool) else None
-    if hyper.type is list:
+    if hyper.type is list and hyper.items is int:
         if not isinstance(value, list):
             return None
         good = all(isinstance(item, int) and not isinstance(item, bool) and item > 0 for item in value)
         return value if good else None
-    if hyper.type is dict:
+    if hyper.type in (dict, list, object):
         _refuse_ambiguous(key, value)
-        return value if _is_plain_mapping(value) else None
+        allowed = not hyper.values or any(value == one and type(value) is type(one) for one in hyper.values)
+        return value if allowed and isinstance(value, hyper.type) and _is_json(value) else None
     return _number(hyper, value)
 
 
@@ -254,7 +265,7 @@ def _number(hyper: Hyperparameter, value: object) -> int | float | None:
         value = float(value) + 0.0  # -0.0 and 0.0 are the same setting
     if hyper.low is not None and (value < hyper.low or (hyper.open_low and value == hyper.low)):
         return None
-    if hyper.high is not None and value > hyper.high:
+    if hyper.high is not None and (value > hyper.high or (hyper.open_high and value == hyper.high)):
         return None
     return value
 
@@ -271,9 +282,9 @@ def _refuse_ambiguous(where: str, value: Any) -> None:
         raise ConfigError(f'{where}: {value} is not clear; allowed: {(*words, "a number")[0]}, or "{value}" in quotes')
 
 
-def _is_plain_mapping(value: Any) -> bool:
+def _is_json(value: Any) -> bool:
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):
         return False
-    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+    return not isinstance(value, dict) or all(isinstance(key, str) for key in value)

@@ -9,6 +9,7 @@ from typing import Any
 
 from dlsweep.config.hyperparameters import HYPERPARAMETERS, check_value
 from dlsweep.config.registry import CUSTOM_MODEL, REGISTRIES, entry
+from dlsweep.config.tasks import BUILT_IN, TASK_KEYS, Task, task_of
 from dlsweep.errors import ConfigError
 
 Setting = Mapping[str, Any]
@@ -21,6 +22,8 @@ _CONDITIONAL = {
 
 def default(key: str, setting: Setting) -> Any:
     """Return the default of `key`, given what else the setting chooses (adam's lr is not sgd's)."""
+    if (task := task_of(setting)) is not BUILT_IN:
+        return task.defaults.get(key)
     for kind in REGISTRIES:
         if kind != key:
             choice = entry(kind, setting.get(kind, HYPERPARAMETERS[kind].default))
@@ -31,6 +34,8 @@ def default(key: str, setting: Setting) -> Any:
 
 def applies(key: str, setting: Setting) -> bool:
     """Say whether `key` matters to what the setting chooses."""
+    if (task := task_of(setting)) is not BUILT_IN:
+        return key in task.hyperparameters
     needs = HYPERPARAMETERS[key].needs
     if needs and not (applies(needs, setting) and setting.get(needs, default(needs, setting))):
         return False
@@ -45,10 +50,12 @@ _defaults_of: dict[tuple[Any, ...], Setting] = {}
 
 
 def defaults_for(values: Mapping[str, Any]) -> Setting:
-    """Return the defaults of all the keys that apply to what the normalised `values` choose.
+    """Return the defaults of all the keys that apply to what the normalised `values` choose and that have one.
 
     The answer depends only on the few keys that switch others on; it is kept, since a large sweep asks often.
     """
+    if (task := task_of(values)) is not BUILT_IN:
+        return task.defaults
     switches = tuple(values.get(key) if key in REGISTRIES else bool(values.get(key)) for key in _SWITCHES)
     if switches not in _defaults_of:
         _defaults_of[switches] = {key: default(key, values) for key in HYPERPARAMETERS if applies(key, values)}
@@ -56,30 +63,61 @@ def defaults_for(values: Mapping[str, Any]) -> Setting:
 
 
 def resolve(values: Mapping[str, Any]) -> Setting:
-    """Return the complete setting of normalised values: defaults filled in, keys that do not apply left out."""
+    """Return the complete setting of normalised values: defaults filled in, keys that do not apply left out.
+
+    That of an own task begins with the word that names it; a hyper-parameter that has neither value nor default is
+    left out (see `check_required`).
+    """
     defaults = defaults_for(values)
-    return {key: values.get(key, standard) for key, standard in defaults.items()}
+    if (task := task_of(values)) is BUILT_IN:
+        return {key: values.get(key, standard) for key, standard in defaults.items()}
+    known = {**defaults, **values}
+    return {task.key: task.name, **{key: known[key] for key in task.hyperparameters if key in known}}
 
 
 def check_required(setting: Setting) -> None:
-    """Raise ConfigError where a complete setting lacks what one of its choices cannot do without."""
+    """Raise ConfigError where a complete setting lacks what its task, or one of its choices, cannot do without."""
+    if (task := task_of(setting)) is not BUILT_IN:
+        _check_given(task, setting)
+        return
     for kind in REGISTRIES:
         for key in entry(kind, setting[kind]).required:
             if setting[key] is None:
                 raise ConfigError(f"{key}: is missing; {kind} {setting[kind]} needs it. {HYPERPARAMETERS[key].doc}")
 
 
+def _check_given(task: Task, setting: Setting) -> None:
+    missing = [key for key in task.hyperparameters if key not in setting]
+    if missing and task.kind == "function":
+        raise ConfigError(f"{missing[0]}: is missing; {task} needs it, since it has no default there")
+    if missing:
+        raise ConfigError(f"{missing[0]}: is missing; the command has {{{missing[0]}}}, which needs a value")
+
+
 def check_setting(values: Mapping[str, Any]) -> Setting:
     """Normalise the values (see `check_value`) and return the complete setting."""
-    setting = resolve({key: check_value(key, value) for key, value in values.items()})
+    task = task_of(values)
+    named = {key: values[key] for key in TASK_KEYS if values.get(key) is not None}
+    given = {key: value for key, value in values.items() if key not in TASK_KEYS}
+    setting = resolve({**named, **{key: check_value(key, given[key], task.hyperparameters) for key in given}})
     check_required(setting)
     return setting
 
 
 def identity(setting: Setting) -> Setting:
-    """Return what is hashed of a complete setting: the keys that apply and differ from their default."""
+    """Return what is hashed of a complete setting: the keys that apply and differ from their default.
+
+    Of an own task also the word that names it.
+    """
     defaults = defaults_for(setting)
+    if task_of(setting) is not BUILT_IN:
+        return {key: value for key, value in setting.items() if key not in defaults or not _same(value, defaults[key])}
     return {key: value for key, value in setting.items() if key in defaults and value != defaults[key]}
+
+
+def _same(value: Any, standard: Any) -> bool:
+    """Say whether two values are the same to a function: 1 and True, or 1 and 1.0, are not."""
+    return type(value) is type(standard) and bool(value == standard)
 
 
 def setting_hash(setting: Setting) -> str:

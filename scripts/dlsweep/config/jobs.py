@@ -12,6 +12,7 @@ from dlsweep.config.files import own_path
 from dlsweep.config.identity import Setting
 from dlsweep.config.paths import record_name
 from dlsweep.config.sweep import Sweep
+from dlsweep.config.tasks import is_built_in
 
 
 def source_files(setting: Setting) -> list[str]:
@@ -19,7 +20,7 @@ def source_files(setting: Setting) -> list[str]:
 
     Of a folder of images these are its folders, whose time stamps change when images come or go.
     """
-    if not setting.get("data_path"):
+    if not is_built_in(setting) or not setting.get("data_path"):
         return []
     path = own_path(setting["data_path"])
     below = [folder for pattern in ("*/", "*/*/") for folder in path.glob(pattern)] if path.is_dir() else []
@@ -33,8 +34,11 @@ def prepare_arguments(setting: Setting) -> str:
 
 
 def train_arguments(exp_name: str, digest: str, setting: Setting, data: str, results: str) -> str:
-    """Return the options of scripts/train.py for one setting, quoted for the shell; `data` is the prepared data set."""
-    options = {"exp_name": exp_name, "hash": digest, "data": data, "results": results}
+    """Return the options of scripts/train.py for one setting, quoted for the shell.
+
+    `data` is the prepared data set, "" for none.
+    """
+    options = {"exp_name": exp_name, "hash": digest, **({"data": data} if data else {}), "results": results}
     return run_options({**options, **setting})
 
 

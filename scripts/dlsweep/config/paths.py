@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from dlsweep.config.identity import Setting
+from dlsweep.config.tasks import is_built_in
 
 HASH = re.compile("[0-9a-f]{40}")
 
@@ -33,7 +34,9 @@ def split_name(path: Path) -> tuple[str, str] | None:
 
 
 def data_name(setting: Setting) -> str:
-    """Return the name of the prepared data set that a setting reads: one file for all its splits."""
+    """Return the name of the prepared data set that a setting reads: one file for all its splits; "" for none."""
+    if not is_built_in(setting):
+        return ""
     name: str = setting["dataset"]
     source = {key: setting[key] for key in ("data_path", "image_size") if key in setting}
     if source:
@@ -42,5 +45,6 @@ def data_name(setting: Setting) -> str:
 
 
 def data_file(results: str, setting: Setting) -> str:
-    """Return the prepared data set that a setting reads."""
-    return f"{results}/data/{data_name(setting)}.pt"
+    """Return the prepared data set that a setting reads; "" for none: only the built-in task reads one."""
+    name = data_name(setting)
+    return f"{results}/data/{name}.pt" if name else ""

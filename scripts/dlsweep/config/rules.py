@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dlsweep.config.axes import a_mapping, checked, is_several, number, read_grid
+from dlsweep.config.axes import a_mapping, check_key, checked, is_several, number, read_grid
 from dlsweep.config.files import Values, plain_value, shown
-from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.identity import Setting
-from dlsweep.config.names import nearest
+from dlsweep.config.tasks import Task
 from dlsweep.errors import ConfigError
 
 Comparison = tuple[Callable[[Any, Any], bool], Any]
@@ -38,62 +37,62 @@ class Rule:
     choices: list[Values]
 
 
-def read_exclude(spec: Any, where: str) -> list[Condition]:
+def read_exclude(spec: Any, where: str, task: Task) -> list[Condition]:
     """Partial settings, of which a setting that matches any is dropped."""
     items = [spec] if isinstance(spec, Mapping) else spec
     if not isinstance(items, list) or not items:
         raise ConfigError(f"{where}: must be a mapping or a list of mappings, not {shown(spec)}")
-    return [_read_condition(item, f"{where}[{i}]") for i, item in enumerate(items)]
+    return [_read_condition(item, f"{where}[{i}]", task) for i, item in enumerate(items)]
 
 
-def read_when(spec: Any, where: str) -> list[Rule]:
+def read_when(spec: Any, where: str, task: Task) -> list[Rule]:
     """Rules {if: condition, set: {key: value, or a list of values to sweep}}."""
     items = [spec] if isinstance(spec, Mapping) else spec
     if not isinstance(items, list) or not items:
         raise ConfigError(f"{where}: must be a list of rules with if and set, not {shown(spec)}")
-    return [_read_rule(item, f"{where}[{i}]") for i, item in enumerate(items)]
+    return [_read_rule(item, f"{where}[{i}]", task) for i, item in enumerate(items)]
 
 
-def _read_rule(item: Any, where: str) -> Rule:
+def _read_rule(item: Any, where: str, task: Task) -> Rule:
     rule = a_mapping(item, where)
     if set(rule) != {"if", "set"}:
         raise ConfigError(f"{where}: must have the keys if and set and no other, not {shown(list(rule))}")
     axes = {
-        key: value if is_several(key, value) else [value]
+        key: value if is_several(key, value, task) else [value]
         for key, value in a_mapping(rule["set"], f"{where}.set").items()
     }
-    return Rule(_read_condition(rule["if"], f"{where}.if"), read_grid(axes, f"{where}.set"))
+    return Rule(_read_condition(rule["if"], f"{where}.if", task), read_grid(axes, f"{where}.set", task))
 
 
-def _read_condition(spec: Any, where: str) -> Condition:
+def _read_condition(spec: Any, where: str, task: Task) -> Condition:
     spec = a_mapping(spec, where)
     if not spec:
         raise ConfigError(f"{where}: is empty and would match every setting")
     condition: Condition = {}
     for key, wanted in spec.items():
-        if key not in HYPERPARAMETERS:
-            raise ConfigError(f"{where}.{key}: unknown hyper-parameter.{nearest(key, HYPERPARAMETERS)}")
-        alternatives = wanted if isinstance(wanted, list) and is_several(key, wanted) else [wanted]
-        condition[key] = [_read_comparisons(key, item, f"{where}.{key}") for item in alternatives]
+        check_key(key, f"{where}.{key}", task)
+        holds_lists = task.hyperparameters[key].type is list
+        alternatives = wanted if isinstance(wanted, list) and not holds_lists else [wanted]
+        condition[key] = [_read_comparisons(key, item, f"{where}.{key}", task) for item in alternatives]
     return condition
 
 
-def _read_comparisons(key: str, wanted: Any, where: str) -> list[Comparison]:
+def _read_comparisons(key: str, wanted: Any, where: str, task: Task) -> list[Comparison]:
     """A value, or comparisons such as ">0.1" and ">0.1 and <=1"."""
     if not isinstance(wanted, str) or not _COMPARISON.fullmatch(wanted):
-        return [(operator.eq, checked(key, wanted, where))]
-    return [_read_comparison(key, part, where) for part in re.split(r"\s+and\s+", wanted)]
+        return [(operator.eq, checked(key, wanted, where, task))]
+    return [_read_comparison(key, part, where, task) for part in re.split(r"\s+and\s+", wanted)]
 
 
-def _read_comparison(key: str, text: str, where: str) -> Comparison:
+def _read_comparison(key: str, text: str, where: str, task: Task) -> Comparison:
     found = _COMPARISON.fullmatch(text)
     if not found:
         raise ConfigError(f"{where}: {text!r} is no comparison; allowed: <, <=, >, >=, ==, != and a value")
     symbol, value = found.groups()
     if symbol in ("==", "!="):
-        return _OPERATORS[symbol], checked(key, plain_value(value), where)
-    if HYPERPARAMETERS[key].type not in (int, float):
-        raise ConfigError(f"{where}: {text!r} compares numbers, but {key} is {HYPERPARAMETERS[key].allowed}")
+        return _OPERATORS[symbol], checked(key, plain_value(value), where, task)
+    if task.hyperparameters[key].type not in (int, float, object):
+        raise ConfigError(f"{where}: {text!r} compares numbers, but {key} is {task.hyperparameters[key].allowed}")
     return _OPERATORS[symbol], number(value, where)
 
 

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dlsweep.config.axes import read_base
 from dlsweep.config.files import Values, read_configs, where_stated
-from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.identity import setting_hash
-from dlsweep.config.space import KEYED, Space, merged_spec, read_space
+from dlsweep.config.space import KEYED, SPECIAL_KEYS, Space, merged_spec, read_space
 
 
 def value_sources(files: list[Path], overrides: Mapping[str, Any], exp_name: str, digest: str) -> dict[str, str]:
@@ -21,7 +19,7 @@ def value_sources(files: list[Path], overrides: Mapping[str, Any], exp_name: str
     config = read_configs(files, overrides)
     experiments: Values = config["experiments"]
     spec = merged_spec(exp_name, experiments)
-    space = read_space(spec, read_base(config.get("defaults") or {}, "defaults"), exp_name)
+    space = read_space(spec, config.get("defaults") or {}, exp_name)
     setting, parts, rules = next(made for made in space.settings() if setting_hash(made[0]) == digest)
     found = {}
     for key in setting:
@@ -52,7 +50,7 @@ def _stated_by(place: str, key: str, exp_name: str, experiments: Values) -> str:
     while True:
         spec: Values = experiments[exp_name] or {}
         said = spec.get(construct)
-        null = construct in spec and construct in HYPERPARAMETERS  # a value; of other constructs it takes them away
+        null = construct in spec and construct not in SPECIAL_KEYS  # a value; of other constructs it takes them away
         if null or (said is not None and (construct not in KEYED or key in said)):
             return exp_name
         exp_name = spec["extends"]

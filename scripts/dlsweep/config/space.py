@@ -19,13 +19,13 @@ from dlsweep.config.axes import (
     read_zip,
 )
 from dlsweep.config.files import Values, shown
-from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.identity import Setting, resolve
 from dlsweep.config.names import nearest
 from dlsweep.config.rules import Condition, Rule, matches, read_exclude, read_when
+from dlsweep.config.tasks import BUILT_IN, TASK_KEYS, Task, is_task_name, task_of
 from dlsweep.errors import ConfigError
 
-AXES: Mapping[str, Callable[[Any, str], list[Values]]] = {
+AXES: Mapping[str, Callable[[Any, str, Task], list[Values]]] = {
     "grid": read_grid,
     "zip": read_zip,
     "settings": read_settings,
@@ -34,6 +34,8 @@ AXES: Mapping[str, Callable[[Any, str], list[Values]]] = {
 }
 """The constructs that name several values, each with its reader; an experiment is their cross product."""
 SPECIAL_KEYS = (*AXES, "exclude", "when", "extends", "figures")
+TASK_WORDS = (*TASK_KEYS, "objective", "report")
+"""What `defaults` and an experiment say of the task itself; none of it is swept."""
 
 
 # -- one experiment ------------------------------------------------------------------------------------------------
@@ -46,6 +48,7 @@ class Space:
     The base are the defaults of the config and the experiment's own values.
     """
 
+    task: Task
     own: Values
     base: Values
     axes: dict[str, list[Values]]
@@ -78,25 +81,59 @@ class Space:
                     yield complete, (i, *later)
 
 
-def read_space(spec: Mapping[str, Any], defaults: Values, where: str) -> Space:
-    """Read the mapping of one experiment; `where` is its path."""
+def read_space(spec: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> Space:
+    """Read the mapping of one experiment over the config's defaults; `where` is its path."""
+    task = read_task(spec, defaults, where)
+    words = (*SPECIAL_KEYS, *TASK_WORDS)
     for key in spec:
-        if key not in SPECIAL_KEYS and key not in HYPERPARAMETERS:
-            allowed = f"{', '.join(SPECIAL_KEYS)} and the hyper-parameters (docs/hyperparameters.md)"
-            names = (*SPECIAL_KEYS, *HYPERPARAMETERS)
+        if key not in words and key not in task.hyperparameters:
+            which = "(docs/hyperparameters.md)" if task is BUILT_IN else f"of {task}: {', '.join(task.hyperparameters)}"
+            allowed = f"{', '.join(words)} and the hyper-parameters {which}"
+            names = (*words, *task.hyperparameters)
             raise ConfigError(f"{where}.{key}: unknown key; allowed: {allowed}.{nearest(key, names)}")
-    own = read_base({key: value for key, value in spec.items() if key in HYPERPARAMETERS}, where)
-    axes = {name: read(spec[name], f"{where}.{name}") for name, read in AXES.items() if spec.get(name) is not None}
+    named = {task.key: task.name} if task.key else {}
+    own = read_base({key: value for key, value in spec.items() if key not in words}, where, task)
+    if task.key in spec:
+        own = {**named, **own}
+    said = {name: read for name, read in AXES.items() if spec.get(name) is not None}
+    axes = {name: read(spec[name], f"{where}.{name}", task) for name, read in said.items()}
     if math.prod(len(axis) for axis in axes.values()) > MOST_SETTINGS:
         raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
     _refuse_overlap(own, axes, where)
     return Space(
+        task=task,
         own=own,
-        base={**defaults, **own},
+        base={**named, **read_defaults(defaults, task), **own},
         axes=axes,
-        when=read_when(spec["when"], f"{where}.when") if spec.get("when") is not None else [],
-        exclude=read_exclude(spec["exclude"], f"{where}.exclude") if spec.get("exclude") is not None else [],
+        when=read_when(spec["when"], f"{where}.when", task) if spec.get("when") is not None else [],
+        exclude=read_exclude(spec["exclude"], f"{where}.exclude", task) if spec.get("exclude") is not None else [],
     )
+
+
+def read_task(spec: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> Task:
+    """Return the task of an experiment: what it says itself, else what the defaults say."""
+    for said, place in ((spec, where), (defaults, "defaults")):
+        named = {key: said[key] for key in TASK_KEYS if said.get(key) is not None}
+        if len(named) > 1:
+            raise ConfigError(f"{place}.command: {place} has train as well; allowed: one of them")
+        for key, name in named.items():
+            if isinstance(name, (list, Mapping)):
+                raise ConfigError(f"{place}.{key}: {shown(name)} is not one task; write an experiment for each")
+            if not is_task_name(key, name):
+                allowed = 'text of the form "module:function"' if key == "train" else "the text of a command"
+                raise ConfigError(f"{place}.{key}: {shown(name)} is not allowed; allowed: {allowed}")
+            try:
+                return task_of(named)
+            except ConfigError as error:
+                raise ConfigError(f"{place}.{error}") from None
+        if any(key in said for key in TASK_KEYS):  # null: the built-in one
+            break
+    return BUILT_IN
+
+
+def read_defaults(defaults: Mapping[str, Any], task: Task) -> Values:
+    """Return those of the config's defaults that are hyper-parameters of a task."""
+    return read_base({key: value for key, value in defaults.items() if key in task.hyperparameters}, "defaults", task)
 
 
 def _refuse_overlap(own: Values, axes: Mapping[str, list[Values]], where: str) -> None:
@@ -127,6 +164,8 @@ def merged_spec(exp_name: str, experiments: Mapping[str, Any], below: tuple[str,
     if parent in (exp_name, *below):
         raise ConfigError(f"{where}.extends: {parent} extends itself")
     merged = _without(merged_spec(parent, experiments, (*below, exp_name)), spec)
+    if any(key in spec for key in TASK_KEYS):
+        merged = {key: value for key, value in merged.items() if key not in TASK_KEYS}
     for key, value in spec.items():
         if key in KEYED and isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
             merged[key] = {**merged[key], **value}
@@ -160,7 +199,7 @@ def _without(spec: Mapping[str, Any], child: Mapping[str, Any]) -> Values:
 
 def _stated(spec: Mapping[str, Any]) -> dict[str, set[str]]:
     """The hyper-parameters that each construct of an experiment sets; its base values stand under their own name."""
-    stated: dict[str, set[str]] = {key: {key} for key in spec if key in HYPERPARAMETERS}
+    stated: dict[str, set[str]] = {key: {key} for key in spec if key not in SPECIAL_KEYS}
     for place in KEYED:
         if isinstance(spec.get(place), Mapping):
             stated[place] = set(spec[place]) - ({"n", "seed"} if place == "sample" else set())

@@ -24,14 +24,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlsweep.config.axes import MOST_SETTINGS, a_mapping, read_base
+from dlsweep.config.axes import MOST_SETTINGS, a_mapping, check_key
 from dlsweep.config.figures import figures_for
-from dlsweep.config.files import Values, read_configs, shown, where_stated
+from dlsweep.config.files import read_configs, shown, where_stated
 from dlsweep.config.identity import Setting, check_required, defaults_for, setting_hash
 from dlsweep.config.kinds import FigureSpec
 from dlsweep.config.names import nearest
 from dlsweep.config.plan import Plan, PlannedExperiment
-from dlsweep.config.space import merged_spec, read_space
+from dlsweep.config.space import TASK_WORDS, merged_spec, read_space
+from dlsweep.config.tasks import BUILT_IN, Task
 from dlsweep.errors import ConfigError
 
 TOP_KEYS = ("name", "parquet", "jobs_per_gpu", "outdated", "defaults", "experiments")
@@ -50,6 +51,7 @@ class Experiment:
     settings: dict[str, Setting]
     figures: list[FigureSpec]
     swept: tuple[str, ...] = ()  # the keys that grid, zip, settings, ... set, in the config's order
+    task: Task = BUILT_IN
 
     @functools.cached_property
     def varies(self) -> dict[str, list[Any]]:
@@ -63,7 +65,7 @@ class Experiment:
             defaults = defaults_for(setting)
             for key, value in setting.items():
                 seen.setdefault(key, {}).setdefault(repr(value), value)
-                if value != defaults[key]:
+                if key not in defaults or value != defaults[key]:
                     chosen.add(key)
         return {
             key: list(seen[key].values())
@@ -172,8 +174,9 @@ def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:
     if not experiments:
         raise ConfigError("experiments: must name at least one experiment")
     _check_names(experiments)
-    defaults = read_base(a_mapping(config.get("defaults") or {}, "defaults"), "defaults")
+    defaults = a_mapping(config.get("defaults") or {}, "defaults")
     expanded = {exp_name: _expand(exp_name, experiments, defaults) for exp_name in experiments}
+    _check_defaults(defaults, [experiment.task for experiment in expanded.values()])
     return Sweep(name or "", expanded, jobs_per_gpu, parquet, outdated)
 
 
@@ -188,7 +191,14 @@ def _check_names(experiments: Mapping[str, Any]) -> None:
             raise ConfigError(f"experiments.{exp_name}: differs from {other} only in upper and lower case")
 
 
-def _expand(exp_name: str, experiments: Mapping[str, Any], defaults: Values) -> Experiment:
+def _check_defaults(defaults: Mapping[str, Any], tasks: list[Task]) -> None:
+    """Each must be a hyper-parameter of one experiment's task at least."""
+    for key in defaults:
+        if key not in TASK_WORDS and not any(key in task.hyperparameters for task in tasks):
+            check_key(key, f"defaults.{key}", tasks[0])
+
+
+def _expand(exp_name: str, experiments: Mapping[str, Any], defaults: Mapping[str, Any]) -> Experiment:
     where = f"experiments.{exp_name}"
     spec = merged_spec(exp_name, experiments)
     settings: dict[str, Setting] = {}
@@ -201,10 +211,10 @@ def _expand(exp_name: str, experiments: Mapping[str, Any], defaults: Values) -> 
         raise ConfigError(f"{where}.exclude: no setting is left; every one is excluded")
     parts = [*space.axes.values(), *(rule.choices for rule in space.when)]
     swept = tuple(dict.fromkeys(key for axis in parts for values in axis for key in values))
-    varies = Experiment(exp_name, settings, [], swept).varies
+    varies = Experiment(exp_name, settings, [], swept, space.task).varies
     try:
         for setting in settings.values():
             check_required(setting)
-        return Experiment(exp_name, settings, figures_for(settings, varies, spec.get("figures")), swept)
+        return Experiment(exp_name, settings, figures_for(settings, varies, spec.get("figures")), swept, space.task)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None

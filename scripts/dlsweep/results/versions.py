@@ -30,6 +30,7 @@ from dlsweep.config.files import own_folders, own_path, snakemake_options
 from dlsweep.config.identity import Setting
 from dlsweep.config.paths import data_file, data_name, record_name
 from dlsweep.config.sweep import Sweep
+from dlsweep.config.tasks import is_built_in
 from dlsweep.errors import RecordError
 from dlsweep.files import read_end, read_json, write_json
 from dlsweep.results.records import list_records
@@ -60,7 +61,8 @@ Key = TypeVar("Key", bound=Hashable)
 
 def own_module(setting: Setting) -> str | None:
     """Return the module of the user's that a setting runs, if any."""
-    module, colon, _ = str(setting.get("model", "")).partition(":")
+    name = setting["train"] if setting.get("train") else setting.get("model", "") if is_built_in(setting) else ""
+    module, colon, _ = str(name).partition(":")
     return module if colon else None
 
 
@@ -286,8 +288,10 @@ def is_prepared(prepared: Path | str, data_path: str | None) -> bool:
 def sources_of(setting: Setting) -> list[Source]:
     """Return what a run of a setting is made with, besides the setting."""
     module = own_module(setting)
-    data = Source("data", str(setting.get("data_path") or setting["dataset"]), data_name(setting))
-    return [data] if module is None else [Source("code", module, module), data]
+    code = [] if module is None else [Source("code", module, module)]
+    if not is_built_in(setting):
+        return code
+    return [*code, Source("data", str(setting.get("data_path") or setting["dataset"]), data_name(setting))]
 
 
 def made_with(record: Mapping[str, Any], setting: Setting) -> Made:

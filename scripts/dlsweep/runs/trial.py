@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from dlsweep.config.identity import Setting
+from dlsweep.config.modules import source_file
 from dlsweep.errors import ConfigError
 from dlsweep.files import write_atomic
 from dlsweep.runs.preload import load_training
@@ -25,7 +26,6 @@ def try_model(setting: Setting, data: Path | None, output: Path, threads: int, t
     import torch
 
     from dlsweep.tasks.classification.models import own_class, what_happened
-    from dlsweep.tasks.classification.own_models import source_file
 
     faulthandler.enable()
     torch.set_num_threads(threads)

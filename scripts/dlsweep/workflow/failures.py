@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlsweep.config.identity import Setting
 from dlsweep.config.paths import record_name
 from dlsweep.config.sweep import Sweep
 from dlsweep.files import write_atomic
@@ -46,7 +47,7 @@ def unfinished(sweep: Sweep, results: Path, command: Callable[[str, str], str], 
         setting = experiment.settings[run.digest]
         varies = " ".join(f"{key}={json.dumps(setting[key])}" for key in experiment.varies if key in setting)
         lines += [
-            f"{run.exp_name} {varies or run.digest[:12]}: {run.state} after epoch {_epoch(run)} of {setting['epochs']}",
+            f"{run.exp_name} {varies or run.digest[:12]}: {run.state} {_how_far(run, setting)}",
             f"    {cause}",
             f"    log: {_log(results, run)}",
             f"    by hand: {command(run.exp_name, run.digest)}",
@@ -114,8 +115,9 @@ def _has_only_the_old_record(run: Run) -> bool:
     return run.state in FINISHED or run.state == "damaged"
 
 
-def _epoch(run: Run) -> int:
-    return len(run.record.get("epochs", []))
+def _how_far(run: Run, setting: Setting) -> str:
+    of = f" of {setting['epochs']}" if "epochs" in setting else ""
+    return f"after epoch {len(run.record.get('epochs', []))}{of}"
 
 
 def _log(results: Path, run: Run) -> Path:

@@ -68,16 +68,20 @@ class Jobs:
             self.again.add(run)
         twin = self._twins.get(run)
         tried = [check.output(self.paths.results) for check in self.model_checks.of_run(setting)]
-        return [self._prepared(setting), *([f"{self.paths.results}/{twin}"] if twin else []), *tried]
+        return [*self._prepared(setting), *([f"{self.paths.results}/{twin}"] if twin else []), *tried]
 
-    def _prepared(self, setting: Setting) -> str:
-        """The prepared data of a run, which are made again where the user's own have changed, whatever their time."""
-        path, source = data_file(self.paths.results, setting), setting.get("data_path")
+    def _prepared(self, setting: Setting) -> list[str]:
+        """The prepared data of a run, which are made again where the user's own have changed, whatever their time.
+
+        An own task has none.
+        """
+        path = data_file(self.paths.results, setting)
+        source = path and setting.get("data_path")
         if source and path not in self._is_prepared:
             self._is_prepared[path] = is_prepared(path, source)
             if not self._is_prepared[path]:
                 internals.force(self.workflow, {path})
-        return path
+        return [path] if path else []
 
     @functools.cached_property
     def model_checks(self) -> ModelChecks:
@@ -88,7 +92,7 @@ class Jobs:
         """A check waits for its data, the check of its class, and the user's files: once changed, it is tried again."""
         check = self._check(wildcards.check)
         before = [other.output(self.paths.results) for other in self.model_checks.before(check)]
-        data = [self._prepared(check.data)] if check.data else []
+        data = self._prepared(check.data) if check.data else []
         return [*data, *before, *(str(path) for path in own_files(check.model.partition(":")[0]).values())]
 
     def check_arguments(self, name: str, input: Any) -> str:
@@ -129,7 +133,7 @@ class Jobs:
             if not deletes and "prepare" not in self.forced[0]:
                 return []
             paths = dict.fromkeys(data_file(self.paths.results, setting) for setting in settings)
-            return [path for path in paths if not deletes or Path(path).exists()]
+            return [path for path in paths if path and (not deletes or Path(path).exists())]
 
         return files
 
@@ -183,7 +187,9 @@ class Jobs:
     def train_arguments(self, wildcards: Any, input: Any, output: Any) -> str:
         """The options of scripts/train.py."""
         setting = self.setting(wildcards.exp, wildcards.hash)
-        data = input[0] if input else data_file(self.paths.results, setting)
+        data = data_file(self.paths.results, setting)
+        if data and input:
+            data = input[0]
         return train_arguments(wildcards.exp, wildcards.hash, setting, str(data), str(Path(output[0]).parent))
 
     @functools.cached_property

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from dlsweep.config.files import own_folders, own_folders_text
 from dlsweep.config.identity import Setting
+from dlsweep.config.modules import SCRIPTS, source_file
 from dlsweep.config.names import nearest
 from dlsweep.config.registry import ACTIVATIONS, entry
 from dlsweep.errors import ConfigError
-from dlsweep.tasks.classification.own_models import SCRIPTS, source_file
 
 Shape = tuple[int, ...]
 

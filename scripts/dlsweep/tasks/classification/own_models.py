@@ -8,10 +8,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import importlib.machinery
-import importlib.util
 import json
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
@@ -19,15 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlsweep.config.files import own_folders, own_folders_text
+from dlsweep.config.files import own_folders_text
 from dlsweep.config.identity import Setting
 from dlsweep.config.jobs import run_options
+from dlsweep.config.modules import is_installed, source_file
 from dlsweep.config.names import nearest
 from dlsweep.config.paths import data_file, data_name
 from dlsweep.config.sweep import Sweep
+from dlsweep.config.tasks import is_built_in
 
-SCRIPTS = Path(__file__).parents[3]
 FOLDER = ".checked"  # in the results folder; no sweep can have that name
+
+
+def has_own_model(setting: Setting) -> bool:
+    """Say whether a setting is one of the built-in task with a model of the user's."""
+    return is_built_in(setting) and ":" in setting["model"]
 
 
 # -- what is tried once --------------------------------------------------------------------------------------------
@@ -79,7 +82,7 @@ class ModelChecks:
         self._of_class: dict[str, str] = {}
         counts: Counter[str] = Counter()
         kinds: dict[str, set[str]] = defaultdict(set)
-        own = {digest: setting for _, digest, setting in sweep.records() if ":" in setting["model"]}
+        own = {digest: setting for _, digest, setting in sweep.records() if has_own_model(setting)}
         for setting in own.values():
             check = _training_check(setting)
             self.checks[check.name] = check
@@ -93,7 +96,7 @@ class ModelChecks:
 
     def of_run(self, setting: Setting) -> list[Check]:
         """Return what must have been tried before a run of this setting starts."""
-        if ":" not in setting["model"]:
+        if not has_own_model(setting):
             return []
         of_class = self._of_class.get(setting["model"])
         names = [of_class or "", _training_check(setting).name]
@@ -132,43 +135,12 @@ def _name(model: str, values: Mapping[str, Any]) -> str:
 # -- what can be said without importing anything -------------------------------------------------------------------
 
 
-def find_own(module: str, folder: Path | None = None) -> importlib.machinery.ModuleSpec | None:
-    """Return where a module is found in the working folder or beside the config, or only in `folder`; else None.
-
-    Imports nothing.
-    """
-    places = [str(place) for place in ([folder] if folder else own_folders())]
-    spec = None
-    parts = module.split(".")
-    for i in range(len(parts)):
-        spec = importlib.machinery.PathFinder.find_spec(".".join(parts[: i + 1]), places)
-        if spec is None or (i + 1 < len(parts) and spec.submodule_search_locations is None):
-            return None
-        places = list(spec.submodule_search_locations or [])
-    return spec if spec and spec.origin else None  # a mere folder is no module
-
-
-def source_file(model: str) -> Path | None:
-    """Return the user's own file that a model `module:Class` is in, relative to the working folder, or None."""
-    spec = find_own(model.partition(":")[0])
-    return Path(os.path.relpath(spec.origin)) if spec and spec.has_location and spec.origin else None
-
-
-def is_installed(module: str) -> bool:
-    """Say whether there is such a module, or at least its package, outside the working folder and this project."""
-    try:
-        spec = importlib.util.find_spec(module.partition(".")[0])
-    except (ImportError, ValueError):
-        return True  # nobody knows
-    return spec is not None and not (spec.origin and Path(spec.origin).parent == SCRIPTS)
-
-
 def model_faults(settings: Collection[Setting]) -> list[str]:
     """Return what is certainly wrong with the own models of these settings, each with the number of its runs."""
     faults: Counter[str] = Counter()
     known: dict[str, str] = {}
     for setting in settings:
-        if ":" in setting["model"]:
+        if has_own_model(setting):
             key = json.dumps([setting["model"], setting["model_args"]])
             if key not in known:
                 known[key] = static_fault(setting["model"], setting["model_args"])

@@ -1,0 +1,46 @@
+"""Where the user's own modules are found, without importing any."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from dlsweep.config.files import own_folders
+
+SCRIPTS = Path(__file__).parents[2]
+
+
+def find_module(module: str, places: Iterable[Path | str]) -> importlib.machinery.ModuleSpec | None:
+    """Return where a module is found in one of these folders; None where it is in none of them. Imports nothing."""
+    folders = [str(place) for place in places]
+    spec = None
+    parts = module.split(".")
+    for i in range(len(parts)):
+        spec = importlib.machinery.PathFinder.find_spec(".".join(parts[: i + 1]), folders)
+        if spec is None or (i + 1 < len(parts) and spec.submodule_search_locations is None):
+            return None
+        folders = list(spec.submodule_search_locations or [])
+    return spec if spec and spec.origin else None  # a mere folder is no module
+
+
+def find_own(module: str, folder: Path | None = None) -> importlib.machinery.ModuleSpec | None:
+    """Return where a module is found in the working folder or beside the config, or only in `folder`; else None."""
+    return find_module(module, [folder] if folder else own_folders())
+
+
+def source_file(name: str) -> Path | None:
+    """Return the user's own file that a `module`, or `module:name`, is in, relative to the working folder, or None."""
+    spec = find_own(name.partition(":")[0])
+    return Path(os.path.relpath(spec.origin)) if spec and spec.has_location and spec.origin else None
+
+
+def is_installed(module: str) -> bool:
+    """Say whether there is such a module, or at least its package, outside the working folder and this project."""
+    try:
+        spec = importlib.util.find_spec(module.partition(".")[0])
+    except (ImportError, ValueError):
+        return True  # nobody knows
+    return spec is not None and not (spec.origin and Path(spec.origin).parent == SCRIPTS)

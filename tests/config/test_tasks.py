@@ -1,0 +1,184 @@
+"""Own tasks in a config: the parameters of a function and the braces of a command are hyper-parameters."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dlsweep.config.sweep import Sweep, load_sweep
+from dlsweep.config.tasks import forget
+from dlsweep.errors import ConfigError
+
+SOURCE = """
+from typing import Annotated, Literal
+import a_library_that_is_not_installed
+
+WIDTH = 2**5
+
+def train(
+    run,
+    *,
+    lr: Annotated[float, "Learning rate.", Gt(0)] = 1e-3,
+    width: int = WIDTH,
+    act: Literal["relu", "tanh"] = "relu",
+    clip: float | None = None,
+    layers: list[int] = (16, 16),
+    batch_size: int | Literal["full"] = 64,
+    decay=0.5,
+    nesterov=False,
+    anything=None,
+    seed: int = 0,
+): ...
+
+def needs(run, depth: int): ...
+def named(run, grid=1): ...
+def of_the_run(run, device="cpu"): ...
+def of_a_table(run, status=0): ...
+def open_ended(run, **kwargs): ...
+def without_run(): ...
+def computed(run, width=len("abc")): ...
+def wrong(run, width: int = 1.5): ...
+made = train
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    forget()
+    (tmp_path / "mine.py").write_text(SOURCE)
+    return tmp_path
+
+
+def read(defaults: dict[str, Any] | None = None, **experiments: Any) -> Sweep:
+    config = {"defaults": defaults or {}, "experiments": experiments}
+    Path("config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    return load_sweep(["config.yaml"])
+
+
+def settings(**experiment: Any) -> list[dict[str, Any]]:
+    return [dict(setting) for setting in read(one=experiment).experiments["one"].settings.values()]
+
+
+def digest(**experiment: Any) -> str:
+    (found,) = read(one=experiment).experiments["one"].settings
+    return found
+
+
+def test_the_parameters_of_a_function_are_its_hyperparameters():
+    (setting,) = settings(train="mine:train")
+    assert setting == {
+        "train": "mine:train", "lr": 0.001, "width": 32, "act": "relu", "clip": None, "layers": [16, 16],
+        "batch_size": 64, "decay": 0.5, "nesterov": False, "anything": None, "seed": 0,
+    }  # fmt: skip
+
+
+def test_every_construct_takes_them():
+    sweep = read(
+        {"train": "mine:train"},
+        grid={"grid": {"width": [16, 64], "lr": [{"logspace": [1e-3, 0.1, 3]}]}, "seeds": 2},
+        zip={"zip": {"act": ["relu", "tanh"], "layers": [[1], [2, 3]]}},
+        sample={"sample": {"n": 4, "lr": {"log_uniform": [1e-4, 1]}, "width": {"int_uniform": [8, 64]}}},
+        rules={"grid": {"act": ["relu", "tanh"]}, "when": {"if": {"act": "tanh"}, "set": {"clip": [None, 0.5]}}},
+        without={"grid": {"width": [16, 32, 64]}, "exclude": {"width": ">40"}},
+        list={"settings": [{"anything": [1, 2]}, {"anything": {"deep": True}}, {"batch_size": "full"}]},
+        child={"extends": "grid", "grid": {"width": [8]}},
+    )
+    sizes = {name: len(experiment.settings) for name, experiment in sweep.experiments.items()}
+    assert sizes == {"grid": 12, "zip": 2, "sample": 4, "rules": 3, "without": 2, "list": 3, "child": 6}
+    assert sweep.experiments["zip"].varies == {"act": ["relu", "tanh"], "layers": [[1], [2, 3]]}
+
+
+def test_a_default_written_out_or_another_spelling_is_the_same_setting():
+    one = digest(train="mine:train", lr=0.01)
+    assert one == digest(train="mine:train", lr="1e-2", width=32, seed=0)
+    assert len({one, digest(train="mine:train", lr=0.02), digest(train="mine:needs", depth=1)}) == 3
+
+
+def test_the_hash_of_a_function_task_is_for_ever():
+    assert digest(train="mine:train", width=16) == "85ee9b2a25dc6f3c8abb32789d785a2bec933068"
+    command = "python train.py --lr {lr} --out {metrics}"
+    assert digest(command=command, lr=0.1) == "3c6fa6d914aebf2b7849101168861b72444c89bf"
+
+
+def test_tasks_stand_side_by_side_in_one_config():
+    sweep = read(
+        {"train": "mine:train", "lr": 0.1, "hid_dim": 8},
+        own={},
+        built_in={"train": None},
+        command={"command": "./run.sh {lr} >{metrics}"},
+    )
+    kinds = {name: experiment.task.kind for name, experiment in sweep.experiments.items()}
+    assert kinds == {"own": "function", "built_in": "classification", "command": "command"}
+    (command,) = sweep.experiments["command"].settings.values()
+    assert command == {"command": "./run.sh {lr} >{metrics}", "lr": 0.1}
+    (built_in,) = sweep.experiments["built_in"].settings.values()
+    assert (built_in["lr"], built_in["hid_dim"]) == (0.1, 8)
+
+
+def test_a_function_that_a_package_imports_is_read_where_it_is_defined(folder: Path):
+    (folder / "pack").mkdir()
+    (folder / "pack/__init__.py").write_text("from .core import fit as train\n")
+    (folder / "pack/core.py").write_text("def fit(run, lr: float = 0.5): ...\n")
+    assert settings(train="pack:train") == [{"train": "pack:train", "lr": 0.5}]
+
+
+@pytest.mark.parametrize(
+    ("experiment", "message"),
+    [
+        ({"train": "mine:trian"}, "train: mine.py has no function 'trian'. Did you mean 'train'?"),
+        ({"train": "mien:train"}, "train: there is no module 'mien' in"),
+        ({"train": "mine.train"}, 'train: "mine.train" is not allowed; allowed: text of the form "module:function"'),
+        ({"train": ["mine:train", "mine:needs"]}, "is not one task; write an experiment for each"),
+        ({"train": "mine:train", "command": "x {metrics}"}, "command: experiments.one has train as well"),
+        ({"train": "mine:made"}, "'made' is not defined by `def`"),
+        ({"train": "mine:named"}, "mine.py, line 23: grid is a word of the config; rename the parameter"),
+        ({"train": "mine:of_the_run"}, "line 24: device is an option of every run; rename the parameter"),
+        ({"train": "mine:of_a_table"}, "line 25: status is a column of the tables; rename the parameter"),
+        ({"train": "mine:open_ended"}, "takes **kwargs, which names no hyper-parameter"),
+        ({"train": "mine:without_run"}, "takes no parameter for the run"),
+        ({"train": "mine:computed"}, "line 28: the default of width cannot be read from the text"),
+        ({"train": "mine:wrong"}, "line 29: the default of width: 1.5 is not allowed; allowed: an integer"),
+        ({"train": "mine:needs"}, "depth: is missing; mine:needs needs it, since it has no default there"),
+        ({"train": "mine:train", "widht": 3}, "widht: unknown key; allowed: "),
+        ({"train": "mine:train", "grid": {"widht": [3]}}, "it has lr, width, act"),
+        ({"train": "mine:train", "lr": 0}, "lr: 0 is not allowed; allowed: a number > 0"),
+        ({"train": "mine:train", "act": "rleu"}, "is not allowed; allowed: relu, tanh. Did you mean 'relu'?"),
+        ({"train": "mine:train", "batch_size": "ful"}, "allowed: an integer or full. Did you mean 'full'?"),
+        ({"train": "mine:train", "nesterov": "yes"}, "nesterov: \"yes\" is not allowed; allowed: true or false"),
+        ({"train": "mine:needs", "depth": 1, "seeds": 3}, "seeds: mine:needs has no hyper-parameter seed"),
+        ({"command": "python x.py"}, "command: has no {metrics}: the file that"),
+        ({"command": "x {lr} {metrics}"}, "lr: is missing; the command has {lr}, which needs a value"),
+        ({"command": "x '{lr}' {metrics}", "lr": 1}, "{lr} stands in quotes; leave them out"),
+        ({"command": "x ${HOME} {metrics}"}, "${HOME} is no hyper-parameter but the shell's: write ${{HOME}}"),
+        ({"command": "x {lr:.2f} {metrics}", "lr": 1}, "{lr:.2f} is not the name of a hyper-parameter"),
+        ({"command": "x {} {metrics}"}, "{} is not the name of a hyper-parameter"),
+        ({"command": "x {lr {metrics}"}, "a brace that is meant as one is written twice"),
+        ({"command": "x {seeds} {metrics}"}, "{seeds} is a word of the config"),
+        ({"command": "x {lr} {metrics}", "lr": 1, "width": 2}, "width: unknown key"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_task_is_said_in_one_line(experiment: dict[str, Any], message: str):
+    with pytest.raises(ConfigError) as error:
+        read(one=experiment)
+    text = str(error.value)
+    assert message in text and text.startswith("config.yaml, line ") and "experiments.one" in text, text
+
+
+def test_a_default_that_no_task_has_is_refused():
+    with pytest.raises(ConfigError, match=r"line 3: defaults.widht: unknown hyper-parameter of mine:train; it has"):
+        read({"train": "mine:train", "widht": 3}, one={})
+
+
+def test_a_function_whose_file_is_not_python_is_named_with_its_line(folder: Path):
+    (folder / "mine.py").write_text("def train(run:\n")
+    with pytest.raises(ConfigError, match=r"experiments.one.train: mine.py, line 1: is not valid Python"):
+        read(one={"train": "mine:train"})
+
+
+def test_values_of_a_command_are_hashed_as_they_are_written():
+    command = "x {a} {metrics}"
+    values: list[Any] = [1, 1.0, True, "1", None, [1], {"b": 1}]
+    assert len({digest(command=command, a=json.loads(json.dumps(value))) for value in values}) == len(values)
