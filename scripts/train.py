@@ -42,6 +42,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--hash", help="the hash that the setting must have")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     parser.add_argument("--jobs-per-gpu", type=int, default=1, help="runs that share a GPU (default: 1)")
+    parser.add_argument(
+        "--gpus-per-run", type=int, default=1, help="GPUs of this run, with a task of your own (default: 1)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--time-limit", type=minutes, help="minutes; then it stops, after a checkpoint (default: none)")
     parser.add_argument(

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import torch
 from conftest import ROOT, SMALL, Project
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError
+from dlsweep.locks import is_held
 from dlsweep.runs import nvidia
 from dlsweep.runs.devices import (
     KNOWN,
@@ -27,6 +29,7 @@ from dlsweep.runs.devices import (
     find_devices,
     find_usable,
     locks_folder,
+    take_slot,
     visible_devices,
 )
 from dlsweep.tasks.classification.training import select_device
@@ -175,17 +178,19 @@ def test_visible_devices(monkeypatch: pytest.MonkeyPatch, cuda: str | None, expe
 HOLDER = """
 import os, sys, time
 from dlsweep.runs.devices import take_slot
-with take_slot(int(sys.argv[1])) as slot:
+with take_slot(int(sys.argv[1]), n_devices=int(sys.argv[3])) as slot:
     print("took", slot, os.environ["CUDA_VISIBLE_DEVICES"], time.monotonic(), flush=True)
     time.sleep(float(sys.argv[2]))
     print("left", slot, time.monotonic(), flush=True)
 """
 
 
-def hold(tmp_path: Path, per_device: int, seconds: float) -> subprocess.Popen[str]:
+def hold(
+    tmp_path: Path, per_device: int, seconds: float, n_devices: int = 1, devices: str = "a,b"
+) -> subprocess.Popen[str]:
     scripts = str(ROOT / "scripts")
-    environment = {**os.environ, KNOWN: "a,b", "TMPDIR": str(tmp_path), "PYTHONPATH": scripts}
-    command = [sys.executable, "-c", HOLDER, str(per_device), str(seconds)]
+    environment = {**os.environ, KNOWN: devices, "TMPDIR": str(tmp_path), "PYTHONPATH": scripts}
+    command = [sys.executable, "-c", HOLDER, str(per_device), str(seconds), str(n_devices)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
@@ -233,6 +238,67 @@ def test_the_emptiest_gpu_comes_first(tmp_path: Path):
         holder.kill()
         holder.communicate()
     assert taken[0] == "b/0" and taken[1] in ("a/1", "b/1")
+
+
+def test_runs_that_need_several_gpus_do_not_wait_for_each_other_for_ever(tmp_path: Path):
+    """Each wants two of three, beside runs that want one; no GPU has two holders at a time."""
+    holders = [hold(tmp_path, 1, 0.2, n_devices=1 + i % 2, devices="a,b,c") for i in range(8)]
+    spans: dict[str, list[tuple[float, float]]] = {}
+    n_slots = []
+    for holder in holders:
+        _, slots, visible, start, _, _, end = holder.communicate(timeout=60)[0].split()
+        assert visible == ",".join(slot.removesuffix("/0") for slot in slots.split(","))
+        n_slots.append(slots.count("/"))
+        for slot in slots.split(","):
+            spans.setdefault(slot, []).append((float(start), float(end)))
+    assert n_slots == [1, 2] * 4
+    for times in map(sorted, spans.values()):
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(times))
+
+
+def test_a_run_that_needs_several_gpus_keeps_what_comes_free(tmp_path: Path):
+    """Else runs that need one would overtake it as long as there are any. Killed, it frees what it has collected."""
+    first, second = hold(tmp_path, 1, 60), hold(tmp_path, 1, 60)
+    for holder in (first, second):
+        holder.stdout.readline()
+    several = hold(tmp_path, 1, 60, n_devices=2)
+    first.kill()
+    first.communicate()
+    locks = next(tmp_path.glob("dlsweep-devices-*"))
+    end = time.monotonic() + 60
+    while sum(is_held(path) for path in locks.glob(".?.0.lock")) < 2 and time.monotonic() < end:
+        time.sleep(0.1)
+    late = hold(tmp_path, 1, 0)
+    time.sleep(1)
+    assert late.poll() is None
+    several.kill()
+    assert late.communicate(timeout=60)[0].startswith("took")
+    second.kill()
+    for holder in (second, several):
+        holder.communicate()
+
+
+@pytest.mark.parametrize(
+    ("devices", "visible", "message"),
+    [
+        ("a,b", None, "to have 3 GPUs, but here it can use 2 (a, b)"),
+        ("a,b,c", "0,1", "to have 3 GPUs, but here it can use 2 (a, b)"),
+        (",".join([WHOLE, *PARTS]), None, f"but here it can use 1 ({WHOLE}); parts of a divided GPU do not count"),
+        ("", None, "but here it can use none"),
+    ],
+)
+def test_more_gpus_than_there_are_is_one_message(
+    monkeypatch: pytest.MonkeyPatch, devices: str, visible: str | None, message: str
+):
+    monkeypatch.setenv(KNOWN, devices)
+    monkeypatch.delenv(VISIBLE, raising=False)
+    if visible:
+        monkeypatch.setenv(VISIBLE, visible)
+    with pytest.raises(ConfigError, match=re.escape(message)), take_slot(n_devices=3):
+        pass
+    monkeypatch.setenv(VISIBLE, "")  # the user means the CPU
+    with take_slot(n_devices=3) as slot:
+        assert slot is None
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to give a folder to somebody else")

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlsweep.errors import ConfigError
 from dlsweep.locks import Busy, Lock, acquire, take
 from dlsweep.runs import nvidia
 
@@ -75,8 +76,12 @@ def select_visible(present: Sequence[str]) -> list[str]:
 
 def visible_devices() -> list[str]:
     """Return the names of the devices that this process may use."""
-    hidden = os.environ.get(VISIBLE, "all").strip() in ("", "-1")  # then nobody need be asked
-    return [] if hidden else select_visible(find_devices().names)
+    return [] if are_hidden() else select_visible(find_devices().names)
+
+
+def are_hidden() -> bool:
+    """Say whether all devices are hidden, to train on the CPU. Then the driver need not be asked."""
+    return os.environ.get(VISIBLE, "all").strip() in ("", "-1")
 
 
 # -- can torch use them? -------------------------------------------------------------------------------------------
@@ -140,30 +145,64 @@ def complaints(found: Found, usable: Usable) -> list[str]:
 
 
 @contextlib.contextmanager
-def take_slot(per_device: int = 1, cancelled: Callable[[], bool] = lambda: False) -> Iterator[str | None]:
-    """Hold a slot of one visible device, and let CUDA see that device alone; to be called before CUDA starts.
+def take_slot(
+    per_device: int = 1, cancelled: Callable[[], bool] = lambda: False, n_devices: int = 1
+) -> Iterator[str | None]:
+    """Hold a slot of one visible device, or `n_devices` whole ones, and let CUDA see these alone.
 
-    Yields the slot's name, or None where no device is visible. `per_device` runs share a device; the one with the
-    most free slots comes first. 0 takes none. Waits for a free slot; raises locks.Busy where `cancelled` says
-    so meanwhile.
+    To be called before CUDA starts. Yields the slot's name (of several devices those of all, separated by commas), or
+    None where no device is visible. `per_device` runs share a device; the one with the most free slots comes first.
+    0 takes none. Waits for what is free; raises locks.Busy where `cancelled` says so meanwhile, ConfigError where this
+    process may not use so many devices at all.
     """
-    devices = visible_devices() if per_device else []
+    present = find_devices() if per_device and not are_hidden() else Found([])
+    devices = select_visible(present.names)
+    if per_device and n_devices > 1 and not are_hidden():
+        devices = whole(devices)
+        refuse_too_few(n_devices, devices, present.error)
     if not devices:
         yield None
         return
     folder = locks_folder()
     # SLURM keeps its jobs' devices apart, and may count them anew in each job; only runs in one job may meet.
     job = os.environ.get("SLURM_JOB_ID", "")
-    while not (taken := _take_one(folder, job, devices, per_device)):
-        if cancelled():
-            raise Busy(str(folder))
-        time.sleep(POLL_SECONDS)
-    device, slot, lock = taken
-    try:
-        os.environ[VISIBLE] = device
-        yield f"{device}/{slot}"
-    finally:
-        lock.release()
+    with contextlib.ExitStack() as held:
+        taken: dict[str, str] = {}  # the slot of each device
+        with contextlib.ExitStack() as queue:
+            if n_devices > 1:
+                # One run at a time collects devices as they come free, and keeps them. So no two that hold a part each
+                # wait for each other, and runs that need one device do not overtake it for ever.
+                queue.enter_context(acquire(folder / f"{job}.several.lock", cancelled=cancelled))
+            while len(taken) < n_devices:
+                free = [device for device in devices if device not in taken]
+                if found := _take_one(folder, job, free, per_device):
+                    device, slot, lock = found
+                    taken[device] = f"{device}/{slot}"
+                    held.enter_context(lock)
+                elif cancelled():
+                    raise Busy(str(folder))
+                else:
+                    time.sleep(POLL_SECONDS)
+        in_order = [device for device in devices if device in taken]
+        os.environ[VISIBLE] = ",".join(in_order)
+        yield ",".join(taken[device] for device in in_order)
+
+
+def whole(devices: Sequence[str]) -> list[str]:
+    """Return the devices without the parts of divided GPUs (MIG): CUDA shows a process one part at most."""
+    return [device for device in devices if not device.startswith("MIG-")]
+
+
+def refuse_too_few(n_devices: int, devices: Sequence[str], why: str = "") -> None:
+    """Raise ConfigError where a run is to have more devices than there are whole ones; `why` the driver names none."""
+    if n_devices <= len(devices):
+        return
+    there = f"{len(devices)} ({', '.join(devices)})" if devices else "none"
+    reason = f". The NVIDIA driver does not name its GPUs: {why}" if why else ""
+    raise ConfigError(
+        f"gpus_per_run: a run is to have {n_devices} GPUs, but here it can use {there}; parts of a divided GPU do not"
+        f" count{reason}. Lower it, or train on the CPU: CUDA_VISIBLE_DEVICES= snakemake ..."
+    )
 
 
 def _take_one(folder: Path, job: str, devices: Sequence[str], per_device: int) -> tuple[str, int, Lock] | None:

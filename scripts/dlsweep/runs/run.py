@@ -46,8 +46,17 @@ class RunOptions:
     hash: str | None = None
     device: str = "auto"
     jobs_per_gpu: int = 1
+    gpus_per_run: int = 1
     threads: int = 1
     time_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.jobs_per_gpu < 1 or self.gpus_per_run < 1:
+            raise ConfigError("--jobs-per-gpu and --gpus-per-run: allowed are whole numbers from 1")
+        if self.gpus_per_run > 1 and (self.jobs_per_gpu > 1 or self.device != "auto"):
+            raise ConfigError(
+                f"--gpus-per-run: {self.gpus_per_run} whole GPUs do not go with --jobs-per-gpu or --device"
+            )
 
 
 def run_setting(options: RunOptions, setting: Setting, command: str) -> int:
@@ -78,7 +87,7 @@ def run_setting(options: RunOptions, setting: Setting, command: str) -> int:
                 write_json(path, {**twin, "exp_name": options.exp_name})
             else:
                 per_device = options.jobs_per_gpu if options.device == "auto" else 0
-                with take_slot(per_device, cancelled=snakemake_is_gone) as slot:
+                with take_slot(per_device, snakemake_is_gone, options.gpus_per_run) as slot:
                     status = Run(options, setting, digest, path, command, slot, token).train()
                 if status:
                     return status
