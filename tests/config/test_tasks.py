@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
+from conftest import ROOT
 from dlsweep.config.sweep import Sweep, load_sweep
 from dlsweep.config.tasks import forget
 from dlsweep.errors import ConfigError
@@ -182,3 +184,20 @@ def test_values_of_a_command_are_hashed_as_they_are_written():
     command = "x {a} {metrics}"
     values: list[Any] = [1, 1.0, True, "1", None, [1], {"b": 1}]
     assert len({digest(command=command, a=json.loads(json.dumps(value))) for value in values}) == len(values)
+
+
+@pytest.mark.parametrize(
+    ("config", "fits"),
+    [
+        ({"experiments": {"a": {"grid": {"lr": [1]}}}}, True),
+        ({"experiments": {"a": {"grid": {"widht": [1]}}}}, False),
+        ({"experiments": {"a": {"train": "m:f", "grid": {"x": [1]}, "sample": {"n": 1, "y": {"choice": [1]}}}}}, True),
+        ({"experiments": {"a": {"command": "x {lr} >{metrics}", "lr": 1, "objective": {"val_x": "min"}}}}, True),
+        ({"experiments": {"a": {"train": "no function", "lr": 1}}}, False),
+        ({"defaults": {"train": "mine:train", "width": 3}, "experiments": {"a": {"zip": {"x": [1]}}, "b": None}}, True),
+        ({"defaults": {"width": 3}, "experiments": {"a": {}}}, False),
+    ],
+)  # fmt: skip
+def test_an_editor_knows_what_an_own_task_may_say(config: dict[str, Any], fits: bool):
+    validator = jsonschema.Draft7Validator(json.loads((ROOT / "schemas/config.schema.json").read_text()))
+    assert validator.is_valid(config) is fits

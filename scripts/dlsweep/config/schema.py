@@ -12,6 +12,7 @@ from dlsweep.config.axes import RANGES, SAMPLERS
 from dlsweep.config.hyperparameters import HYPERPARAMETERS, Hyperparameter
 from dlsweep.config.kinds import KINDS
 from dlsweep.config.sweep import OUTDATED, SAFE_NAME
+from dlsweep.config.tasks import FUNCTION_NAME, TASK_KEYS
 
 _NUMBER_TEXT = {"type": "string", "pattern": r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$"}
 
@@ -45,7 +46,7 @@ def value_schema(key: str, hyper: Hyperparameter) -> dict[str, Any]:
     return {**described, **options[0]} if len(options) == 1 else {**described, "anyOf": options}
 
 
-def _shared_definitions(values: dict[str, Any]) -> dict[str, Any]:
+def _shared_definitions() -> dict[str, Any]:
     """What several keys of an experiment have in common."""
 
     def choice_of_one(names: tuple[str, ...], value: dict[str, Any]) -> dict[str, Any]:
@@ -55,12 +56,6 @@ def _shared_definitions(values: dict[str, Any]) -> dict[str, Any]:
     one_range = choice_of_one(RANGES, {"type": "array", "minItems": 2, "maxItems": 3})
     return {
         "axis": {"anyOf": [{"type": "array", "minItems": 1}, one_range]},
-        "axes": {
-            "type": "object",
-            "minProperties": 1,
-            **_closed({key: {"$ref": "#/definitions/_axis"} for key in values}),
-        },
-        "condition": {"type": "object", "minProperties": 1, **_closed({key: {} for key in values})},
         "space": choice_of_one(SAMPLERS, {"type": "array", "minItems": 1}),
     }
 
@@ -78,46 +73,90 @@ def _or_null(description: str, *schemas: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "anyOf": [*schemas, {"type": "null"}]}
 
 
-def config_schema() -> dict[str, Any]:
-    """Return the JSON Schema of config.yaml."""
-    values = {key: {"$ref": f"#/definitions/{key}"} for key in HYPERPARAMETERS}
-    shared = _shared_definitions(values)
-    axis, axes, condition, space = ({"$ref": f"#/definitions/_{name}"} for name in shared)
-    partial = {"type": "object", "additionalProperties": False, "properties": values}
-    safe_name = {"type": "string", "pattern": f"^{SAFE_NAME.pattern}$"}
+def _task_words() -> dict[str, Any]:
+    """What an experiment, or the defaults, says of the task itself."""
+    metric = {"type": "string", "minLength": 1}
+    one_metric = {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": {"enum": ["min", "max"]},
+    }
+    return {
+        "train": _or_null("Your own training function.", {"type": "string", "pattern": FUNCTION_NAME}),
+        "command": _or_null(
+            "Your own program; {name} is a hyper-parameter.", {"type": "string", "pattern": r"\{metrics\}"}
+        ),
+        "objective": _or_null("The metric that settings are selected by.", metric, one_metric),
+        "report": _or_null("The metric that they are reported by.", metric),
+    }
+
+
+def _experiment(values: dict[str, Any] | None) -> dict[str, Any]:
+    """An experiment: of the built-in task, with its hyper-parameters, or of an own one, whose no schema can know."""
+    own = "" if values is not None else "own_"
+    axes, condition = ({"$ref": f"#/definitions/_{own}{name}"} for name in ("axes", "condition"))
+    axis = {"$ref": "#/definitions/_axis"}
+    partial = {"type": "object", **(_closed(values) if values is not None else {})}
+    rule = {"type": "object", "required": ["if", "set"], **_closed({"if": condition, "set": condition})}
+    sample = _of_each(values, {"$ref": "#/definitions/_space"}, "seed")
+    sample["properties"] = {
+        "n": {"type": "integer", "minimum": 1},
+        "seed": {"type": "integer"},
+        **sample.get("properties", {}),
+    }
+    constructs = {
+        **_task_words(),
+        "grid": _or_null("The cross product of lists of values.", axes),
+        "zip": _or_null("Lists of values that advance together.", axes),
+        "settings": _or_null("An explicit list.", _list_of(partial)),
+        "sample": _or_null("Random search.", sample),
+        "seeds": _or_null("How many seeds, or which.", {"type": "integer", "minimum": 1}, axis),
+        "exclude": _or_null("Settings that match are dropped.", condition, _list_of(condition)),
+        "when": _or_null("Values for settings that match.", rule, _list_of(rule)),
+        "extends": _or_null("Another experiment, of which this one changes some keys.", {"type": "string"}),
+        "figures": _or_null(
+            "Left out: they follow from what varies.", {"type": "array", "items": {"$ref": "#/definitions/_figure"}}
+        ),
+    }
+    if values is None:
+        return {"type": ["object", "null"], "properties": constructs}
+    return {"type": ["object", "null"], **_closed({**values, **constructs})}
+
+
+def _figure() -> dict[str, Any]:
     column = {"type": "string"}
     figures = [
         {
             "type": "object",
             "required": ["kind"],
-            **_closed({"kind": {"const": name}, "name": safe_name, **dict.fromkeys(kind.axes, column)}),
+            **_closed({"kind": {"const": name}, "name": _SAFE_NAME, **dict.fromkeys(kind.axes, column)}),
         }
         for name, kind in KINDS.items()
     ]
-    figure = {"anyOf": [{"enum": list(KINDS)}, *figures]}
-    rule = {"type": "object", "required": ["if", "set"], **_closed({"if": condition, "set": condition})}
-    sample = {
-        "n": {"type": "integer", "minimum": 1},
-        "seed": {"type": "integer"},
-        **dict.fromkeys([key for key in values if key != "seed"], space),
-    }
-    experiment = {
-        "type": ["object", "null"],
-        **_closed(
-            {
-                **values,
-                "grid": _or_null("The cross product of lists of values.", axes),
-                "zip": _or_null("Lists of values that advance together.", axes),
-                "settings": _or_null("An explicit list.", _list_of(partial)),
-                "sample": _or_null("Random search.", {"type": "object", **_closed(sample)}),
-                "seeds": _or_null("How many seeds, or which.", {"type": "integer", "minimum": 1}, axis),
-                "exclude": _or_null("Settings that match are dropped.", condition, _list_of(condition)),
-                "when": _or_null("Values for settings that match.", rule, _list_of(rule)),
-                "extends": _or_null("Another experiment, of which this one changes some keys.", {"type": "string"}),
-                "figures": _or_null("Left out: they follow from what varies.", {"type": "array", "items": figure}),
-            }
-        ),
-    }
+    return {"anyOf": [{"enum": list(KINDS)}, *figures]}
+
+
+def _of_each(values: dict[str, Any] | None, schema: dict[str, Any], *others: str) -> dict[str, Any]:
+    """A mapping of hyper-parameters, but for `others`, to what `schema` allows."""
+    if values is None:
+        return {"type": "object", "additionalProperties": schema}
+    return {"type": "object", **_closed(dict.fromkeys([key for key in values if key not in others], schema))}
+
+
+_SAFE_NAME = {"type": "string", "pattern": f"^{SAFE_NAME.pattern}$"}
+_OWN = {"anyOf": [{"required": [key], "properties": {key: {"type": "string"}}} for key in TASK_KEYS]}
+"""What has an own task."""
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON Schema of config.yaml."""
+    values = {key: {"$ref": f"#/definitions/{key}"} for key in HYPERPARAMETERS}
+
+    def experiments(schema: dict[str, Any]) -> dict[str, Any]:
+        return {"patternProperties": {f"^{SAFE_NAME.pattern}$": schema}}
+
+    built_in, own = {"$ref": "#/definitions/_experiment"}, {"$ref": "#/definitions/_own_experiment"}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A sweep: config.yaml",
@@ -125,7 +164,7 @@ def config_schema() -> dict[str, Any]:
         "required": ["experiments"],
         "additionalProperties": False,
         "properties": {
-            "name": safe_name,
+            "name": _SAFE_NAME,
             "parquet": {"type": "boolean", "default": False, "description": "Write the tables as Parquet too."},
             "jobs_per_gpu": {
                 "type": "integer",
@@ -137,16 +176,34 @@ def config_schema() -> dict[str, Any]:
                 "default": "keep",
                 "description": "Finished runs whose code or data have changed since: keep them, or make them again.",
             },
-            "defaults": {"type": ["object", "null"], "additionalProperties": False, "properties": values},
+            "defaults": {"type": ["object", "null"]},
             "experiments": {
                 "type": "object",
                 "minProperties": 1,
                 "additionalProperties": False,
-                "patternProperties": {f"^{SAFE_NAME.pattern}$": experiment},
+                **experiments({}),
             },
+        },
+        "if": {"required": ["defaults"], "properties": {"defaults": {"type": "object", **_OWN}}},
+        "then": {"properties": {"defaults": {"properties": _task_words()}, "experiments": experiments(own)}},
+        "else": {
+            "properties": {
+                "defaults": _closed({**values, **_task_words()}),
+                "experiments": experiments({"if": {"type": "object", **_OWN}, "then": own, "else": built_in}),
+            }
         },
         "definitions": {
             **{key: value_schema(key, hyper) for key, hyper in HYPERPARAMETERS.items()},
-            **{f"_{name}": schema for name, schema in shared.items()},
+            **{f"_{name}": schema for name, schema in _shared_definitions().items()},
+            "_figure": _figure(),
+            **{
+                f"_{prefix}{name}": schema
+                for prefix, known in (("", values), ("own_", None))
+                for name, schema in {
+                    "axes": {"minProperties": 1, **_of_each(known, {"$ref": "#/definitions/_axis"})},
+                    "condition": {"minProperties": 1, **_of_each(known, {})},
+                    "experiment": _experiment(known),
+                }.items()
+            },
         },
     }

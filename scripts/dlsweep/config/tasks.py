@@ -39,7 +39,7 @@ RUN_OPTIONS = (
     *("check", "help"),
 )
 _COLUMNS = (*(name for name in SUMMARY if name not in HYPERPARAMETERS), "epoch", "seconds")
-_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+FUNCTION_NAME = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def forget() -> None:
 
 def is_task_name(key: str, value: Any) -> bool:
     """Say whether a value can be the name of a function or the text of a command."""
-    return isinstance(value, str) and bool(_FUNCTION.fullmatch(value) if key == "train" else value.strip())
+    return isinstance(value, str) and bool(re.match(FUNCTION_NAME, value) if key == "train" else value.strip())
 
 
 # -- a function ----------------------------------------------------------------------------------------------------
