@@ -38,6 +38,7 @@ def train_all(threads: int, folder: Path) -> dict[str, list[float]]:
     import torch
 
     from dlsweep.config.identity import check_setting
+    from dlsweep.tasks.checkpoint import Checkpoint
     from dlsweep.tasks.classification.data import load_splits, prepare
     from dlsweep.tasks.classification.training import Trainer
 
@@ -47,7 +48,7 @@ def train_all(threads: int, folder: Path) -> dict[str, list[float]]:
     for name, values in SETTINGS.items():
         setting = check_setting({"epochs": 2, "train_size": 500, **values})
         data = load_splits(folder / "digits.pt", setting)
-        outcome = Trainer(setting, data, torch.device("cpu"), folder / "checkpoint.pt").run()
+        outcome = Trainer(setting, data, torch.device("cpu"), Checkpoint(folder / "checkpoint.pt")).run()
         epochs = [epoch[key] for epoch in outcome["epochs"] for key in ("train_loss", "val_loss")]
         losses[name] = [*epochs, outcome["final"]["test_loss"]]
     return losses

@@ -21,6 +21,7 @@ import torch
 import tutorial
 
 from dlsweep.config.identity import check_setting
+from dlsweep.tasks.checkpoint import Checkpoint
 from dlsweep.tasks.classification.data import Splits
 from dlsweep.tasks.classification.training import Trainer
 
@@ -39,7 +40,7 @@ def samples_per_second(n: int, device: torch.device, epochs: int = 1, **setting:
     """Return this pipeline's training images a second over some epochs, after one to warm up."""
     complete = check_setting({"dataset": "cifar10", "epochs": epochs + 1, **setting})
     with tempfile.TemporaryDirectory() as folder:
-        curves = Trainer(complete, random_splits(n), device, Path(folder) / "checkpoint.pt").run()["epochs"]
+        curves = Trainer(complete, random_splits(n), device, Checkpoint(Path(folder) / "checkpoint.pt")).run()["epochs"]
     return n * epochs / sum(epoch["seconds"] for epoch in curves[1:])
 
 
@@ -69,14 +70,14 @@ def against_tutorial(device: torch.device) -> None:
     common.print_table(f"Images a second, the tutorial's network, on {device.type}", header, rows)
 
 
-class CheckpointClock(Trainer):
-    """A trainer that adds up the seconds its checkpoints take."""
+class CheckpointClock(Checkpoint):
+    """A checkpoint that adds up the seconds it takes."""
 
     seconds, n = 0.0, 0
 
-    def save_checkpoint(self) -> None:
+    def save(self, state: dict[str, Any]) -> None:
         start = time.perf_counter()
-        super().save_checkpoint()
+        super().save(state)
         self.seconds, self.n = self.seconds + time.perf_counter() - start, self.n + 1
 
 
@@ -89,11 +90,12 @@ def checkpoints(device: torch.device) -> None:
     ):
         complete = check_setting({"dataset": "cifar10", **setting})
         with tempfile.TemporaryDirectory() as folder:
-            trainer = CheckpointClock(complete, random_splits(1_000), device, Path(folder) / "checkpoint.pt")
+            clock = CheckpointClock(Path(folder) / "checkpoint.pt")
+            trainer = Trainer(complete, random_splits(1_000), device, clock)
             start = time.perf_counter()
             trainer.run()
             seconds = time.perf_counter() - start
-        rows.append([name, seconds, trainer.n, trainer.seconds, f"{100 * trainer.seconds / seconds:.1f} %"])
+        rows.append([name, seconds, clock.n, clock.seconds, f"{100 * clock.seconds / seconds:.1f} %"])
     header = ["", "seconds", "checkpoints", "seconds of them", "share"]
     common.print_table(f"Checkpoints, on {device.type}", header, rows)
 

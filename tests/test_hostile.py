@@ -114,6 +114,7 @@ def test_nothing_is_executed(project: Project):
 
 
 def test_a_checkpoint_executes_nothing(tmp_path: Path):
+    from dlsweep.tasks.checkpoint import Checkpoint
     from dlsweep.tasks.classification.data import load_splits, prepare
     from dlsweep.tasks.classification.training import Trainer
 
@@ -125,7 +126,9 @@ def test_a_checkpoint_executes_nothing(tmp_path: Path):
     prepare(setting, tmp_path / "digits.pt", tmp_path)
     checkpoint = tmp_path / f"{setting_hash(setting)}.pt"
     torch.save({"hash": Harm()}, checkpoint)
-    trainer = Trainer(setting, load_splits(tmp_path / "digits.pt", setting), torch.device("cpu"), checkpoint)
+    trainer = Trainer(
+        setting, load_splits(tmp_path / "digits.pt", setting), torch.device("cpu"), Checkpoint(checkpoint)
+    )
     trainer.load_checkpoint()
     assert trainer.progress.resumed == 0
     assert checkpoint.with_suffix(".pt.bad").exists()
@@ -229,8 +232,9 @@ def test_damaged_records_through_the_front_door(project: Project):
     "damage", ["torn", "empty", "another torch", "another setting", "another form", "another model"]
 )
 def test_a_checkpoint_that_does_not_fit_is_set_aside(damage: str, tmp_path: Path):
+    from dlsweep.tasks.checkpoint import Checkpoint, Interrupted
     from dlsweep.tasks.classification.data import load_splits, prepare
-    from dlsweep.tasks.classification.training import Interrupted, Trainer
+    from dlsweep.tasks.classification.training import Trainer
 
     setting = check_setting({"epochs": 1, "train_size": 100, "n_layer": 1, "hid_dim": 4})
     prepare(setting, tmp_path / "digits.pt", tmp_path)
@@ -238,7 +242,7 @@ def test_a_checkpoint_that_does_not_fit_is_set_aside(damage: str, tmp_path: Path
     checkpoint = tmp_path / "checkpoint.pt"
 
     def trainer(stop: bool = False) -> Trainer:
-        return Trainer(setting, splits, torch.device("cpu"), checkpoint, lambda: stop)
+        return Trainer(setting, splits, torch.device("cpu"), Checkpoint(checkpoint, lambda: stop))
 
     undisturbed = copy.deepcopy(trainer().run())
     with pytest.raises(Interrupted):

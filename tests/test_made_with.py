@@ -176,6 +176,7 @@ def test_the_end_of_a_record_says_what_it_was_made_with(folder: Path):
 
 
 def test_an_interrupted_run_does_not_go_on_with_other_code_of_a_helper(tmp_path: Path, monkeypatch):
+    from dlsweep.tasks.checkpoint import Checkpoint
     from dlsweep.tasks.classification.data import load_splits, prepare
     from dlsweep.tasks.classification.training import Trainer
 
@@ -193,9 +194,11 @@ def test_an_interrupted_run_does_not_go_on_with_other_code_of_a_helper(tmp_path:
     checkpoint = tmp_path / "run.pt"
 
     def resumed() -> int:
-        trainer = Trainer(setting, load_splits(tmp_path / "digits.pt", setting), torch.device("cpu"), checkpoint)
+        trainer = Trainer(
+            setting, load_splits(tmp_path / "digits.pt", setting), torch.device("cpu"), Checkpoint(checkpoint)
+        )
         trainer.load_checkpoint()
-        trainer.save_checkpoint()
+        trainer.checkpoint.save(trainer.state())
         return trainer.progress.resumed
 
     assert resumed() == 0

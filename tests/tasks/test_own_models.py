@@ -13,10 +13,11 @@ from conftest import Project
 from dlsweep.config.identity import check_setting, setting_hash
 from dlsweep.errors import ConfigError
 from dlsweep.runs.states import run_state
+from dlsweep.tasks.checkpoint import Checkpoint, Interrupted
 from dlsweep.tasks.classification.data import load_splits, prepare
 from dlsweep.tasks.classification.models import build_model
 from dlsweep.tasks.classification.own_models import model_faults, static_fault
-from dlsweep.tasks.classification.training import Interrupted, Trainer
+from dlsweep.tasks.classification.training import Trainer
 
 MODELS = """
 import os, sys
@@ -253,8 +254,7 @@ def trained(values: dict[str, Any], folder: Path, stop_after: int | None = None,
         setting,
         load_splits(folder / "digits.pt", setting),
         torch.device("cpu"),
-        folder / "checkpoint.pt",
-        lambda: stop_after is not None and next(steps) >= stop_after,
+        Checkpoint(folder / "checkpoint.pt", lambda: stop_after is not None and next(steps) >= stop_after),
     )
     trainer.load_checkpoint()
     assert trainer.progress.resumed == resumed

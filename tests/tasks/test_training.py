@@ -25,6 +25,7 @@ from conftest import ROOT, Project, outcome
 from dlsweep.config.identity import check_setting
 from dlsweep.errors import ConfigError
 from dlsweep.files import strict
+from dlsweep.tasks.checkpoint import Checkpoint
 from dlsweep.tasks.classification import training
 from dlsweep.tasks.classification.data import Splits, load_splits, prepare
 from dlsweep.tasks.classification.training import Trainer
@@ -44,7 +45,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make(digits: Path, tmp_path: Path):
     def make(**values: Any) -> Trainer:
         setting = check_setting({**SMALL, **values})
-        return Trainer(setting, load_splits(digits, setting), CPU, tmp_path / "checkpoint.pt")
+        return Trainer(setting, load_splits(digits, setting), CPU, Checkpoint(tmp_path / "checkpoint.pt"))
 
     return make
 
@@ -266,7 +267,7 @@ def test_a_class_without_test_images_has_no_accuracy(make, tmp_path: Path):
         torch.ones(1),
         [str(i) for i in range(10)],
     )
-    final = Trainer(check_setting({**SMALL, "epochs": 1}), few, CPU, tmp_path / "x.pt").run()["final"]
+    final = Trainer(check_setting({**SMALL, "epochs": 1}), few, CPU, Checkpoint(tmp_path / "x.pt")).run()["final"]
     present = set(few.test_y.tolist())
     assert [i for i, value in enumerate(final["per_class_acc"]) if math.isfinite(value)] == sorted(present)
 

@@ -15,20 +15,14 @@ def now_text() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def describe_machine(command: str, device: Any) -> dict[str, Any]:
-    """Return the provenance of a run on this machine: command, code, versions, device, host."""
-    import torch
-
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {platform.machine()}"
+def describe_machine(command: str) -> dict[str, Any]:
+    """Return the provenance of any run on this machine: command, code, Python, host."""
     commit, dirty = git_state()
     return {
         "command": command,
         "git_commit": commit,
         "git_dirty": dirty,
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": name,
-        "threads": torch.get_num_threads(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
     }

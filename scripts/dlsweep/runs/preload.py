@@ -1,11 +1,13 @@
-"""Load what is large, torch above all, in half the time."""
+"""Load the module of a task, and what is large, torch above all, in half the time."""
 
 from __future__ import annotations
 
 import functools
 import gc
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -23,17 +25,19 @@ def without_collector() -> Iterator[None]:
         gc.enable()
 
 
-@functools.cache
-def load_training() -> None:
-    """Load all that a run needs, without computing anything."""
-    with without_collector():
-        import torch
-        import torch.utils.serialization  # what torch.load loads
+TASKS = {"classification": "dlsweep.tasks.classification.training"}
+"""The module of each kind of task; see tasks/job.py for what it has."""
 
+
+@functools.cache
+def load_task(kind: str) -> Any:
+    """Return the module of a kind of task, with all that its runs need loaded, but nothing computed."""
+    with without_collector():
         from dlsweep.results.schema import validator
         from dlsweep.runs.machine import git_state
-        from dlsweep.tasks.classification import training  # noqa: F401
 
-        torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])  # the first optimizer of a process loads the compiler
+        module = importlib.import_module(TASKS[kind])
+        module.preload()
         validator()
         git_state()
+        return module

@@ -8,9 +8,10 @@ import stat
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.paths import record_name, running_folder
@@ -22,13 +23,10 @@ from dlsweep.results.records import Record, clear_run, read_record
 from dlsweep.results.schema import SCHEMA_VERSION
 from dlsweep.runs.devices import ORDER, take_slot
 from dlsweep.runs.machine import describe_machine, now_text
-from dlsweep.runs.preload import load_training
+from dlsweep.runs.preload import load_task
 from dlsweep.runs.stopping import Stop, snakemake_is_gone
-
-if TYPE_CHECKING:  # torch is loaded by prepare_torch, once the run holds its lock and slot
-    import torch
-
-    from dlsweep.tasks.classification.training import Trainer
+from dlsweep.tasks.checkpoint import Interrupted
+from dlsweep.tasks.job import Job, Training
 
 RUNNING_SECONDS = 0.2  # at least, between two running records
 
@@ -136,71 +134,77 @@ class Run:
         self.start, started = time.perf_counter(), now_text()
         self.options, self.setting, self.digest, self.path, self.token = options, setting, digest, path, token
         self.running = running_folder(options.results)
-        self.device = prepare_torch(options.device, options.threads, slot)
+        self.slot = slot
         self.record = {
             "schema_version": SCHEMA_VERSION,
             "exp_name": options.exp_name,
             "hash": digest,
             "setting": setting,
         }
-        self.provenance = {**describe_machine(command, self.device), "device_slot": slot, "started": started}
+        self.provenance = {**describe_machine(command), "device_slot": slot, "started": started}
         if token:
             self.provenance["request"] = token
         self.epochs: list[dict[str, Any]] = []
         self.next_write = 0.0
+        self.memory_keys: Sequence[str] = ()
         faulthandler.enable()  # a crash of native code says so in the log
         self.log = log_position()
         self.stop = Stop(options.time_limit)
 
     def train(self) -> int:
         """Train, and write the record; return 0, or the exit status of a run that stopped or failed."""
-        from dlsweep.tasks.classification.training import Interrupted
-
         self.stop.listen()
         self.show("running")  # tells of a run that is killed before its first step
         try:
             with self.stop.watchdog(lambda reason: self.show("failed", reason)):
-                trainer = self.load()
-                outcome = trainer.run()
+                training = self.load()
+                outcome = training.run()
                 if self.is_taken_back():
                     print(f"{self.path}: stays, since the request to make it again was taken back")
                     return 0
-                self.finish(outcome, trainer.timing())
+                self.finish(outcome, training.timing())
         except Interrupted:
             self.show("interrupted", self.stop.reason)
             print(f"{self.stop.reason}; the checkpoint is written", file=sys.stderr)
             return self.stop.status
         except (Exception, SystemExit) as error:
-            message = in_one_line(error, self.setting)
+            message = in_one_line(error, self.setting, self.memory_keys)
             self.show("failed", message)
             if not isinstance(error, (ConfigError, OSError)):
                 traceback.print_exc()
             print(f"error: {message}", file=sys.stderr)
             return 1
-        print(f"{outcome['status']}: {trainer.describe_outcome(outcome)}  {self.path}")
+        print(f"{outcome['status']}: {training.describe_outcome(outcome)}  {self.path}")
         return 0
 
-    def load(self) -> Trainer:
-        """Return the trainer with data and model, where its checkpoint left it."""
-        from dlsweep.tasks.classification.data import load_splits
-        from dlsweep.tasks.classification.training import Trainer
-
-        data = load_splits(self.options.data, self.setting)
-        checkpoint = redo.checkpoint_file(self.running, self.digest, self.token)
-        self.provenance["data"] = data.digest
-        trainer = Trainer(
-            self.setting, data, self.device, checkpoint, self.stop, lambda epochs: self.on_epoch(trainer, epochs)
+    def load(self) -> Training:
+        """Return the training of the run, where its checkpoint left it. Only now torch is loaded."""
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
+        os.environ.setdefault(ORDER, "PCI_BUS_ID")  # cuda:1 is the GPU that nvidia-smi calls 1
+        task = load_task("classification")
+        self.memory_keys = task.MEMORY_KEYS
+        training: Training = task.load(
+            Job(
+                self.setting,
+                self.digest,
+                self.options.data,
+                redo.checkpoint_file(self.running, self.digest, self.token),
+                self.stop,
+                lambda epochs: self.on_epoch(training, epochs),
+                self.options.device,
+                self.slot,
+                self.options.threads,
+            )
         )
-        self.provenance["code"] = trainer.code_digest
-        trainer.load_checkpoint()
-        self.epochs = trainer.epochs
+        self.provenance |= training.made_with()
+        self.epochs = training.epochs
         self.show("running")
-        return trainer
+        return training
 
-    def on_epoch(self, trainer: Trainer, epochs: list[dict[str, Any]]) -> None:
+    def on_epoch(self, training: Training, epochs: list[dict[str, Any]]) -> None:
         """Print the last epoch, and show them all where the running record is old enough."""
         self.epochs = epochs
-        print(trainer.describe_epoch(epochs[-1]), flush=True)
+        print(training.describe_epoch(epochs[-1]), flush=True)
         start = time.perf_counter()
         if start >= self.next_write:  # it holds every epoch, so that of a long run takes its time
             self.show("running")
@@ -230,22 +234,6 @@ class Run:
         write_json(self.path, {**self.record, **outcome, "timing": timing, "provenance": self.provenance})
 
 
-def prepare_torch(device_name: str, threads: int, slot: str | None) -> torch.device:
-    """Load torch and what a run needs, set it up for this run, and return the device."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
-    os.environ.setdefault(ORDER, "PCI_BUS_ID")  # cuda:1 is the GPU that nvidia-smi calls 1
-    load_training()
-    import torch
-
-    from dlsweep.tasks.classification.training import select_device
-
-    torch.set_num_threads(threads)
-    device = select_device(device_name)
-    if slot and device.type == "cpu":  # the start of a sweep says so; one by hand or on a cluster has only this
-        print(f"warning: torch cannot use the GPU of {slot}: this run trains on the CPU", file=sys.stderr)
-    return device
-
-
 def mark_failed(path: Path, status: str, error: str) -> None:
     """Say in a running record that its run has failed, where it cannot be written whole: a full disk, or a quota.
 
@@ -266,19 +254,16 @@ def log_position() -> list[int] | None:
     return [state.st_ino, state.st_size] if stat.S_ISREG(state.st_mode) else None
 
 
-MEMORY_KEYS = ("batch_size", "hid_dim", "n_layer", "channels", "n_block", "image_size")
-
-
-def in_one_line(error: Exception | SystemExit, setting: Setting) -> str:
-    """Return an error in one line; where memory is short, with what to lower."""
+def in_one_line(error: Exception | SystemExit, setting: Setting, memory_keys: Sequence[str] = ()) -> str:
+    """Return an error in one line; where memory is short, with the `memory_keys` to lower that the setting has."""
     if isinstance(error, SystemExit):
         return f"the code of the model or of a library ended the run itself, by sys.exit({error.code!r})"
-    import torch
-
     text = " ".join(str(error).split())
-    on_device = isinstance(error, torch.OutOfMemoryError)
+    torch = sys.modules.get("torch")
+    on_device = torch is not None and isinstance(error, torch.OutOfMemoryError)
     if on_device or isinstance(error, MemoryError) or "can't allocate memory" in text:
         where = "GPU memory" if on_device else "memory"
-        values = ", ".join(f"{key} (now {setting[key]})" for key in MEMORY_KEYS if key in setting)
-        return f"out of {where}: lower {values}, or let fewer runs share the machine ({text})"
+        values = ", ".join(f"{key} (now {setting[key]})" for key in memory_keys if key in setting)
+        lower = f"lower {values}, or " if values else ""
+        return f"out of {where}: {lower}let fewer runs share the machine ({text})"
     return text if isinstance(error, ConfigError) else f"{type(error).__name__}: {text}"

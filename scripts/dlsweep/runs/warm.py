@@ -42,7 +42,7 @@ from pathlib import Path
 from typing import Any
 
 from dlsweep.runs.handover import EXITED, NO_MEMORY, SIGNALLED, VARIABLE, WAIT
-from dlsweep.runs.preload import load_training
+from dlsweep.runs.preload import TASKS, load_task
 
 _environment = dict(os.environb)  # as this process started: torch adds to it
 
@@ -560,8 +560,9 @@ def _script() -> Any:
 
 
 def preload() -> None:
-    """Load all that a run needs, without computing anything."""
-    load_training()
+    """Load all that a run of any task needs, without computing anything."""
+    for kind in TASKS:
+        load_task(kind)
     _script().parser()
 
 

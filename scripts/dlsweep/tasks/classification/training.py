@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
-import io
 import itertools
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,21 +23,20 @@ from torch import Tensor, nn
 
 from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.errors import ConfigError
-from dlsweep.files import write_atomic
 from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS
 from dlsweep.results.versions import code_digest, own_module
+from dlsweep.tasks import torch_setup
+from dlsweep.tasks.checkpoint import Checkpoint
 from dlsweep.tasks.classification import augmentation as augment
 from dlsweep.tasks.classification import optimizers as optim
-from dlsweep.tasks.classification.data import Splits, normalise
+from dlsweep.tasks.classification.data import Splits, load_splits, normalise
 from dlsweep.tasks.classification.models import build_model, check_output, source_sha1
+from dlsweep.tasks.job import Job
+from dlsweep.tasks.seeds import derive_seed
 
 EVALUATION_VALUES = 2**21  # pixel values evaluated at once: 683 images of CIFAR, whose activations need about 200 MB
-CHECKPOINT_SECONDS = 0.5  # at least, between two checkpoints: what a killed run may lose
 GATHERED_BYTES = 32 * 2**20  # of training images, gathered at once
-
-
-class Interrupted(Exception):
-    """The run was asked to stop; its checkpoint is written."""
+MEMORY_KEYS = ("batch_size", "hid_dim", "n_layer", "channels", "n_block", "image_size")
 
 
 @dataclass
@@ -54,33 +51,6 @@ class Progress:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     resumed: int = 0
     train_seconds: float = 0.0
-
-
-def derive_seed(seed: int, stream: str, epoch: int = 0) -> int:
-    """Return the 63-bit seed of one random stream in one epoch."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{stream}/{epoch}".encode()).digest()[:8], "big") >> 1
-
-
-def select_device(name: str = "auto") -> torch.device:
-    """Return the device: for auto cuda where there is one, mps on a Mac, else the CPU.
-
-    One of several (cuda:1) becomes the current one: seeds, random states and what a model itself puts on the GPU are
-    that one's. Raises ConfigError where torch cannot compute on it.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        if device.type != "cpu":
-            torch.zeros(1, device=device)
-            if device.index is not None:
-                torch.get_device_module(device).set_device(device.index)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: a build without CUDA
-        reason = str(error).strip().split("\n")[0]
-        raise ConfigError(f"--device: {name} cannot be used here ({reason}); allowed: auto, cpu, cuda, mps") from None
-    return device
 
 
 def score(logits: Tensor, y: Tensor) -> tuple[float, float, Tensor]:
@@ -115,9 +85,8 @@ def confusion(y: Tensor, predicted: Tensor, n_classes: int) -> dict[str, Any]:
 class Trainer:
     """One run of one setting.
 
-    `data` holds the splits on the CPU; they are moved to the device whole. `checkpoint` is the file that the
-    run continues from where it exists. `should_stop` is asked before every step; `on_epoch` is called with the
-    epochs so far after every epoch.
+    `data` holds the splits on the CPU; they are moved to the device whole. The run continues from `checkpoint` where
+    there is one; it is due before any step. `on_epoch` is called with the epochs so far after every epoch.
     """
 
     def __init__(
@@ -125,12 +94,10 @@ class Trainer:
         setting: Setting,
         data: Splits,
         device: torch.device,
-        checkpoint: Path,
-        should_stop: Callable[[], bool] = lambda: False,
+        checkpoint: Checkpoint,
         on_epoch: Callable[[list[dict[str, Any]]], None] = lambda epochs: None,
     ) -> None:
-        self.setting, self.device, self.checkpoint = setting, device, checkpoint
-        self.should_stop, self.on_epoch = should_stop, on_epoch
+        self.setting, self.device, self.checkpoint, self.on_epoch = setting, device, checkpoint, on_epoch
         self.progress = Progress()
         self._set_arithmetic()
         memory = torch.channels_last if setting["channels_last"] else torch.contiguous_format
@@ -146,7 +113,14 @@ class Trainer:
 
         module = own_module(setting)
         self.code_digest = code_digest(module) if module else None  # now: the files may change while the run goes on
-        self._seed_all("initialization")
+        checkpoint.made_with = {
+            "hash": setting_hash(setting),
+            "torch": str(torch.__version__),  # a plain string, or weights_only refuses it
+            "device": device.type,
+            "data": self.data_digest,
+            "code": self.code_digest,
+        }
+        torch_setup.seed_all(derive_seed(setting["seed"], "initialization"), device)
         self.model = build_model(setting, data.in_shape, data.n_classes).to(device).to(memory_format=memory)
         self.source_sha1 = source_sha1(setting)
         self.forward = torch.compile(self.model) if setting["compile"] else self.model
@@ -173,17 +147,8 @@ class Trainer:
         single = n_train % self.batch_size == 1 and self.batch_size > 1
         self.steps_per_epoch = n_train // self.batch_size if single else math.ceil(n_train / self.batch_size)
 
-    def _seed_all(self, stream: str, epoch: int = 0) -> None:
-        """Seed what draws without a generator of its own. torch.manual_seed also looks for every other device."""
-        seed = derive_seed(self.setting["seed"], stream, epoch)
-        torch.default_generator.manual_seed(seed)
-        if self.device.type != "cpu":
-            torch.get_device_module(self.device).manual_seed(seed)
-
     def _set_arithmetic(self) -> None:
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # we read none
-        torch.backends.cudnn.benchmark = False
+        torch_setup.set_deterministic()
         tf32 = self.setting["precision"] == "tf32"
         if tf32 and not (self.device.type == "cuda" and torch.cuda.get_device_capability(self.device) >= (8, 0)):
             raise ConfigError(
@@ -234,7 +199,7 @@ class Trainer:
         shuffle = torch.Generator().manual_seed(derive_seed(seed, "shuffling", epoch))
         order = torch.randperm(len(self.train_y), generator=shuffle).to(self.device)
         if progress.step == 0:
-            self._seed_all("dropout", epoch)
+            torch_setup.seed_all(derive_seed(seed, "dropout", epoch), self.device)
             self.augmentation.manual_seed(derive_seed(seed, "augmentation", epoch))
             progress.gradients = None
         start = time.perf_counter() - progress.seconds
@@ -245,7 +210,7 @@ class Trainer:
             progress.logits.append(self.train_step(x, y))
             progress.step, progress.seconds = step + 1, time.perf_counter() - start
             if progress.step < self.steps_per_epoch:
-                self.checkpoint_if_due()
+                self.checkpoint.save_if_due(self.state)
         logits, progress.logits = torch.cat(progress.logits), []
         train_loss, train_acc, _ = score(logits, self.train_y[order[: len(logits)]])  # the epoch's wait for the device
         val_loss, val_acc, _ = self.evaluate(self.val_x, self.val_y)
@@ -311,16 +276,15 @@ class Trainer:
         """Train to the end, from the checkpoint where one was loaded.
 
         Returns the record's `status`, `epochs`, `final` and `model`. Raises Interrupted, after writing the
-        checkpoint, when `should_stop` says so.
+        checkpoint, where the run is to stop.
         """
-        self._last_checkpoint, self._checkpoint_cost = time.perf_counter(), 0.0
         status = self.status()
         while status == "running":
             self.train_epoch()
             self.on_epoch(self.progress.epochs)
             status = self.status()
             if status == "running":
-                self.checkpoint_if_due()
+                self.checkpoint.save_if_due(self.state)
         return {
             "status": status,
             "epochs": self.progress.epochs,
@@ -335,6 +299,10 @@ class Trainer:
     def epochs(self) -> list[dict[str, Any]]:
         """The entries of the epochs so far."""
         return self.progress.epochs
+
+    def made_with(self) -> dict[str, Any]:
+        """Return the record's `provenance` as far as this knows it."""
+        return {**torch_setup.describe(self.device), "data": self.data_digest, "code": self.code_digest}
 
     def timing(self) -> dict[str, Any]:
         """Return the record's `timing`, but for `total_seconds`, of which only the whole run knows."""
@@ -404,59 +372,25 @@ class Trainer:
 
     # -- checkpoints -------------------------------------------------------------------------------------------
 
-    def checkpoint_if_due(self) -> None:
-        """Write a checkpoint where the last is 20 times its own cost ago, so that they cost 5 % at most."""
-        now = time.perf_counter()
-        if self.should_stop():
-            self.save_checkpoint()
-            raise Interrupted
-        if now - self._last_checkpoint >= max(20 * self._checkpoint_cost, CHECKPOINT_SECONDS):
-            self.save_checkpoint()
-            self._last_checkpoint = time.perf_counter()
-            self._checkpoint_cost = self._last_checkpoint - now
-
     def state(self) -> dict[str, Any]:
         """All that the run needs to go on from this very step."""
-        device, progress = self.device, self.progress
+        progress = self.progress
         progress.logits = [torch.cat(progress.logits)] if progress.logits else []
         return {
-            "hash": setting_hash(self.setting),
-            "torch": str(torch.__version__),  # a plain string, or weights_only refuses it
-            "device": device.type,
-            "data": self.data_digest,
-            "source": self.code_digest,
             "progress": vars(progress),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "best_weights": self.best_weights,
-            "rng": torch.get_rng_state(),
-            "device_rng": torch.get_device_module(device).get_rng_state() if device.type != "cpu" else None,
+            **torch_setup.get_random_states(self.device),
             "augmentation": self.augmentation.get_state(),
         }
 
-    def save_checkpoint(self) -> None:
-        """Write the checkpoint, whole or not at all. Raises OSError where the disk is full."""
-        buffer = io.BytesIO()
-        torch.save(self.state(), buffer)
-        write_atomic(self.checkpoint, buffer.getvalue())
-
     def load_checkpoint(self) -> None:
-        """Go on from the checkpoint where there is one that fits; say why one is not used."""
-        if not self.checkpoint.exists():
-            return
-        try:
-            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-            fault = self._checkpoint_fault(state)
-        except Exception as error:  # torch raises many kinds for a torn file
-            fault = f"cannot be read ({type(error).__name__})"
-        if fault:
-            aside = self.checkpoint.with_suffix(".pt.bad")
-            self.checkpoint.replace(aside)
-            print(f"warning: {self.checkpoint} {fault}; moved to {aside.name}, training starts anew", flush=True)
-            return
-        self.restore(state)
-        print(f"continuing at epoch {self.progress.epoch}, step {self.progress.step}", flush=True)
+        """Go on from the checkpoint where there is one that fits."""
+        if state := self.checkpoint.load(self._misfit):
+            self.restore(state)
+            print(f"continuing at epoch {self.progress.epoch}, step {self.progress.step}", flush=True)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from the very step at which `state()` was asked for."""
@@ -472,28 +406,32 @@ class Trainer:
             name: value.to(self.device) if isinstance(value, Tensor) else value  # of get_extra_state
             for name, value in state["best_weights"].items()
         }
-        torch.set_rng_state(state["rng"])
-        if state["device_rng"] is not None:
-            torch.get_device_module(self.device).set_rng_state(state["device_rng"])
+        torch_setup.set_random_states(state, self.device)
         self.augmentation.set_state(state["augmentation"])
 
-    def _checkpoint_fault(self, state: Any) -> str:
+    def _misfit(self, state: dict[str, Any]) -> str:
         own = self.state()
-        if not isinstance(state, dict) or state.keys() != own.keys():
-            return "has another form than this version writes"
-        if state["hash"] != own["hash"]:
-            return f"is of another setting, {state['hash'][:12]}"
-        if state["torch"] != own["torch"]:
-            return f"is of torch {state['torch']}, not {own['torch']}"
-        if state["device"] != own["device"]:
-            return f"is of a {state['device']} device, not {own['device']}"
-        if state["data"] != own["data"]:
-            return f"is of other data, {state['data']}, not {own['data']}"
-        if state["source"] != own["source"]:
-            return "is of another version of the model's code"
-        if state["progress"].keys() != own["progress"].keys():
+        if not own.keys() <= state.keys() or state["progress"].keys() != own["progress"].keys():
             return "has another form than this version writes"
         shapes, own_shapes = ({k: getattr(v, "shape", None) for k, v in s["model"].items()} for s in (state, own))
-        if shapes != own_shapes:
-            return "does not fit the model, whose code has changed"
-        return ""
+        return "does not fit the model, whose code has changed" if shapes != own_shapes else ""
+
+
+def preload() -> None:
+    """Load what torch itself loads late."""
+    import torch.utils.serialization  # what torch.load loads
+
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])  # the first optimizer of a process loads the compiler
+
+
+def load(job: Job) -> Trainer:
+    """Return the training of a run, with data and model, where its checkpoint left it."""
+    torch.set_num_threads(job.threads)
+    device = torch_setup.select_device(job.device)
+    if job.slot and device.type == "cpu":  # the start of a sweep says so; one by hand or on a cluster has only this
+        print(f"warning: torch cannot use the GPU of {job.slot}: this run trains on the CPU", file=sys.stderr)
+    assert job.data is not None  # scripts/train.py asks for it
+    data = load_splits(job.data, job.setting)
+    trainer = Trainer(job.setting, data, device, Checkpoint(job.checkpoint, job.stop), job.on_epoch)
+    trainer.load_checkpoint()
+    return trainer

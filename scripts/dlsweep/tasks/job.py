@@ -1,0 +1,66 @@
+"""What a run and its task know of each other.
+
+The module of a task has `load(job)`, which returns the Training of a run; `preload()`, which loads what is large; and
+MEMORY_KEYS, the hyper-parameters that are worth lowering where memory is short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from dlsweep.config.identity import Setting
+
+
+class Stop(Protocol):
+    """Says whether the run is to stop."""
+
+    def __call__(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a task gets of the run that it is for.
+
+    `data` is the prepared data set, of the built-in task only. `checkpoint` is the file from which the run goes on.
+    `device` is as the command line has it, `slot` the GPU slot that the run holds. `on_epoch` is told all epochs so far
+    after each.
+    """
+
+    setting: Setting
+    digest: str
+    data: Path | None
+    checkpoint: Path
+    stop: Stop
+    on_epoch: Callable[[list[dict[str, Any]]], None]
+    device: str = "auto"
+    slot: str | None = None
+    threads: int = 1
+
+
+class Training(Protocol):
+    """One run of a task, where its checkpoint has left it."""
+
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        """The entries of the epochs so far."""
+
+    def made_with(self) -> dict[str, Any]:
+        """Return the record's `provenance` as far as the task knows it: torch, device, threads, code, data."""
+
+    def run(self) -> dict[str, Any]:
+        """Run to the end; return the record's `status`, `epochs`, `final` and `model`.
+
+        Raises tasks.checkpoint.Interrupted where it was asked to stop.
+        """
+
+    def timing(self) -> dict[str, Any]:
+        """Return the record's `timing`, but for `total_seconds`, of which only the whole run knows."""
+
+    def describe_epoch(self, entry: dict[str, Any]) -> str:
+        """Return the line that the log gets for an epoch."""
+
+    def describe_outcome(self, outcome: dict[str, Any]) -> str:
+        """Return what the log says of the end of the run."""

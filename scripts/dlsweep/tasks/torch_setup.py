@@ -1,0 +1,65 @@
+"""How torch is set up for a run: its device, its arithmetic, its seeds."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import torch
+
+from dlsweep.errors import ConfigError
+
+
+def select_device(name: str = "auto") -> torch.device:
+    """Return the device: for auto cuda where there is one, mps on a Mac, else the CPU.
+
+    One of several (cuda:1) becomes the current one: seeds, random states and what a model itself puts on the GPU are
+    that one's. Raises ConfigError where torch cannot compute on it.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        if device.type != "cpu":
+            torch.zeros(1, device=device)
+            if device.index is not None:
+                torch.get_device_module(device).set_device(device.index)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: a build without CUDA
+        reason = str(error).strip().split("\n")[0]
+        raise ConfigError(f"--device: {name} cannot be used here ({reason}); allowed: auto, cpu, cuda, mps") from None
+    return device
+
+
+def seed_all(seed: int, device: torch.device) -> None:
+    """Seed what draws without a generator of its own. torch.manual_seed also looks for every other device."""
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
+
+
+def set_deterministic() -> None:
+    """Have torch compute the same each time, as far as it can; it warns of what it cannot."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # we read none
+    torch.backends.cudnn.benchmark = False
+
+
+def get_random_states(device: torch.device) -> dict[str, Any]:
+    """Return the states of the generators that draw where none is given."""
+    on_device = torch.get_device_module(device).get_rng_state() if device.type != "cpu" else None
+    return {"rng": torch.get_rng_state(), "device_rng": on_device}
+
+
+def set_random_states(states: dict[str, Any], device: torch.device) -> None:
+    """Set what `get_random_states` has returned."""
+    torch.set_rng_state(states["rng"])
+    if states["device_rng"] is not None:
+        torch.get_device_module(device).set_rng_state(states["device_rng"])
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Return what a record's `provenance` says of torch and its device."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {platform.machine()}"
+    return {"torch": torch.__version__, "device": name, "threads": torch.get_num_threads()}
