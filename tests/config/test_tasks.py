@@ -174,6 +174,14 @@ def test_a_default_that_no_task_has_is_refused():
         read({"train": "mine:train", "widht": 3}, one={})
 
 
+def test_a_module_may_be_folders_below_the_project():
+    folder = Path("below/further")
+    folder.mkdir(parents=True)  # without __init__.py
+    (folder / "mine.py").write_text(SOURCE)
+    (setting,) = settings(train="below.further.mine:train", lr=0.1)
+    assert setting["width"] == 32
+
+
 def test_a_function_whose_file_is_not_python_is_named_with_its_line(folder: Path):
     (folder / "mine.py").write_text("def train(run:\n")
     with pytest.raises(ConfigError, match=r"experiments.one.train: mine.py, line 1: is not valid Python"):

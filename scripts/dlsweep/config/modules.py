@@ -17,10 +17,11 @@ def find_module(module: str, places: Iterable[Path | str]) -> importlib.machiner
     """Return where a module is found in one of these folders; None where it is in none of them. Imports nothing."""
     folders = [str(place) for place in places]
     spec = None
-    parts = module.split(".")
-    for i in range(len(parts)):
-        spec = importlib.machinery.PathFinder.find_spec(".".join(parts[: i + 1]), folders)
-        if spec is None or (i + 1 < len(parts) and spec.submodule_search_locations is None):
+    *packages, _ = parts = module.split(".")
+    for i, part in enumerate(parts):
+        # By its last name alone: of a dotted one, a folder without __init__.py asks the package, which is not imported.
+        spec = importlib.machinery.PathFinder.find_spec(part, folders)
+        if spec is None or (i < len(packages) and spec.submodule_search_locations is None):
             return None
         folders = list(spec.submodule_search_locations or [])
     return spec if spec and spec.origin else None  # a mere folder is no module
