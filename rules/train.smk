@@ -64,7 +64,7 @@ rule train:
     threads: SWEEP.threads
     resources:
         **SWEEP.cluster_resources(workflow),
-        gpu=SWEEP.gpus.per_run,
+        gpu=SWEEP.gpus_asked_for,
         mem_mb=4000,
         runtime=240,
     params:
@@ -74,7 +74,9 @@ rule train:
             wildcards, input, output
         ),
         jobs_per_gpu=SWEEP.sweep.jobs_per_gpu,
+        gpus_per_run=SWEEP.gpus_of_run,
     shell:
         # exec: a signal to all of a job's processes must not end the shell before the run has written its checkpoint
         "exec {params.script} {params.options} --threads={threads}"
-        " --jobs-per-gpu={params.jobs_per_gpu} --time-limit={resources.runtime} >>{log} 2>&1"
+        " --jobs-per-gpu={params.jobs_per_gpu} --gpus-per-run={params.gpus_per_run}"
+        " --time-limit={resources.runtime} >>{log} 2>&1"

@@ -171,6 +171,11 @@ def config_schema() -> dict[str, Any]:
                 "minimum": 1,
                 "description": "Runs that share one GPU.",
             },
+            "gpus_per_run": {
+                "type": "integer",
+                "minimum": 1,
+                "description": "GPUs that each run of a function or command of your own has.",
+            },
             "outdated": {
                 "enum": list(OUTDATED),
                 "default": "keep",

@@ -35,7 +35,7 @@ from dlsweep.config.space import TASK_WORDS, merged_spec, read_space
 from dlsweep.config.tasks import BUILT_IN, Task
 from dlsweep.errors import ConfigError
 
-TOP_KEYS = ("name", "parquet", "jobs_per_gpu", "outdated", "defaults", "experiments")
+TOP_KEYS = ("name", "parquet", "jobs_per_gpu", "gpus_per_run", "outdated", "defaults", "experiments")
 OUTDATED = ("keep", "redo")
 """What becomes of finished runs whose code or data have changed since."""
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -81,6 +81,7 @@ class Sweep:
     name: str
     experiments: dict[str, Experiment]
     jobs_per_gpu: int = 1
+    gpus_per_run: int = 1
     parquet: bool = False  # the tables as Parquet too
     outdated: str = "keep"  # one of OUTDATED
 
@@ -158,9 +159,12 @@ def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:
         )
         hint = "" if isinstance(name, str) else ". Write it in quotes."
         raise ConfigError(f"name: {shown(name)} is not allowed for a sweep; allowed: {allowed}{hint}")
-    jobs_per_gpu = config.get("jobs_per_gpu", 1)
-    if type(jobs_per_gpu) is not int or jobs_per_gpu < 1:
-        raise ConfigError(f"jobs_per_gpu: {shown(jobs_per_gpu)} is not allowed; allowed: a whole number from 1")
+    jobs_per_gpu, gpus_per_run = (_count(config, key) for key in ("jobs_per_gpu", "gpus_per_run"))
+    if jobs_per_gpu > 1 and gpus_per_run > 1:
+        raise ConfigError(
+            f"gpus_per_run: {gpus_per_run} does not go with jobs_per_gpu: {jobs_per_gpu}; either several runs share a"
+            " GPU, or a run has several"
+        )
     parquet = config.get("parquet", False)
     if not isinstance(parquet, bool):
         raise ConfigError(f"parquet: {shown(parquet)} is not allowed; allowed: true, false")
@@ -177,7 +181,18 @@ def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:
     defaults = a_mapping(config.get("defaults") or {}, "defaults")
     expanded = {exp_name: _expand(exp_name, experiments, defaults) for exp_name in experiments}
     _check_defaults(defaults, [experiment.task for experiment in expanded.values()])
-    return Sweep(name or "", expanded, jobs_per_gpu, parquet, outdated)
+    if gpus_per_run > 1 and all(experiment.task.kind == "classification" for experiment in expanded.values()):
+        raise ConfigError(
+            f"gpus_per_run: {gpus_per_run} is for a task of your own (train, command); the built-in one uses one GPU"
+        )
+    return Sweep(name or "", expanded, jobs_per_gpu, gpus_per_run, parquet, outdated)
+
+
+def _count(config: Mapping[str, Any], key: str) -> int:
+    value = config.get(key, 1)
+    if type(value) is not int or value < 1:
+        raise ConfigError(f"{key}: {shown(value)} is not allowed; allowed: a whole number from 1")
+    return value
 
 
 def _check_names(experiments: Mapping[str, Any]) -> None:

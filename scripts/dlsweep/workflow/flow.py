@@ -48,7 +48,7 @@ class Flow:
     def __post_init__(self) -> None:
         self.paths = Paths(self.sweep)
         self.jobs = Jobs(self.sweep, self.paths, self.config_files, self.workflow)
-        self.gpus = Gpus(self.sweep.jobs_per_gpu)
+        self.gpus = Gpus(self.sweep.jobs_per_gpu, self.sweep.gpus_per_run)
         self.messages = Messages(self.sweep, self.paths, self.jobs, self.overrides)
 
     @classmethod
@@ -62,9 +62,9 @@ class Flow:
             flow = cls(load_sweep(files, overrides), files, overrides, workflow)
             check_folders(flow.paths.results, flow.paths.tables_folder)
             surroundings.check_text([exp.settings for exp in flow.sweep.experiments.values()], files[0])
+            flow.gpus.limit(workflow)
         except ConfigError as error:
             sys.exit(f"error: {error}")  # to an exception Snakemake adds the lines of code that raised it
-        flow.gpus.limit(workflow)
         internals.no_backups()
         if internals.is_main(workflow):
             internals.quieten()
@@ -108,6 +108,14 @@ class Flow:
         lies = [f"--snakefile={FOLDER / 'Snakefile'}", f"--report-stylesheet={FOLDER / 'report/style.css'}"]
         return shlex.join([*call, *lies, *snakemake_options(self.config_files, self.overrides)])
 
+    def gpus_of_run(self, wildcards: Any) -> int:
+        """How many GPUs a run takes on its machine."""
+        return self.gpus.of_run(self.jobs.setting(wildcards.exp, wildcards.hash))
+
+    def gpus_asked_for(self, wildcards: Any) -> int:
+        """How many GPUs a run asks Snakemake for."""
+        return self.gpus.to_ask_for(self.jobs.setting(wildcards.exp, wildcards.hash))
+
     @property
     def config_arguments(self) -> str:
         """The config files and overrides of this call, as scripts/sweep.py takes them."""
@@ -136,7 +144,6 @@ class Flow:
         if internals.touches(workflow):
             return
         runs = internals.runs_to_do(workflow)
-        again = self._request_again(runs)
         if internals.is_local(workflow):
             deployment = internals.deployment(workflow)
             if "APPTAINER" not in deployment:  # containers may not see this process
@@ -146,7 +153,8 @@ class Flow:
             if len(runs) > 1 and not deployment:  # the runs are in this Python
                 self._trainer = warm.start()
             if runs:
-                self.gpus.check(workflow)
+                self._check_gpus(runs)
+        again = self._request_again(runs)
         records = set(self.paths.records)
         left = [job for run, job in self._jobs_left.items() if self.paths.record(*run) in records]
         if left:
@@ -162,6 +170,12 @@ class Flow:
             f"{len(self.paths.records)} runs in {len(self.sweep.experiments)} experiments; {done} are finished",
             flush=True,
         )
+
+    def _check_gpus(self, runs: Collection[tuple[str, str]]) -> None:
+        try:
+            self.gpus.check(self.workflow, [self.jobs.setting(*run) for run in runs])
+        except ConfigError as error:
+            sys.exit(f"error: {error}")  # to an exception Snakemake adds the lines of code that raised it
 
     def _request_again(self, runs: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
         """Ask train.py for the records of this start that are there and made again, and say so; return them."""
@@ -187,7 +201,7 @@ class Flow:
                 f"{self.paths.tables_folder}/partial" if set(targets) == {"partial"} else self.paths.tables_folder
             )
         except ConfigError as error:
-            internals.stop(str(error))
+            sys.exit(f"error: {error}")  # to an exception Snakemake adds the lines of code that raised it
 
     def _end(self) -> None:
         clear_finished(Path(self.paths.results))

@@ -193,6 +193,28 @@ def is_limited(workflow: Any, name: str) -> bool:
     return name in workflow.global_resources
 
 
+@soft("no more is known of --resources gpu=", lambda: sys.maxsize)
+def limit_of(workflow: Any, name: str) -> int:
+    """Return what the user has limited a resource to."""
+    amount = workflow.global_resources[name]
+    return int(getattr(amount, "value", amount))
+
+
+@soft("runs have as many GPUs as the profile says, not as gpus_per_run", lambda: None)
+def take_back_resource(workflow: Any, rule: str, name: str) -> Any:
+    """Return what the profile or --set-resources says of a rule's resource, which then is what the rule itself says.
+
+    None where they do not say. To be called before the rule is read.
+    """
+    settings = workflow.resource_settings
+    given = settings.overwrite_resources.get(rule, {})
+    if name not in given:
+        return None
+    settings.overwrite_resources[rule] = type(given)({key: value for key, value in given.items() if key != name})
+    vars(settings).pop("_parsed_overwrite_resources", None)  # of newer versions, a copy that is made once
+    return getattr(given[name], "value", given[name])
+
+
 @soft("runs that wait for a GPU count as running", lambda: None)
 def limit(workflow: Any, name: str, amount: int) -> None:
     """Have all jobs share so much of a resource. To be called before there is a scheduler."""
