@@ -356,12 +356,65 @@ def test_runs_at_once(
     assert workflow.global_resources.get("gpu") == limit
 
 
+@pytest.mark.parametrize("key", ["jobs_per_gpu", "gpus_per_run"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "two", None])
-def test_jobs_per_gpu_is_checked(value: object):
-    with pytest.raises(ConfigError, match="jobs_per_gpu"):
-        expand_config({"jobs_per_gpu": value, "experiments": {"a": {}}})
+def test_numbers_of_gpus_are_checked(key: str, value: object):
+    with pytest.raises(ConfigError, match=key):
+        expand_config({key: value, "experiments": {"a": {}}})
     schema = json.loads((ROOT / "schemas/config.schema.json").read_text())
-    assert schema["properties"]["jobs_per_gpu"]["minimum"] == 1
+    assert schema["properties"][key]["minimum"] == 1
+
+
+def test_several_gpus_for_the_built_in_training_are_refused():
+    with pytest.raises(ConfigError, match=r"^gpus_per_run: 2 is for a task of your own .*uses one GPU$"):
+        expand_config({"gpus_per_run": 2, "experiments": {"a": {}}})
+    with pytest.raises(ConfigError, match=r"^gpus_per_run: 2 does not go with jobs_per_gpu: 3"):
+        expand_config({"gpus_per_run": 2, "jobs_per_gpu": 3, "experiments": {"a": {}}})
+
+
+OWN_AND_BUILT_IN = {
+    "gpus_per_run": 2,
+    "experiments": {
+        "mine": {"train": "mine:train", "objective": "val_mae", "grid": {"lr": [0.1, 0.2]}},
+        "built_in": {"lr": 0.1},
+    },
+}
+
+
+def test_a_run_asks_for_the_gpus_that_it_has(project: Project, monkeypatch: pytest.MonkeyPatch):
+    """The built-in training has one, whatever the config says of the others; a cluster's jobs ask for as many."""
+    monkeypatch.delenv(VISIBLE, raising=False)
+    (project.folder / "mine.py").write_text("def train(run, *, lr: float = 0.1): ...\n")
+    project.configure(OWN_AND_BUILT_IN)
+
+    def asked_for(*arguments: str) -> list[int]:
+        dry = project.run("snakemake", "-n", "--until", "train", "--workflow-profile", "none", *arguments)
+        assert dry.returncode == 0, dry.stderr
+        return sorted(int(number) for number in re.findall(r"\bgpu=(\d+)", dry.stdout + dry.stderr))
+
+    assert asked_for("--cores", "2") == [0, 0, 0]  # no GPU here
+    slurm = ("--profile", "profiles/slurm")
+    assert asked_for(*slurm) == [1, 2, 2]
+    assert asked_for(*slurm, "--config", "gpus_per_run=1") == [1, 1, 1]
+    contradiction = project.run("snakemake", "-n", *slurm, "--set-resources", "train:gpu=0")
+    assert "error: gpus_per_run: 2 does not go with the cluster's profile" in contradiction.stderr
+    monkeypatch.setenv(KNOWN, "a,b,c")
+    assert asked_for("--cores", "2") == [1, 2, 2]
+
+
+def test_more_gpus_than_the_machine_has_end_a_start_before_it_starts(project: Project, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(VISIBLE, raising=False)
+    (project.folder / "mine.py").write_text("def train(run, *, lr: float = 0.1): ...\n")
+    project.configure(OWN_AND_BUILT_IN)
+    monkeypatch.setenv(KNOWN, "a")
+    done = project.snakemake("mine")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "error: gpus_per_run: a run is to have 2 GPUs, but here it can use 1 (a)" in done.stderr
+    assert not project.results.exists()
+    monkeypatch.setenv(KNOWN, "a,b")
+    done = project.snakemake("mine", "--resources", "gpu=1")
+    assert "error: --resources gpu=1: is too little for gpus_per_run: 2" in done.stderr
+    assert not project.results.exists()
 
 
 def test_one_gpu_of_several_is_the_one_that_is_seeded(monkeypatch: pytest.MonkeyPatch):

@@ -15,6 +15,7 @@ from typing import Any
 
 from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.paths import record_name, running_folder
+from dlsweep.config.tasks import is_built_in
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import read_json, to_json, write_json
 from dlsweep.locks import Busy, acquire
@@ -65,6 +66,10 @@ def run_setting(options: RunOptions, setting: Setting, command: str) -> int:
     Raises ConfigError where the setting has another hash than the one asked for, RecordError where the record
     is there already but cannot be trusted: it is the user's to move or delete.
     """
+    if options.gpus_per_run > 1 and is_built_in(setting):
+        raise ConfigError(
+            f"--gpus-per-run: {options.gpus_per_run} is for a task of your own; the built-in one uses one GPU"
+        )
     digest = setting_hash(setting)
     if options.hash and options.hash != digest:
         raise ConfigError(f"--hash: {options.hash} is not this setting's hash, which is {digest}")
