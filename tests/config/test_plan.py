@@ -1,11 +1,13 @@
 """The plan: its file has the same bytes for ever, since a changed name would have all tables made again."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dlsweep.config.plan import read_plan
+from dlsweep.config.metrics import Objective, own_metric
+from dlsweep.config.plan import Plan, read_plan
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import RecordError
 
@@ -33,6 +35,12 @@ def test_a_plan_is_read_as_it_was_written(tmp_path: Path):
     (tmp_path / "plan.json").write_text(json.dumps(plan.to_json()))
     assert read_plan(tmp_path / "plan.json") == plan
     assert len(plan.settings) == 8 and len(list(plan.records())) == 9  # one setting is in both experiments
+
+    again = replace(plan.experiments["again"], objective=Objective("val_ndcg", "max", "test_ndcg"))
+    metrics = {"ndcg": own_metric("max", [0, None], "", "Normalised discounted cumulative gain.")}
+    other = replace(plan, experiments={**plan.experiments, "again": again}, metrics=metrics)
+    assert Plan.from_json(json.loads(json.dumps(other.to_json(), allow_nan=False))) == other
+    assert other.digest != plan.digest
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"experiments": {"a": 1}, "settings": {}}'])

@@ -1,10 +1,15 @@
-"""What a run is measured by: every metric and every column of a run that a config may name."""
+"""What a run is measured by: every metric and every column of a run that a config may name.
+
+A metric is `<split>_<family>`, such as val_mae, or a name of its own. A run of the built-in classification has the
+metrics of METRICS; one of an own task has those that it logs, of which is known what `metric_column` says.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from dlsweep.config.hyperparameters import HYPERPARAMETERS
 
@@ -120,10 +125,6 @@ SUMMARY: Mapping[str, Column] = {
     "host": Column(str, "The machine that trained it."),
 }
 
-SELECTED_BY, REPORTED = "tested_val_acc", "test_acc"
-"""What is best: the metric that settings are selected by, in the direction of its column, and the one that they are
-reported by, which chooses nothing."""
-
 EPOCH_METRICS: Mapping[str, Column] = {
     **_LAST,
     "lr": _positive("Learning rate of the epoch's last step.", "", "learning rate"),
@@ -131,6 +132,157 @@ EPOCH_METRICS: Mapping[str, Column] = {
     "grad_norm": _positive("Mean norm of the gradient; empty without `log_gradients`.", "", "gradient norm"),
 }
 
+# -- any metric ----------------------------------------------------------------------------------------------------
+
 SPLITS = ("train", "val", "test")
+SPLITS_IN_WORDS = {"train": "training", "val": "validation", "test": "test"}
+_STAGES = (
+    "best",
+    "tested",
+)  # best_val_mae is that of the best epoch, tested_val_mae that of the weights that are tested
+
+
+def _family(title: str, better: str, within: Range = POSITIVE, unit: str = "") -> Column:
+    return Column(float, "", unit, title, within, better)
+
+
+KNOWN_FAMILIES: Mapping[str, Column] = {
+    "acc": _family("accuracy", "max", FRACTION),
+    "accuracy": _family("accuracy", "max", FRACTION),
+    "loss": _family("loss", "min"),
+    "error": _family("error", "min"),
+    "mae": _family("MAE", "min"),
+    "mse": _family("MSE", "min"),
+    "rmse": _family("RMSE", "min"),
+    "mape": _family("MAPE", "min"),
+    "huber": _family("Huber loss", "min"),
+    "nll": _family("NLL", "min", UNBOUNDED),  # a density may be greater than 1
+    "perplexity": _family("perplexity", "min", (1.0, math.inf)),
+    "r2": _family("R²", "max", (-math.inf, 1.0)),
+    "f1": _family("F1", "max", FRACTION),
+    "precision": _family("precision", "max", FRACTION),
+    "recall": _family("recall", "max", FRACTION),
+    "auroc": _family("AUROC", "max", FRACTION),
+    "auc": _family("AUC", "max", FRACTION),
+    "ap": _family("AP", "max", FRACTION),
+    "iou": _family("IoU", "max", FRACTION),
+    "dice": _family("Dice", "max", FRACTION),
+    "bleu": _family("BLEU", "max", (0.0, 100.0)),
+}
+"""What is known of metrics by the name of their family; `top5_acc` and `f1_macro` are like what is known in them."""
+
+CLASSIFICATION = ("acc", "loss")
+"""The families of the built-in classification: each has a column for every split in METRICS."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A metric's name taken apart: `best_val_mae` is of the stage best, the split val and the family mae.
+
+    The stage is `best` for the best epoch, `tested` for the weights that are tested, else empty.
+    """
+
+    stage: str
+    split: str
+    family: str
+
+
+def parts_of(name: str) -> Parts:
+    """Return the parts of a metric's name; a name that has no split is a family of its own."""
+    for stage in ("tested", "best"):
+        rest = name.removeprefix(f"{stage}_")
+        split, _, family = rest.partition("_")
+        if rest != name and (stage == "tested" or (split in SPLITS and family)):
+            break
+    else:
+        stage, rest = "", name
+    split, _, family = rest.partition("_")
+    return Parts(stage, split, family) if split in SPLITS and family else Parts(stage, "", rest)
+
+
+def metric_column(name: str, own: Mapping[str, Column] | None = None) -> Column:
+    """Return what is known of a metric or a family; `own` is what the config says of some of them.
+
+    What nothing is known of has no direction and no bounds.
+    """
+    own = own or {}
+    parts = parts_of(name)
+    known = _known(parts.family) or Column(float, "", title=parts.family)
+    said = next((own[key] for key in (name, f"{parts.split}_{parts.family}", parts.family) if key in own), known)
+    split = "best val" if (parts.stage, parts.split) == ("best", "val") else parts.split
+    return replace(
+        said,
+        title=f"{split} {known.title}".strip(),
+        within=known.within if said.within == UNBOUNDED else said.within,
+        better=said.better or known.better,
+    )
+
+
+def _known(family: str) -> Column | None:
+    """What is known of a family, or of the last word in its name that anything is known of."""
+    if family in KNOWN_FAMILIES:
+        return KNOWN_FAMILIES[family]
+    words = family.split("_")
+    word = next((word for word in reversed(words) if word in KNOWN_FAMILIES), None)
+    if word is None:
+        return None
+    known = KNOWN_FAMILIES[word]
+    return replace(known, title=" ".join(known.title if one == word else one for one in words))
+
+
+def in_words(name: str, own: Mapping[str, Column] | None = None) -> str:
+    """Return a metric as a reader says it: `val_mae` is the validation MAE."""
+    parts = parts_of(name)
+    title = metric_column(parts.family, own).title
+    return f"{SPLITS_IN_WORDS[parts.split]} {title}" if parts.split else title
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is best: the metric that settings are selected by, and the one that they are reported by.
+
+    `better` is `max` or `min`; the reported metric chooses nothing.
+    """
+
+    metric: str = "val_acc"
+    better: str = "max"
+    report: str = "test_acc"
+
+    @property
+    def selected(self) -> str:
+        """The column of the summary that settings are selected by: that of the weights that are tested."""
+        return f"tested_{self.metric}"
+
+    @property
+    def family(self) -> str:
+        """The metrics that belong together: `mae` for val_mae; a name without a split stands alone."""
+        return parts_of(self.metric).family
+
+    def to_json(self) -> dict[str, str]:
+        """Return it as the plan has it: `Objective(**objective)` reads that."""
+        return {"metric": self.metric, "better": self.better, "report": self.report}
+
+
+STANDARD = Objective()
+"""That of the built-in classification, where the config says nothing else."""
+
+
+# -- what a config says of its metrics -----------------------------------------------------------------------------
+
+
+def own_metric(better: str = "", range: list[float | None] | None = None, unit: str = "", doc: str = "") -> Column:
+    """Return the column that an entry of the config's `metrics` describes; null is an end that is not bounded."""
+    low, high = range or (None, None)
+    within = (-math.inf if low is None else float(low), math.inf if high is None else float(high))
+    return Column(float, doc, unit, "", within, better)
+
+
+def own_metric_to_json(column: Column) -> dict[str, Any]:
+    """Return what `own_metric` takes, ready for JSON."""
+    within = [end if math.isfinite(end) else None for end in column.within]
+    return {"better": column.better, "range": within, "unit": column.unit, "doc": column.doc}
+
+
+# what is still there for today's readers
+SELECTED_BY, REPORTED = "tested_val_acc", "test_acc"
 FAMILIES: Mapping[str, str] = {"acc": "accuracy", "loss": "loss (nats)"}
-"""Metrics that stand for one column per split: `acc` is train_acc, val_acc and test_acc."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from dlsweep.config.identity import Setting
 from dlsweep.config.kinds import FigureSpec
+from dlsweep.config.metrics import STANDARD, Column, Objective, own_metric, own_metric_to_json
 from dlsweep.errors import RecordError
 from dlsweep.files import read_json
 
@@ -29,6 +30,26 @@ class PlannedExperiment:
     varies: Mapping[str, list[Any]]
     """The hyper-parameters with more than one value, each with its values."""
     figures: tuple[FigureSpec, ...] = ()
+    objective: Objective = STANDARD
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the plan's file has it, which says the settings themselves beside the experiments."""
+        return {
+            "hashes": list(self.settings),
+            "varies": self.varies,
+            "figures": [figure.to_json() for figure in self.figures],
+            **({"objective": self.objective.to_json()} if self.objective != STANDARD else {}),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], settings: Mapping[str, Setting]) -> PlannedExperiment:
+        """Return what `to_json` has made; `settings` are those of the whole plan."""
+        return cls(
+            {digest: settings[digest] for digest in content["hashes"]},
+            content["varies"],
+            tuple(FigureSpec(**figure) for figure in content["figures"]),
+            Objective(**content.get("objective", {})),
+        )
 
 
 @dataclass(frozen=True)
@@ -45,6 +66,8 @@ class Plan:
     """Whether the tables are written as Parquet too."""
     outdated: Mapping[str, list[str]] = field(default_factory=dict)
     """Of each source of code or data, the versions that have changed since they made a record."""
+    metrics: Mapping[str, Column] = field(default_factory=dict)
+    """What the config says of its metrics, by a metric's name or its family's."""
 
     @property
     def settings(self) -> dict[str, Setting]:
@@ -64,43 +87,31 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as its file has it: each setting once, whichever experiments have it."""
+        metrics = {name: own_metric_to_json(column) for name, column in self.metrics.items()}
         return {
             "plan_version": PLAN_VERSION,
             "name": self.name,
             "results": self.results,
             "tables": self.tables,
             "parquet": self.parquet,
-            "experiments": {
-                exp_name: {
-                    "hashes": list(experiment.settings),
-                    "varies": experiment.varies,
-                    "figures": [figure.to_json() for figure in experiment.figures],
-                }
-                for exp_name, experiment in self.experiments.items()
-            },
+            "experiments": {exp_name: experiment.to_json() for exp_name, experiment in self.experiments.items()},
             "settings": self.settings,
             **({"outdated": self.outdated} if self.outdated else {}),
+            **({"metrics": metrics} if metrics else {}),
         }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Plan:
         """Return the plan of a file's content, which `to_json` has made."""
         settings = content["settings"]
-        experiments = {
-            exp_name: PlannedExperiment(
-                {digest: settings[digest] for digest in experiment["hashes"]},
-                experiment["varies"],
-                tuple(FigureSpec(**figure) for figure in experiment["figures"]),
-            )
-            for exp_name, experiment in content["experiments"].items()
-        }
         return cls(
             content["name"],
             content["results"],
             content["tables"],
-            experiments,
+            {name: PlannedExperiment.from_json(part, settings) for name, part in content["experiments"].items()},
             content["parquet"],
             content.get("outdated", {}),
+            {name: own_metric(**said) for name, said in content.get("metrics", {}).items()},
         )
 
 
