@@ -209,3 +209,56 @@ def test_values_of_a_command_are_hashed_as_they_are_written():
 def test_an_editor_knows_what_an_own_task_may_say(config: dict[str, Any], fits: bool):
     validator = jsonschema.Draft7Validator(json.loads((ROOT / "schemas/config.schema.json").read_text()))
     assert validator.is_valid(config) is fits
+
+
+# -- the objective -------------------------------------------------------------------------------------------------
+
+
+def objective(metrics: dict[str, Any] | None = None, defaults: dict[str, Any] | None = None, **experiment: Any) -> Any:
+    config = {"metrics": metrics, "defaults": defaults or {}, "experiments": {"one": experiment}}
+    Path("config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    found = load_sweep(["config.yaml"]).experiments["one"].objective
+    return found.metric, found.better, found.report
+
+
+def test_an_objective_has_a_direction_and_what_it_is_reported_by():
+    own = {"train": "mine:train"}
+    assert objective() == ("val_acc", "max", "test_acc")
+    assert objective(objective="val_loss") == ("val_loss", "min", "test_loss")
+    assert objective(**own) == ("val_loss", "min", "test_loss")
+    assert objective(**own, objective="val_mae") == ("val_mae", "min", "test_mae")
+    assert objective(**own, objective={"val_gain": "max"}) == ("val_gain", "max", "test_gain")
+    assert objective(**own, objective={"score": "max"}, report="test_acc") == ("score", "max", "test_acc")
+    assert objective(defaults={**own, "objective": "val_r2"}) == ("val_r2", "max", "test_r2")
+    assert objective(metrics={"ndcg": {"better": "max"}}, **own, objective="val_ndcg") == (
+        "val_ndcg",
+        "max",
+        "test_ndcg",
+    )
+
+
+def test_no_objective_changes_a_hash():
+    assert digest(train="mine:train") == digest(train="mine:train", objective="val_mae", report="test_rmse")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"objective": "val_gain"}, "is to be great or small is not known; write {val_gain: max} or min"),
+        ({"objective": "test_acc"}, "objective: test_acc would select settings by the test split"),
+        ({"objective": {"val_mae": "down"}}, "objective.val_mae: \"down\" is not allowed; allowed: min, max"),
+        ({"objective": ["val_mae"]}, "allowed: a metric such as val_mae, or {val_mae: min}"),
+        ({"report": 3}, "report: 3 is not allowed; allowed: the name of a metric"),
+        ({"train": None, "objective": "val_mae"}, "val_mae is not measured by the built-in training; it has"),
+        ({"metrics": {"gain": {"beter": "max"}}}, "metrics.gain.beter: unknown key; allowed: better, range, unit"),
+        ({"metrics": {"gain": {"better": "up"}}}, "metrics.gain.better: \"up\" is not allowed"),
+        ({"metrics": {"gain": {"range": [1, 0]}}}, "metrics.gain.range: [1, 0] is not allowed; allowed: low"),
+        ({"metrics": {"gain": {"range": 1}}}, "metrics.gain.range: must be [low, high]"),
+        ({"metrics": {"a gain": {}}}, "metrics.a gain: \"a gain\" is not allowed as the name of a metric"),
+        ({"metrics": ["gain"]}, "metrics: must be a mapping"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_an_objective_or_a_metric_is_said(config: dict[str, Any], message: str):
+    with pytest.raises(ConfigError) as error:
+        objective(config.pop("metrics", None), **{"train": "mine:train", **config})
+    assert message in str(error.value) and str(error.value).startswith("config.yaml, line "), str(error.value)

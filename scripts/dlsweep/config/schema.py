@@ -11,6 +11,7 @@ from typing import Any
 from dlsweep.config.axes import RANGES, SAMPLERS
 from dlsweep.config.hyperparameters import HYPERPARAMETERS, Hyperparameter
 from dlsweep.config.kinds import KINDS
+from dlsweep.config.objectives import DIRECTIONS
 from dlsweep.config.sweep import OUTDATED, SAFE_NAME
 from dlsweep.config.tasks import FUNCTION_NAME, TASK_KEYS
 
@@ -80,7 +81,7 @@ def _task_words() -> dict[str, Any]:
         "type": "object",
         "minProperties": 1,
         "maxProperties": 1,
-        "additionalProperties": {"enum": ["min", "max"]},
+        "additionalProperties": {"enum": list(DIRECTIONS)},
     }
     return {
         "train": _or_null("Your own training function.", {"type": "string", "pattern": FUNCTION_NAME}),
@@ -180,6 +181,26 @@ def config_schema() -> dict[str, Any]:
                 "enum": list(OUTDATED),
                 "default": "keep",
                 "description": "Finished runs whose code or data have changed since: keep them, or make them again.",
+            },
+            "metrics": {
+                "description": "What your own metrics are, by name or by the name of their family.",
+                "type": "object",
+                "additionalProperties": {
+                    "type": "object",
+                    **_closed(
+                        {
+                            "better": {"enum": list(DIRECTIONS)},
+                            "range": {
+                                "type": "array",
+                                "items": {"type": ["number", "null"]},
+                                "minItems": 2,
+                                "maxItems": 2,
+                            },
+                            "unit": {"type": "string"},
+                            "doc": {"type": "string"},
+                        }
+                    ),
+                },
             },
             "defaults": {"type": ["object", "null"]},
             "experiments": {

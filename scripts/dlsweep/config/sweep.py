@@ -20,7 +20,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,15 @@ from dlsweep.config.figures import figures_for
 from dlsweep.config.files import read_configs, shown, where_stated
 from dlsweep.config.identity import Setting, check_required, defaults_for, setting_hash
 from dlsweep.config.kinds import FigureSpec
+from dlsweep.config.metrics import STANDARD, Column, Objective
 from dlsweep.config.names import nearest
+from dlsweep.config.objectives import read_metrics, read_objective
 from dlsweep.config.plan import Plan, PlannedExperiment
 from dlsweep.config.space import TASK_WORDS, merged_spec, read_space
 from dlsweep.config.tasks import BUILT_IN, Task
 from dlsweep.errors import ConfigError
 
-TOP_KEYS = ("name", "parquet", "jobs_per_gpu", "gpus_per_run", "outdated", "defaults", "experiments")
+TOP_KEYS = ("name", "parquet", "jobs_per_gpu", "gpus_per_run", "outdated", "metrics", "defaults", "experiments")
 OUTDATED = ("keep", "redo")
 """What becomes of finished runs whose code or data have changed since."""
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -52,6 +54,7 @@ class Experiment:
     figures: list[FigureSpec]
     swept: tuple[str, ...] = ()  # the keys that grid, zip, settings, ... set, in the config's order
     task: Task = BUILT_IN
+    objective: Objective = STANDARD
 
     @functools.cached_property
     def varies(self) -> dict[str, list[Any]]:
@@ -84,6 +87,7 @@ class Sweep:
     gpus_per_run: int = 1
     parquet: bool = False  # the tables as Parquet too
     outdated: str = "keep"  # one of OUTDATED
+    metrics: Mapping[str, Column] = field(default_factory=dict)  # what the config says of them
 
     def records(self) -> Iterator[tuple[str, str, Setting]]:
         """Yield (exp_name, hash, complete setting) of every record that the sweep asks for."""
@@ -102,11 +106,14 @@ class Sweep:
             results,
             self.tables(results),
             {
-                experiment.name: PlannedExperiment(experiment.settings, experiment.varies, tuple(experiment.figures))
+                experiment.name: PlannedExperiment(
+                    experiment.settings, experiment.varies, tuple(experiment.figures), experiment.objective
+                )
                 for experiment in self.experiments.values()
             },
             self.parquet,
             dict(outdated) if outdated and self.outdated != "redo" else {},
+            self.metrics,
         )
 
     def tables(self, results: str) -> str:
@@ -179,13 +186,14 @@ def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:
         raise ConfigError("experiments: must name at least one experiment")
     _check_names(experiments)
     defaults = a_mapping(config.get("defaults") or {}, "defaults")
-    expanded = {exp_name: _expand(exp_name, experiments, defaults) for exp_name in experiments}
+    metrics = read_metrics(config["metrics"]) if config.get("metrics") is not None else {}
+    expanded = {exp_name: _expand(exp_name, experiments, defaults, metrics) for exp_name in experiments}
     _check_defaults(defaults, [experiment.task for experiment in expanded.values()])
     if gpus_per_run > 1 and all(experiment.task.kind == "classification" for experiment in expanded.values()):
         raise ConfigError(
             f"gpus_per_run: {gpus_per_run} is for a task of your own (train, command); the built-in one uses one GPU"
         )
-    return Sweep(name or "", expanded, jobs_per_gpu, gpus_per_run, parquet, outdated)
+    return Sweep(name or "", expanded, jobs_per_gpu, gpus_per_run, parquet, outdated, metrics)
 
 
 def _count(config: Mapping[str, Any], key: str) -> int:
@@ -213,7 +221,9 @@ def _check_defaults(defaults: Mapping[str, Any], tasks: list[Task]) -> None:
             check_key(key, f"defaults.{key}", tasks[0])
 
 
-def _expand(exp_name: str, experiments: Mapping[str, Any], defaults: Mapping[str, Any]) -> Experiment:
+def _expand(
+    exp_name: str, experiments: Mapping[str, Any], defaults: Mapping[str, Any], metrics: Mapping[str, Column]
+) -> Experiment:
     where = f"experiments.{exp_name}"
     spec = merged_spec(exp_name, experiments)
     settings: dict[str, Setting] = {}
@@ -226,10 +236,12 @@ def _expand(exp_name: str, experiments: Mapping[str, Any], defaults: Mapping[str
         raise ConfigError(f"{where}.exclude: no setting is left; every one is excluded")
     parts = [*space.axes.values(), *(rule.choices for rule in space.when)]
     swept = tuple(dict.fromkeys(key for axis in parts for values in axis for key in values))
-    varies = Experiment(exp_name, settings, [], swept, space.task).varies
+    objective = read_objective(spec, defaults, space.task, metrics, where)
+    varies = Experiment(exp_name, settings, [], swept).varies
     try:
         for setting in settings.values():
             check_required(setting)
-        return Experiment(exp_name, settings, figures_for(settings, varies, spec.get("figures")), swept, space.task)
+        figures = figures_for(settings, varies, spec.get("figures"))
+        return Experiment(exp_name, settings, figures, swept, space.task, objective)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
