@@ -7,27 +7,22 @@ one image or vector. It raises ConfigError where the model cannot take such data
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 import io
 import itertools
 import math
 import sys
-import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlsweep.config.files import own_folders, own_folders_text
 from dlsweep.config.identity import Setting
-from dlsweep.config.modules import SCRIPTS, source_file
-from dlsweep.config.names import nearest
 from dlsweep.config.registry import ACTIVATIONS, entry
 from dlsweep.errors import ConfigError
+from dlsweep.tasks.own_code import own_object
 
 Shape = tuple[int, ...]
 
@@ -296,67 +291,15 @@ def build_torchvision_resnet(setting: Setting, in_shape: Shape, n_classes: int) 
 # -- your own ------------------------------------------------------------------------------------------------------
 
 
-def own_class(name: str) -> Callable[..., Any]:
-    """Import and return the user's own model, `module:Class`, from the working directory or an installed package.
-
-    Raises ConfigError, naming the file and the line, where there is no such module or class, where the module cannot
-    be imported, and where another module of that name hides it.
-    """
-    module_name, class_name = name.split(":")
-    if sys.path[0] != str(Path.cwd()):  # a script's own folder stands there, not the working directory
-        sys.path.insert(0, str(Path.cwd()))
-    sys.path += [str(folder) for folder in own_folders()[1:] if str(folder) not in sys.path]
-    file = source_file(name)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if f"{module_name}.".startswith(f"{error.name}.") and not file:
-            raise ConfigError(f"model: there is no module {module_name!r} in {own_folders_text()}") from None
-        raise ConfigError(f"model: {file or module_name} cannot be imported: {what_happened(error, file)}") from None
-    except SystemExit as end:
-        raise ConfigError(
-            f"model: {file or module_name} ends the program while it is imported: {what_happened(end, file)}; move what"
-            ' is not to happen then, such as parse_args(), below if __name__ == "__main__"'
-        ) from None
-    except Exception as error:
-        raise ConfigError(f"model: {file or module_name} cannot be imported: {what_happened(error, file)}") from None
-    found = getattr(module, "__file__", None)
-    if file and not (found and Path(found).samefile(file)):
-        other = found or "one of Python's own"
-        raise ConfigError(f"model: {name}: {file} has the name of a module that is loaded already, {other}; rename it")
-    if not file and found and Path(found).parent == SCRIPTS:
-        raise ConfigError(f"model: there is no module {module_name!r} in {own_folders_text()}")
-    if not hasattr(module, class_name):
-        where = file or found or module_name
-        raise ConfigError(f"model: {where} has no {class_name!r}.{nearest(class_name, vars(module))}")
-    build: Any = getattr(module, class_name)
-    if not callable(build):
-        raise ConfigError(f"model: {class_name} of {file or found} is {build!r}; allowed: a class or a function")
-    return cast(Callable[..., Any], build)
-
-
-def what_happened(error: BaseException, file: Path | None) -> str:
-    """Return an error of the user's code in one line, with the place in their file."""
-    text = " ".join(str(error).split())
-    if isinstance(error, SystemExit):
-        text = f"exit status {error.code}" if isinstance(error.code, int) else text or "exit status 0"
-    frames = traceback.extract_tb(error.__traceback__) if file else []
-    lines = [frame.lineno for frame in frames if file and frame.filename == str(file.absolute())]
-    if isinstance(error, SyntaxError) and error.lineno:
-        lines, text = [error.lineno], error.msg
-    place = f" ({file.name}, line {lines[-1]})" if file and lines else ""
-    return f"{type(error).__name__}: {text}{place}"
-
-
 def build_custom(setting: Setting, in_shape: Shape, n_classes: int) -> nn.Module:
-    """Build the user's own model, `module:Class` (see `own_class`).
+    """Build the user's own model, `module:Class` (see `own_object`).
 
     It is called as `Class(in_shape=..., n_classes=..., **model_args)`. Raises ConfigError where the class does not
     take these arguments, makes no torch.nn.Module or one without anything to train, or where what it makes of a batch
     is something else than logits (N, n_classes), or where its state does not fit in a checkpoint.
     """
     name, arguments = setting["model"], {"in_shape": in_shape, "n_classes": n_classes, **setting["model_args"]}
-    build = own_class(name)
+    build = own_object("model", name)
     try:
         inspect.signature(build).bind(**arguments)
     except TypeError as error:

@@ -12,8 +12,8 @@ from dlsweep.config.modules import source_file
 from dlsweep.errors import ConfigError
 from dlsweep.tasks.checkpoint import Checkpoint
 from dlsweep.tasks.classification.data import Splits, mean_std, read
-from dlsweep.tasks.classification.models import own_class, what_happened
 from dlsweep.tasks.classification.training import Trainer
+from dlsweep.tasks.own_code import own_object, what_happened
 
 N_IMAGES = 8
 
@@ -28,7 +28,7 @@ def try_once(setting: Setting, data: Path | None, threads: int) -> str:
     try:
         if data:
             return f"{name}: {_one_step(data, setting)}"
-        own_class(name)
+        own_object("model", name)
         return f"{name} is there"
     except ConfigError:
         raise

@@ -1,0 +1,68 @@
+"""The user's own code, `module:name`: import it, and say in one line what goes wrong in it. Loads no torch."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from dlsweep.config.files import own_folders, own_folders_text
+from dlsweep.config.modules import SCRIPTS, source_file
+from dlsweep.config.names import nearest
+from dlsweep.errors import ConfigError
+
+
+def own_object(key: str, name: str) -> Callable[..., Any]:
+    """Import and return the user's own class or function, `module:name`, as the config's `key` has it.
+
+    It is looked for in the working directory, beside the config and among the installed packages.
+    Raises ConfigError, naming the file and the line, where there is no such module or name, where the module cannot
+    be imported, and where another module of that name hides it.
+    """
+    module_name, own_name = name.split(":")
+    if sys.path[0] != str(Path.cwd()):  # a script's own folder stands there, not the working directory
+        sys.path.insert(0, str(Path.cwd()))
+    sys.path += [str(folder) for folder in own_folders()[1:] if str(folder) not in sys.path]
+    file = source_file(name)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if f"{module_name}.".startswith(f"{error.name}.") and not file:
+            raise ConfigError(f"{key}: there is no module {module_name!r} in {own_folders_text()}") from None
+        raise ConfigError(f"{key}: {file or module_name} cannot be imported: {what_happened(error, file)}") from None
+    except SystemExit as end:
+        raise ConfigError(
+            f"{key}: {file or module_name} ends the program while it is imported: {what_happened(end, file)}; move what"
+            ' is not to happen then, such as parse_args(), below if __name__ == "__main__"'
+        ) from None
+    except Exception as error:
+        raise ConfigError(f"{key}: {file or module_name} cannot be imported: {what_happened(error, file)}") from None
+    found = getattr(module, "__file__", None)
+    if file and not (found and Path(found).samefile(file)):
+        other = found or "one of Python's own"
+        raise ConfigError(f"{key}: {name}: {file} has the name of a module that is loaded already, {other}; rename it")
+    if not file and found and Path(found).parent == SCRIPTS:
+        raise ConfigError(f"{key}: there is no module {module_name!r} in {own_folders_text()}")
+    if not hasattr(module, own_name):
+        where = file or found or module_name
+        raise ConfigError(f"{key}: {where} has no {own_name!r}.{nearest(own_name, vars(module))}")
+    build: Any = getattr(module, own_name)
+    if not callable(build):
+        raise ConfigError(f"{key}: {own_name} of {file or found} is {build!r}; allowed: a class or a function")
+    return cast(Callable[..., Any], build)
+
+
+def what_happened(error: BaseException, file: Path | None) -> str:
+    """Return an error of the user's code in one line, with the place in their file."""
+    text = " ".join(str(error).split())
+    if isinstance(error, SystemExit):
+        text = f"exit status {error.code}" if isinstance(error.code, int) else text or "exit status 0"
+    frames = traceback.extract_tb(error.__traceback__) if file else []
+    lines = [frame.lineno for frame in frames if file and frame.filename == str(file.absolute())]
+    if isinstance(error, SyntaxError) and error.lineno:
+        lines, text = [error.lineno], error.msg
+    place = f" ({file.name}, line {lines[-1]})" if file and lines else ""
+    return f"{type(error).__name__}: {text}{place}"
