@@ -56,7 +56,7 @@ def write_pages(plan: Plan, folder: Path, configs: Sequence[str], overrides: Map
 
     boards = {exp_name: board[board["exp_name"] == exp_name].to_dict("records") for exp_name in plan.experiments}
     parts = {exp_name: summary[summary["exp_name"] == exp_name] for exp_name in plan.experiments}
-    unfinished = _unfinished(plan, summary)
+    unfinished = unfinished_runs(plan, summary)
     for exp_name, rows in boards.items():
         write(
             leaderboard_page(exp_name),
@@ -81,11 +81,11 @@ def write_pages(plan: Plan, folder: Path, configs: Sequence[str], overrides: Map
         PROVENANCE_PAGE,
         "provenance.html",
         title="Provenance",
-        origins=_origins(plan, summary),
+        origins=origins(plan, summary),
         unfinished=unfinished[:SHOWN_RUNS],
         n_more=max(len(unfinished) - SHOWN_RUNS, 0),
-        commands=_commands(plan, parts),
-        packages=_packages(),
+        commands=best_commands(plan, parts),
+        packages=packages(),
     )
     write(
         OVERVIEW,
@@ -108,7 +108,8 @@ def as_rst(html: str) -> str:
     return "\n".join([".. raw:: html", "", *lines, ""])
 
 
-def _unfinished(plan: Plan, summary: pd.DataFrame) -> list[dict[str, str]]:
+def unfinished_runs(plan: Plan, summary: pd.DataFrame) -> list[dict[str, str]]:
+    """Return the runs of a plan that have no row in the summary: their record, their state, and why."""
     finished = set(zip(summary["exp_name"], summary["hash"], strict=True))
     runs = [run_state(Path(plan.results), *record) for record in plan.records() if record not in finished]
     return [{"run": record_name(run.exp_name, run.digest), "state": run.state, "why": run.error} for run in runs]
@@ -119,8 +120,8 @@ def _records(plan: Plan, runs: pd.DataFrame) -> Iterable[dict[str, Any]]:
         yield read_json(Path(plan.results) / record_name(exp_name, digest))
 
 
-def _origins(plan: Plan, summary: pd.DataFrame) -> list[dict[str, Any]]:
-    """The machines, versions and commits that made the records, with the number of runs and the time of each."""
+def origins(plan: Plan, summary: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the machines, versions and commits that made the records, with the number of runs and the time of each."""
     found: dict[str, dict[str, Any]] = {}
     for record in _records(plan, summary):
         known = record["provenance"]
@@ -133,13 +134,15 @@ def _origins(plan: Plan, summary: pd.DataFrame) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _commands(plan: Plan, parts: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+def best_commands(plan: Plan, parts: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+    """Return the command that makes the best run of each experiment again."""
     best = pd.DataFrame([run for part in parts.values() if (run := best_run(part)) is not None])
     if best.empty:
         return {}
     return {record["exp_name"]: record["provenance"]["command"] for record in _records(plan, best)}
 
 
-def _packages() -> list[dict[str, str]]:
+def packages() -> list[dict[str, str]]:
+    """Return the packages of this Python with their versions."""
     versions = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
     return [{"package": name, "version": versions[name]} for name in sorted(versions, key=str.lower)]
