@@ -90,6 +90,8 @@ def _check_given(task: Task, setting: Setting) -> None:
     missing = [key for key in task.hyperparameters if key not in setting]
     if missing and task.kind == "function":
         raise ConfigError(f"{missing[0]}: is missing; {task} needs it, since it has no default there")
+    if missing and task.kind == "imported":
+        raise ConfigError(f"{missing[0]}: is missing; {task} has it, so every setting needs its value")
     if missing:
         raise ConfigError(f"{missing[0]}: is missing; the command has {{{missing[0]}}}, which needs a value")
 

@@ -13,7 +13,7 @@ from dlsweep.config.hyperparameters import HYPERPARAMETERS, Hyperparameter
 from dlsweep.config.kinds import KINDS
 from dlsweep.config.objectives import DIRECTIONS
 from dlsweep.config.sweep import OUTDATED, SAFE_NAME
-from dlsweep.config.tasks import FUNCTION_NAME, TASK_KEYS
+from dlsweep.config.tasks import FUNCTION_NAME, IMPORTED_NAME, TASK_KEYS
 
 _NUMBER_TEXT = {"type": "string", "pattern": r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$"}
 
@@ -87,6 +87,9 @@ def _task_words() -> dict[str, Any]:
         "train": _or_null("Your own training function.", {"type": "string", "pattern": FUNCTION_NAME}),
         "command": _or_null(
             "Your own program; {name} is a hyper-parameter.", {"type": "string", "pattern": r"\{metrics\}"}
+        ),
+        "imported": _or_null(
+            "What was trained elsewhere and imported.", {"type": "string", "pattern": IMPORTED_NAME}
         ),
         "objective": _or_null("The metric that settings are selected by.", metric, one_metric),
         "report": _or_null("The metric that they are reported by.", metric),

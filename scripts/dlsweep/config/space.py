@@ -115,12 +115,14 @@ def read_task(spec: Mapping[str, Any], defaults: Mapping[str, Any], where: str) 
     for said, place in ((spec, where), (defaults, "defaults")):
         named = {key: said[key] for key in TASK_KEYS if said.get(key) is not None}
         if len(named) > 1:
-            raise ConfigError(f"{place}.command: {place} has train as well; allowed: one of them")
+            first, second = list(named)[:2]
+            raise ConfigError(f"{place}.{second}: {place} has {first} as well; allowed: one of them")
         for key, name in named.items():
             if isinstance(name, (list, Mapping)):
                 raise ConfigError(f"{place}.{key}: {shown(name)} is not one task; write an experiment for each")
             if not is_task_name(key, name):
-                allowed = 'text of the form "module:function"' if key == "train" else "the text of a command"
+                forms = {"train": 'text of the form "module:function"', "imported": "text as import writes it"}
+                allowed = forms.get(key, "the text of a command")
                 raise ConfigError(f"{place}.{key}: {shown(name)} is not allowed; allowed: {allowed}")
             try:
                 return task_of(named)

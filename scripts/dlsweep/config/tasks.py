@@ -1,7 +1,8 @@
 """What a run does: the built-in training, a function of the user's, or a command. Loads neither torch nor pandas.
 
 A setting says it: `train: my_training:train`, `command: python my_script.py --lr {lr} --out {metrics}`, or neither.
-The parameters of the function, and the braces of the command, are the hyper-parameters that it has.
+The parameters of the function, and the braces of the command, are the hyper-parameters that it has. What was trained
+elsewhere and imported has `imported: mine(lr, width, seed)`: a name, and the hyper-parameters that are known of it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import re
 import string
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from dlsweep.config.modules import SCRIPTS, find_module, is_installed, source_fi
 from dlsweep.config.signatures import find_function, parse, read_parameters
 from dlsweep.errors import ConfigError
 
-TASK_KEYS = ("train", "command")
+TASK_KEYS = ("train", "command", "imported")
 """The words that name an own task; a setting has one of them at most, and with it its hash depends on it."""
 
 BRACES = ("metrics", "checkpoint", "threads", "device", "results")
@@ -39,6 +40,7 @@ RUN_OPTIONS = (
     *("check", "help"),
 )
 _COLUMNS = (*(name for name in SUMMARY if name not in HYPERPARAMETERS), "epoch", "seconds")
+IMPORTED_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*\([A-Za-z_]\w*(, ?[A-Za-z_]\w*)*\)$"
 FUNCTION_NAME = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 
 
@@ -46,8 +48,8 @@ FUNCTION_NAME = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 class Task:
     """What a run does, and the hyper-parameters that it has, in its own order.
 
-    `kind` is classification (the built-in task), function or command; `name` is "", "module:function" or the command's
-    text. `source` is the user's own file that the function is in, or "" where it is installed.
+    `kind` is classification (the built-in task), function, command or imported; `name` is "", "module:function", the
+    command's text or "name(parameters)". `source` is the user's own file that the function is in, or "" where it is installed.
     """
 
     kind: str
@@ -58,7 +60,7 @@ class Task:
     @property
     def key(self) -> str:
         """The word of the config that names it; "" for the built-in task."""
-        return {"function": "train", "command": "command"}.get(self.kind, "")
+        return {"function": "train", "command": "command", "imported": "imported"}.get(self.kind, "")
 
     @functools.cached_property
     def defaults(self) -> dict[str, Any]:
@@ -66,7 +68,7 @@ class Task:
         return {key: hyper.default for key, hyper in self.hyperparameters.items() if not hyper.required}
 
     def __str__(self) -> str:
-        return {"function": self.name, "command": "the command"}.get(self.kind, "the built-in training")
+        return {"function": self.name, "command": "the command", "imported": self.name}.get(self.kind, "the built-in training")
 
 
 BUILT_IN = Task("classification", "", HYPERPARAMETERS)
@@ -87,7 +89,8 @@ def task_of(values: Mapping[str, Any]) -> Task:
 def _read(key: str, name: str, folder: str, beside: str) -> Task:
     """The task of that name, as the files of these folders have it when it is first asked for."""
     try:
-        return _read_function(name) if key == "train" else _read_command(name)
+        read = {"train": _read_function, "command": _read_command, "imported": _read_imported}[key]
+        return read(name)
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from None
 
@@ -103,8 +106,9 @@ def forget() -> None:
 
 
 def is_task_name(key: str, value: Any) -> bool:
-    """Say whether a value can be the name of a function or the text of a command."""
-    return isinstance(value, str) and bool(re.match(FUNCTION_NAME, value) if key == "train" else value.strip())
+    """Say whether a value can be the name of a function, the text of a command, or what says what was imported."""
+    pattern = {"train": FUNCTION_NAME, "imported": IMPORTED_NAME}.get(key, r"\s*\S")
+    return isinstance(value, str) and bool(re.match(pattern, value))
 
 
 # -- a function ----------------------------------------------------------------------------------------------------
@@ -216,3 +220,18 @@ def _quote_after(text: str, quote: str) -> str:
 def format_command(text: str, values: Mapping[str, str]) -> str:
     """Return a command with the values, as they are to stand there, in place of its braces."""
     return string.Formatter().vformat(text, (), values)
+
+
+# -- imported ------------------------------------------------------------------------------------------------------
+
+
+def imported_name(name: str, parameters: Iterable[str]) -> str:
+    """Return what names the task of imported results. Raises ConfigError where a parameter's name is taken."""
+    for parameter in parameters:
+        _refuse_reserved(parameter, parameter)
+    return f"{name}({', '.join(parameters)})"
+
+
+def _read_imported(text: str) -> Task:
+    parameters = [name.strip() for name in text.partition("(")[2].rstrip(")").split(",")]
+    return Task("imported", text, {name: Hyperparameter(object, None, "", required=True) for name in parameters})
