@@ -1,5 +1,6 @@
 """Own tasks in a config: the parameters of a function and the braces of a command are hyper-parameters."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,10 @@ def test_a_function_that_a_package_imports_is_read_where_it_is_defined(folder: P
         ({"command": "x {lr {metrics}"}, "a brace that is meant as one is written twice"),
         ({"command": "x {seeds} {metrics}"}, "{seeds} is a word of the config"),
         ({"command": "x {lr} {metrics}", "lr": 1, "width": 2}, "width: unknown key"),
+        ({"imported": "there(lr, width)", "lr": 1}, "width: is missing; there(lr, width) has it"),
+        ({"imported": "there(lr)", "lr": 1, "width": 2}, "width: unknown key"),
+        ({"imported": "there(grid)", "grid": {}}, "grid is a word of the config"),
+        ({"imported": "there"}, 'imported: "there" is not allowed; allowed: text as import writes it'),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_task_is_said_in_one_line(experiment: dict[str, Any], message: str):
@@ -188,6 +193,13 @@ def test_a_function_whose_file_is_not_python_is_named_with_its_line(folder: Path
         read(one={"train": "mine:train"})
 
 
+def test_what_was_imported_is_named_with_its_parameters():
+    (setting,) = settings(imported="there(lr, width)", lr=0.1, width="wide")
+    assert setting == {"imported": "there(lr, width)", "lr": 0.1, "width": "wide"}
+    text = b'{"imported":"there(lr)","lr":1}'
+    assert digest(imported="there(lr)", lr=1) == hashlib.sha1(text).hexdigest()
+
+
 def test_values_of_a_command_are_hashed_as_they_are_written():
     command = "x {a} {metrics}"
     values: list[Any] = [1, 1.0, True, "1", None, [1], {"b": 1}]
@@ -201,6 +213,7 @@ def test_values_of_a_command_are_hashed_as_they_are_written():
         ({"experiments": {"a": {"grid": {"widht": [1]}}}}, False),
         ({"experiments": {"a": {"train": "m:f", "grid": {"x": [1]}, "sample": {"n": 1, "y": {"choice": [1]}}}}}, True),
         ({"experiments": {"a": {"command": "x {lr} >{metrics}", "lr": 1, "objective": {"val_x": "min"}}}}, True),
+        ({"experiments": {"a": {"imported": "there(lr)", "settings": [{"lr": 1}], "objective": "val_mae"}}}, True),
         ({"experiments": {"a": {"train": "no function", "lr": 1}}}, False),
         ({"defaults": {"train": "mine:train", "width": 3}, "experiments": {"a": {"zip": {"x": [1]}}, "b": None}}, True),
         ({"defaults": {"width": 3}, "experiments": {"a": {}}}, False),

@@ -88,9 +88,7 @@ def _task_words() -> dict[str, Any]:
         "command": _or_null(
             "Your own program; {name} is a hyper-parameter.", {"type": "string", "pattern": r"\{metrics\}"}
         ),
-        "imported": _or_null(
-            "What was trained elsewhere and imported.", {"type": "string", "pattern": IMPORTED_NAME}
-        ),
+        "imported": _or_null("What was trained elsewhere and imported.", {"type": "string", "pattern": IMPORTED_NAME}),
         "objective": _or_null("The metric that settings are selected by.", metric, one_metric),
         "report": _or_null("The metric that they are reported by.", metric),
     }

@@ -13,7 +13,7 @@ import os
 import re
 import string
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ class Task:
     """What a run does, and the hyper-parameters that it has, in its own order.
 
     `kind` is classification (the built-in task), function, command or imported; `name` is "", "module:function", the
-    command's text or "name(parameters)". `source` is the user's own file that the function is in, or "" where it is installed.
+    command's text or "name(parameters)". `source` is the user's own file that the function is in, or "" where it is
+    installed.
     """
 
     kind: str
@@ -68,7 +69,9 @@ class Task:
         return {key: hyper.default for key, hyper in self.hyperparameters.items() if not hyper.required}
 
     def __str__(self) -> str:
-        return {"function": self.name, "command": "the command", "imported": self.name}.get(self.kind, "the built-in training")
+        return {"function": self.name, "command": "the command", "imported": self.name}.get(
+            self.kind, "the built-in training"
+        )
 
 
 BUILT_IN = Task("classification", "", HYPERPARAMETERS)
@@ -225,13 +228,8 @@ def format_command(text: str, values: Mapping[str, str]) -> str:
 # -- imported ------------------------------------------------------------------------------------------------------
 
 
-def imported_name(name: str, parameters: Iterable[str]) -> str:
-    """Return what names the task of imported results. Raises ConfigError where a parameter's name is taken."""
-    for parameter in parameters:
-        _refuse_reserved(parameter, parameter)
-    return f"{name}({', '.join(parameters)})"
-
-
 def _read_imported(text: str) -> Task:
     parameters = [name.strip() for name in text.partition("(")[2].rstrip(")").split(",")]
+    for name in parameters:
+        _refuse_reserved(name, name)
     return Task("imported", text, {name: Hyperparameter(object, None, "", required=True) for name in parameters})

@@ -62,6 +62,8 @@ class Jobs:
         """
         run = wildcards.exp, wildcards.hash
         setting = self.setting(*run)
+        if setting.get("imported"):
+            self._refuse_to_train(*run)
         if Path(self.paths.record(*run)).exists():
             if run not in self._to_redo and not self._is_forced(*run):
                 return []
@@ -69,6 +71,25 @@ class Jobs:
         twin = self._twins.get(run)
         tried = [check.output(self.paths.results) for check in self.model_checks.of_run(setting)]
         return [*self._prepared(setting), *([f"{self.paths.results}/{twin}"] if twin else []), *tried]
+
+    def _refuse_to_train(self, exp_name: str, digest: str) -> None:
+        """What was trained elsewhere can be copied from another experiment's record, but not made here."""
+        record = self.paths.record(exp_name, digest)
+        if Path(record).exists():
+            if (exp_name, digest) in self._to_redo or self._is_forced(exp_name, digest):
+                sys.exit(f"error: {record}: was imported, so nothing can make it again; leave out what asks for that")
+        elif digest not in self._on_disk:
+            asked_for = [run for run in self.sweep.records() if run[2].get("imported") and run[1] not in self._on_disk]
+            sys.exit(
+                f"error: {record}: is not there, and nothing can train it, since it was imported ({len(asked_for)} such"
+                f" records are missing). Import them again (sweep.py import), or take their settings out of"
+                f" {', '.join(self.config_files)}"
+            )
+
+    @functools.cached_property
+    def _on_disk(self) -> set[str]:
+        """The hashes of the records that are there, of whichever experiment."""
+        return {digest for _, digest in list_records(Path(self.paths.results))}
 
     def _prepared(self, setting: Setting) -> list[str]:
         """The prepared data of a run, which are made again where the user's own have changed, whatever their time.
