@@ -43,6 +43,14 @@ def test_a_plan_is_read_as_it_was_written(tmp_path: Path):
     assert other.digest != plan.digest
 
 
+def test_a_question_is_in_the_plan_and_in_no_hash():
+    asked = expand_config({"experiments": {"a": {"lr": 0.1, "question": "Does it\n  help?"}, "b": {"extends": "a"}}})
+    plan, plain = asked.plan("results"), expand_config({"experiments": {"a": {"lr": 0.1}, "b": {"extends": "a"}}})
+    assert [experiment.question for experiment in plan.experiments.values()] == ["Does it help?", ""]
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    assert list(asked.records()) == list(plain.records()) and plan.digest != plain.plan("results").digest
+
+
 @pytest.mark.parametrize("content", ["[]", "{}", '{"experiments": {"a": 1}, "settings": {}}'])
 def test_what_is_no_plan_is_named(tmp_path: Path, content: str):
     (tmp_path / "plan.json").write_text(content)

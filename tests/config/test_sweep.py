@@ -289,6 +289,8 @@ def test_snakemake_stops_with_one_message_before_it_makes_anything(tmp_path: Pat
         ("experiments: {a: {lr: true}}", ["experiments.a.lr", "true"]),
         ("defaults: {batch_norm: yess}\nexperiments: {a: {}}", ["defaults.batch_norm", "yess", "true or false"]),
         ("experiments: {a: {}, A: {}}", ["experiments.A", "upper and lower case"]),
+        ("experiments: {a: {question: 3}}", ["experiments.a.question", "3", "text"]),
+        ("experiments: {a: {question: ' '}}", ["experiments.a.question", "text of up to 300 characters"]),
         ("experiments: {a: {seeds: 0}}", ["experiments.a.seeds", "0"]),
         ("experiments: {a: {seed: 1, seeds: 2}}", ["experiments.a.seeds", "sets seed", "experiments.a.seed"]),
         ("experiments: {a: {zip: {lr: [1, 2], epochs: [1]}}}", ["experiments.a.zip", "lr has 2, epochs has 1"]),

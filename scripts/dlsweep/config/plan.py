@@ -31,6 +31,8 @@ class PlannedExperiment:
     """The hyper-parameters with more than one value, each with its values."""
     figures: tuple[FigureSpec, ...] = ()
     objective: Objective = STANDARD
+    question: str = ""
+    """What it is to answer, as the config says it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the plan's file has it, which says the settings themselves beside the experiments."""
@@ -39,6 +41,7 @@ class PlannedExperiment:
             "varies": self.varies,
             "figures": [figure.to_json() for figure in self.figures],
             **({"objective": self.objective.to_json()} if self.objective != STANDARD else {}),
+            **({"question": self.question} if self.question else {}),
         }
 
     @classmethod
@@ -49,6 +52,7 @@ class PlannedExperiment:
             content["varies"],
             tuple(FigureSpec(**figure) for figure in content["figures"]),
             Objective(**content.get("objective", {})),
+            content.get("question", ""),
         )
 
 

@@ -12,7 +12,7 @@ from dlsweep.config.axes import RANGES, SAMPLERS
 from dlsweep.config.hyperparameters import HYPERPARAMETERS, Hyperparameter
 from dlsweep.config.kinds import KINDS
 from dlsweep.config.objectives import DIRECTIONS
-from dlsweep.config.sweep import OUTDATED, SAFE_NAME
+from dlsweep.config.sweep import MOST_CHARACTERS, OUTDATED, SAFE_NAME
 from dlsweep.config.tasks import FUNCTION_NAME, IMPORTED_NAME, TASK_KEYS
 
 _NUMBER_TEXT = {"type": "string", "pattern": r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$"}
@@ -120,6 +120,7 @@ def _experiment(values: dict[str, Any] | None) -> dict[str, Any]:
         "figures": _or_null(
             "Left out: they follow from what varies.", {"type": "array", "items": {"$ref": "#/definitions/_figure"}}
         ),
+        "question": _or_null("What it is to answer; shown with the answer.", _QUESTION),
     }
     if values is None:
         return {"type": ["object", "null"], "properties": constructs}
@@ -147,6 +148,7 @@ def _of_each(values: dict[str, Any] | None, schema: dict[str, Any], *others: str
 
 
 _SAFE_NAME = {"type": "string", "pattern": f"^{SAFE_NAME.pattern}$"}
+_QUESTION = {"type": "string", "pattern": r"\S", "maxLength": MOST_CHARACTERS}
 _OWN = {"anyOf": [{"required": [key], "properties": {key: {"type": "string"}}} for key in TASK_KEYS]}
 """What has an own task."""
 

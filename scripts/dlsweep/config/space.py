@@ -33,7 +33,7 @@ AXES: Mapping[str, Callable[[Any, str, Task], list[Values]]] = {
     "seeds": read_seeds,
 }
 """The constructs that name several values, each with its reader; an experiment is their cross product."""
-SPECIAL_KEYS = (*AXES, "exclude", "when", "extends", "figures")
+SPECIAL_KEYS = (*AXES, "exclude", "when", "extends", "figures", "question")
 TASK_WORDS = (*TASK_KEYS, "objective", "report")
 """What `defaults` and an experiment say of the task itself; none of it is swept."""
 
@@ -152,7 +152,7 @@ def merged_spec(exp_name: str, experiments: Mapping[str, Any], below: tuple[str,
     """Return the mapping of an experiment over that of the experiment it extends.
 
     What it says of a hyper-parameter replaces all that the other says of it, in whichever construct. Axes of one
-    construct (grid, zip, sample) are joined key by key; null takes a construct away.
+    construct (grid, zip, sample) are joined key by key; null takes a construct away. Its question is its own.
     """
     where = f"experiments.{exp_name}"
     spec = a_mapping(experiments[exp_name] if experiments[exp_name] is not None else {}, where)
@@ -166,6 +166,7 @@ def merged_spec(exp_name: str, experiments: Mapping[str, Any], below: tuple[str,
     if parent in (exp_name, *below):
         raise ConfigError(f"{where}.extends: {parent} extends itself")
     merged = _without(merged_spec(parent, experiments, (*below, exp_name)), spec)
+    merged.pop("question", None)
     if any(key in spec for key in TASK_KEYS):
         merged = {key: value for key, value in merged.items() if key not in TASK_KEYS}
     for key, value in spec.items():

@@ -11,6 +11,7 @@ An experiment is a mapping of hyper-parameters (its base values) and of these ke
     when      [{if: ..., set: ...}] values (or lists of them) for the settings that match
     extends   another experiment, of which this one changes some keys
     figures   [{kind, x, y, ...}]  the figures; left out, they follow from what varies
+    question  text                 what the experiment is to answer; it is shown with the answer
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ TOP_KEYS = ("name", "parquet", "jobs_per_gpu", "gpus_per_run", "outdated", "metr
 OUTDATED = ("keep", "redo")
 """What becomes of finished runs whose code or data have changed since."""
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+MOST_CHARACTERS = 300
+"""Of a question."""
 RESERVED_NAMES = ("data", "figures", "logs", "partial", "plan", "running")
 """Folders in results/, which a sweep's own folder must not be."""
 
@@ -55,6 +58,7 @@ class Experiment:
     swept: tuple[str, ...] = ()  # the keys that grid, zip, settings, ... set, in the config's order
     task: Task = BUILT_IN
     objective: Objective = STANDARD
+    question: str = ""
 
     @functools.cached_property
     def varies(self) -> dict[str, list[Any]]:
@@ -107,7 +111,11 @@ class Sweep:
             self.tables(results),
             {
                 experiment.name: PlannedExperiment(
-                    experiment.settings, experiment.varies, tuple(experiment.figures), experiment.objective
+                    experiment.settings,
+                    experiment.varies,
+                    tuple(experiment.figures),
+                    experiment.objective,
+                    experiment.question,
                 )
                 for experiment in self.experiments.values()
             },
@@ -238,10 +246,20 @@ def _expand(
     swept = tuple(dict.fromkeys(key for axis in parts for values in axis for key in values))
     objective = read_objective(spec, defaults, space.task, metrics, where)
     varies = Experiment(exp_name, settings, [], swept).varies
+    question = _question(spec.get("question"), f"{where}.question")
     try:
         for setting in settings.values():
             check_required(setting)
         figures = figures_for(settings, varies, spec.get("figures"))
-        return Experiment(exp_name, settings, figures, swept, space.task, objective)
+        return Experiment(exp_name, settings, figures, swept, space.task, objective, question)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
+
+
+def _question(said: Any, where: str) -> str:
+    if said is None:
+        return ""
+    if not isinstance(said, str) or not said.strip() or len(said) > MOST_CHARACTERS:
+        allowed = f"text of up to {MOST_CHARACTERS} characters"
+        raise ConfigError(f"{where}: {shown(said)} is not allowed; allowed: {allowed}")
+    return " ".join(said.split())

@@ -33,7 +33,7 @@ BRACES = ("metrics", "checkpoint", "threads", "device", "results")
 
 CONFIG_WORDS = (
     *("grid", "zip", "settings", "sample", "search", "seeds", "exclude", "when", "extends", "figures"),
-    *(*TASK_KEYS, "objective", "report", "n"),
+    *("question", *TASK_KEYS, "objective", "report", "n"),
 )
 RUN_OPTIONS = (
     *("exp_name", "hash", "data", "results", "device", "jobs_per_gpu", "gpus_per_run", "threads", "time_limit"),
