@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.identity import check_setting
+from dlsweep.config.paths import DATA_KEYS
 from dlsweep.config.registry import DATASETS
 from dlsweep.errors import ConfigError
 from dlsweep.locks import acquire
@@ -32,6 +33,12 @@ def parse() -> argparse.Namespace:
         default=HYPERPARAMETERS["image_size"].default,
         help="for image_folder: " + HYPERPARAMETERS["image_size"].doc + " (pixels; default: %(default)s)",
     )
+    parser.add_argument(
+        "--loss",
+        metavar="NAME",
+        default=HYPERPARAMETERS["loss"].default,
+        help="what the targets are for: " + HYPERPARAMETERS["loss"].doc + " (default: %(default)s)",
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the prepared file")
     parser.add_argument(
         "--raw", type=Path, default=Path("data"), metavar="FOLDER", help="the raw folder (default: %(default)s)"
@@ -42,8 +49,7 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     options = parse()
     try:
-        choices = {"dataset": options.dataset, "data_path": options.data_path, "image_size": options.image_size}
-        setting = check_setting(choices)
+        setting = check_setting({key: getattr(options, key) for key in DATA_KEYS})
         with without_collector():  # after the options are read: torch takes a second to load
             from dlsweep.tasks.classification.data import prepare
 

@@ -73,6 +73,7 @@ DEFAULTS = {
         "test_weights": "last",
     },
     "log_gradients": False,
+    **{"loss": "cross_entropy", "normalise_targets": True, "huber_delta": 1.0},
 }
 OTHER_DEFAULTS = {
     "model": {

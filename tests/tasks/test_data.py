@@ -68,7 +68,7 @@ def setting(**values: Any) -> dict[str, Any]:
 
 def test_digits(digits: Path) -> None:
     splits = load_splits(digits, setting())
-    assert splits.in_shape == (1, 8, 8) and splits.n_classes == 10 and splits.classes[3] == "3"
+    assert splits.in_shape == (1, 8, 8) and splits.n_outputs == 10 and splits.classes[3] == "3"
     assert len(splits.test_y) == 359 and len(splits.val_y) == 288 and len(splits.train_y) == 1150
     assert splits.train_x.dtype == torch.float32 and splits.train_x.max() == 1
     content, theirs = load_digits("digits", setting(), Path()), sklearn.datasets.load_digits()
@@ -175,7 +175,7 @@ def test_files_of_torchvision(tmp_path: Path, dataset: str, offline: None, capsy
     assert (tmp_path / "data.pt").read_bytes() == (tmp_path / "first.pt").read_bytes()
     splits = load_splits(tmp_path / "data.pt", setting(dataset=dataset))
     assert splits.in_shape == ((1, 28, 28) if "mnist" in dataset else (3, 32, 32))
-    assert splits.n_classes == (100 if dataset == "cifar100" else 10)
+    assert splits.n_outputs == (100 if dataset == "cifar100" else 10)
     assert [len(y) for y in (splits.train_y, splits.val_y, splits.test_y)] == [240, 60, 100]
     for x, y in ((splits.train_x, splits.train_y), (splits.val_x, splits.val_y), (splits.test_x, splits.test_y)):
         assert x.dtype == torch.uint8 and (x[:, 0, 0] == 255).all() and (x[:, 0, 1:] < 255).all()
@@ -329,7 +329,7 @@ NAN[7, 1, 2, 3] = np.nan
         ({"x_train": X * 1e60, "y_train": Y}, "x_train has NaN or infinite values"),
         ({"x_train": X, "y_train": Y.astype(float)}, "y_train is float64; labels are integers that count from 0"),
         ({"x_train": X, "y_train": Y.astype(str)}, "y_train is <U21; labels are integers"),
-        ({"x_train": X, "y_train": np.eye(3, dtype=int)[Y]}, "y_train has shape (60, 3); allowed: (N,)"),
+        ({"x_train": X, "y_train": np.eye(3, dtype=int)[Y]}, "y_train has shape (60, 3) and is one-hot"),
         ({"x_train": X, "y_train": Y - 1}, "y_train has label -1"),
         ({"x_train": X, "y_train": Y + 1}, "no image of class 0 is in y_train, of classes 0 to 3; labels count from 0"),
         ({"x_train": X, "y_train": Y * 2}, "no image of class 1 is in y_train, of classes 0 to 4"),

@@ -276,8 +276,9 @@ def test_evaluation_in_parts_is_evaluation_at_once(make, monkeypatch: pytest.Mon
     trainer = make(batch_norm=True)
     whole = trainer.evaluate(trainer.test_x, trainer.test_y)
     monkeypatch.setattr(training, "EVALUATION_VALUES", 10 * 64)
-    loss, accuracy, predicted = trainer.evaluate(trainer.test_x, trainer.test_y)
-    assert loss == pytest.approx(whole[0], rel=1e-5) and accuracy == whole[1] and torch.equal(predicted, whole[2])
+    metrics, outputs = trainer.evaluate(trainer.test_x, trainer.test_y)
+    assert metrics == pytest.approx(whole[0], rel=1e-5) and metrics["acc"] == whole[0]["acc"]
+    assert torch.equal(outputs.argmax(1), whole[1].argmax(1))
 
 
 @pytest.mark.parametrize(
@@ -330,12 +331,12 @@ def test_predictions_that_are_not_finite_have_no_accuracy(make, monkeypatch: pyt
     assert final["best_val_acc"] is None or math.isfinite(final["best_val_acc"])
     for bad in (math.nan, math.inf):
         logits = torch.full((4, 3), bad)
-        loss, accuracy, _ = training.score(logits, torch.zeros(4, dtype=torch.long))
-        assert math.isnan(loss) and math.isnan(accuracy)
+        metrics = trainer.criterion.measure(logits, torch.zeros(4, dtype=torch.long))
+        assert math.isnan(metrics["loss"]) and math.isnan(metrics["acc"])
     # A class that is ruled out is a prediction like any other.
     logits = torch.tensor([[0.0, 1.0, -math.inf], [2.0, 1.0, -math.inf]])
-    loss, accuracy, _ = training.score(logits, torch.tensor([1, 1]))
-    assert math.isfinite(loss) and accuracy == 0.5
+    metrics = trainer.criterion.measure(logits, torch.tensor([1, 1]))
+    assert math.isfinite(metrics["loss"]) and metrics["acc"] == 0.5
 
     # The test images alone may be beyond what the weights can take.
     trainer = make(epochs=1)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlsweep.config.names import OTHER_NAMES, nearest
-from dlsweep.config.registry import ACTIVATIONS, LR_SCHEDULES, MODELS, OPTIMIZERS, REGISTRIES
+from dlsweep.config.registry import ACTIVATIONS, LOSSES, LR_SCHEDULES, MEASURES, MODELS, OPTIMIZERS, REGISTRIES
 from dlsweep.errors import ConfigError
 
 
@@ -160,7 +160,17 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     "eps": _H(float, 1e-8, "Added to the denominator for stability.", low=0, high=1),
     "weight_decay": _H(float, 0.0, "L2 penalty on all parameters, biases too; decoupled for adamw.", low=0, high=1e3),
     "l1": _H(float, 0.0, "L1 penalty on the weights, not on biases and normalization.", low=0, high=1e3),
+    "loss": _H(
+        str,
+        "cross_entropy",
+        "The loss: of classes, of several labels an image (binary_cross_entropy), or of numbers.",
+        choices=tuple(LOSSES),
+    ),
     "label_smoothing": _H(float, 0.0, "Share of the target spread over all classes.", low=0, high=1),
+    "normalise_targets": _H(
+        bool, True, "Learn numbers scaled to mean 0 and standard deviation 1; all but the loss is in their own unit."
+    ),
+    "huber_delta": _H(float, 1.0, "Where the Huber loss turns from squares to lines.", low=0, open_low=True),
     "grad_clip": _H(
         float, None, "Largest norm of the whole gradient; null is off.", low=0, open_low=True, nullable=True
     ),
@@ -182,7 +192,10 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         int, None, "Stop early after this many epochs without a better one; null is off.", "epochs", 1, nullable=True
     ),
     "monitor": _H(
-        str, "val_loss", "What makes an epoch the best, also for early stopping.", choices=("val_loss", "val_acc")
+        str,
+        "val_loss",
+        "What makes an epoch the best, also for early stopping: a metric of what the loss is of.",
+        choices=tuple(dict.fromkeys(f"val_{name}" for names in MEASURES.values() for name in names)),
     ),
     "test_weights": _H(
         str, "last", "Weights that are tested: of the last or of the best epoch.", choices=("last", "best")

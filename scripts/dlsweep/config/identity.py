@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlsweep.config.hyperparameters import HYPERPARAMETERS, check_value
-from dlsweep.config.registry import CUSTOM_MODEL, REGISTRIES, entry
+from dlsweep.config.registry import CUSTOM_MODEL, MEASURES, REGISTRIES, entry
 from dlsweep.config.tasks import BUILT_IN, TASK_KEYS, Task, task_of
 from dlsweep.errors import ConfigError
 
@@ -84,6 +84,12 @@ def check_required(setting: Setting) -> None:
         for key in entry(kind, setting[kind]).required:
             if setting[key] is None:
                 raise ConfigError(f"{key}: is missing; {kind} {setting[kind]} needs it. {HYPERPARAMETERS[key].doc}")
+    measured = MEASURES.get(entry("loss", setting["loss"]).targets)
+    if measured and setting["monitor"].removeprefix("val_") not in measured:
+        allowed = ", ".join(f"val_{name}" for name in measured)
+        raise ConfigError(
+            f"monitor: {setting['monitor']} is not measured with loss {setting['loss']}; allowed: {allowed}"
+        )
 
 
 def _check_given(task: Task, setting: Setting) -> None:

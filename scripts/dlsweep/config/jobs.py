@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from dlsweep.config.files import own_path
-from dlsweep.config.identity import Setting
-from dlsweep.config.paths import record_name
+from dlsweep.config.identity import Setting, default
+from dlsweep.config.paths import DATA_KEYS, record_name
 from dlsweep.config.sweep import Sweep
 from dlsweep.config.tasks import is_built_in
 
@@ -29,8 +29,9 @@ def source_files(setting: Setting) -> list[str]:
 
 def prepare_arguments(setting: Setting) -> str:
     """Return the options of scripts/prepare.py for the data of a setting, quoted for the shell."""
-    keys = ("dataset", "data_path", "image_size")
-    return run_options({key: setting[key] for key in keys if setting.get(key) is not None})
+    always = ("dataset", "data_path", "image_size")
+    values = {key: setting[key] for key in DATA_KEYS if setting.get(key) is not None}
+    return run_options({key: value for key, value in values.items() if key in always or value != default(key, {})})
 
 
 def train_arguments(exp_name: str, digest: str, setting: Setting, data: str, results: str) -> str:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from dlsweep.config.identity import Setting
+from dlsweep.config.registry import entry
 from dlsweep.config.tasks import is_built_in
 
 HASH = re.compile("[0-9a-f]{40}")
@@ -33,12 +34,19 @@ def split_name(path: Path) -> tuple[str, str] | None:
 # -- files and commands --------------------------------------------------------------------------------------------
 
 
+DATA_KEYS = ("dataset", "data_path", "image_size", "loss")
+"""The hyper-parameters that decide what is prepared; of the loss only the kind of targets that it takes."""
+
+
 def data_name(setting: Setting) -> str:
     """Return the name of the prepared data set that a setting reads: one file for all its splits; "" for none."""
     if not is_built_in(setting):
         return ""
     name: str = setting["dataset"]
     source = {key: setting[key] for key in ("data_path", "image_size") if key in setting}
+    targets = entry("loss", setting.get("loss", "cross_entropy")).targets
+    if targets != "classes":
+        source["targets"] = targets
     if source:
         name += "-" + hashlib.sha1(json.dumps(source, sort_keys=True).encode()).hexdigest()[:12]
     return name

@@ -1,4 +1,4 @@
-"""What a setting can choose by name: data sets, models, optimizers, learning-rate schedules.
+"""What a setting can choose by name: data sets, models, losses, optimizers, learning-rate schedules.
 
 To add one, write a function and add one line here. Each line says where the function is (imported only
 when it is used, so that reading a config loads no torch), which hyper-parameters reach it, and where its
@@ -19,13 +19,15 @@ from typing import Any
 class Entry:
     """One name: `target` is "module:function" in this package, `uses` the hyper-parameters that reach it.
 
-    `required` are those of them that have no default to go by: null is not allowed.
+    `required` are those of them that have no default to go by: null is not allowed. `targets`, of a loss, is what it
+    takes: a key of MEASURES, or "" for what the data have.
     """
 
     target: str
     uses: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     required: tuple[str, ...] = ()
+    targets: str = ""
 
     def load(self) -> Callable[..., Any]:
         """Import and return the function."""
@@ -83,6 +85,23 @@ MODELS = {
     **{f"resnet{depth}": Entry("models:build_torchvision_resnet") for depth in (18, 34, 50)},
 }
 
+MEASURES: Mapping[str, tuple[str, ...]] = {
+    "classes": ("loss", "acc"),
+    "labels": ("loss", "f1", "f1_macro", "ap", "auroc"),
+    "numbers": ("loss", "mae", "rmse", "r2"),
+}
+"""What a split is measured by, for each kind of targets: one class an image, several labels, or numbers (regression).
+
+The functions are in losses.py."""
+
+LOSSES = {
+    "cross_entropy": Entry("losses:cross_entropy", ("label_smoothing",), targets="classes"),
+    "binary_cross_entropy": Entry("losses:binary_cross_entropy", targets="labels"),
+    "mse": Entry("losses:mse", ("normalise_targets",), targets="numbers"),
+    "mae": Entry("losses:mae", ("normalise_targets",), targets="numbers"),
+    "huber": Entry("losses:huber", ("normalise_targets", "huber_delta"), targets="numbers"),
+}
+
 CUSTOM_MODEL = Entry("models:build_custom", ("model_args",))
 """What `model: "my_module:MyNet"` uses: any name with a colon."""
 
@@ -109,6 +128,7 @@ LR_SCHEDULES = {
 REGISTRIES: Mapping[str, Mapping[str, Entry]] = {
     "dataset": DATASETS,
     "model": MODELS,
+    "loss": LOSSES,
     "optimizer": OPTIMIZERS,
     "lr_schedule": LR_SCHEDULES,
 }

@@ -29,13 +29,16 @@ EPOCH_SCHEMA = _object(
     {
         "epoch": {"type": "integer", "minimum": 1},
         "train_loss": _LOSS,
-        "train_acc": _ACCURACY,
         "val_loss": _LOSS,
-        "val_acc": _ACCURACY,
         "lr": {"type": ["number", "null"]},
         "seconds": {"type": ["number", "null"], "minimum": 0},
     },
-    {"grad_norm": {"type": ["number", "null"]}, "layer_gradients": {"type": "object"}},
+    {
+        "train_acc": _ACCURACY,
+        "val_acc": _ACCURACY,
+        "grad_norm": {"type": ["number", "null"]},
+        "layer_gradients": {"type": "object"},
+    },
 )
 
 RECORD_SCHEMA: dict[str, Any] = {
@@ -52,12 +55,12 @@ RECORD_SCHEMA: dict[str, Any] = {
             "final": _object(
                 {
                     "test_loss": _LOSS,
-                    "test_acc": _ACCURACY,
                     "best_epoch": {"type": ["integer", "null"], "minimum": 1},
                     "best_val_loss": _LOSS,
-                    "best_val_acc": _ACCURACY,
                 },
                 {
+                    "test_acc": _ACCURACY,
+                    "best_val_acc": _ACCURACY,
                     "tested_train_loss": _LOSS,
                     "tested_train_acc": _ACCURACY,
                     "per_class_acc": {"type": ["array", "null"]},
@@ -80,6 +83,14 @@ RECORD_SCHEMA: dict[str, Any] = {
             "provenance": _object({"command": {}}, {"code": {"type": ["string", "null"]}}),
         }
     ),
+    # Other losses are of numbers or of several labels, which have metrics of their own.
+    "if": {"properties": {"setting": {"properties": {"loss": {"const": "cross_entropy"}}}}},
+    "then": {
+        "properties": {
+            "epochs": {"items": {"required": ["train_acc", "val_acc"]}},
+            "final": {"required": ["test_acc", "best_val_acc"]},
+        }
+    },
 }
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from dlsweep.config.identity import Setting
-from dlsweep.config.registry import entry
+from dlsweep.config.registry import LOSSES, entry
 from dlsweep.errors import ConfigError
 from dlsweep.files import atomic_file
 from dlsweep.results.versions import look_at_source, note_prepared
@@ -32,9 +32,10 @@ Content = dict[str, Any]
 class Splits:
     """Training, validation and test data on the CPU, as stored: normalise before use.
 
-    `*_x` are (N, C, H, W) or (N, D), uint8 or float32; `*_y` are (N,) int64; `mean` and `std` are (C,) or (D,)
-    float32, of the training split only, of pixels in [0, 1] where they are stored as uint8. `digest` is that of
-    the whole prepared file.
+    `*_x` are (N, C, H, W), (N, C, L) or (N, D), uint8 or float32; `*_y` are classes (N,) int64, labels (N, K) uint8 of
+    0 and 1, or numbers (N, K) float32; `mean` and `std` are (C,) or (D,) float32, of the training split only, of pixels
+    in [0, 1] where they are stored as uint8. `classes` names the classes or labels. `digest` is that of the whole
+    prepared file.
     """
 
     train_x: Tensor
@@ -49,14 +50,24 @@ class Splits:
     digest: str = ""
 
     @property
-    def n_classes(self) -> int:
-        """The number of classes."""
-        return len(self.classes)
+    def kind(self) -> str:
+        """What the targets are: classes, labels or numbers."""
+        return kind_of(self.train_y)
+
+    @property
+    def n_outputs(self) -> int:
+        """What a model has to return for each image: a logit for each class or label, or each of the numbers."""
+        return len(self.classes) if self.kind == "classes" else self.train_y.shape[1]
 
     @property
     def in_shape(self) -> tuple[int, ...]:
-        """The shape of one image, (C, H, W), or vector, (D,)."""
+        """The shape of one image, (C, H, W), time series, (C, L), or vector, (D,)."""
         return tuple(self.train_x.shape[1:])
+
+
+def kind_of(y: Tensor) -> str:
+    """Return what targets are, by their type: classes, labels or numbers."""
+    return {torch.int64: "classes", torch.uint8: "labels"}.get(y.dtype, "numbers")
 
 
 # -- the prepared file ---------------------------------------------------------------------------------------------
@@ -70,10 +81,10 @@ def prepare(setting: Setting, output: Path, raw_folder: Path) -> None:
     name, look = setting["dataset"], look_at_source(setting.get("data_path"))
     content = entry("dataset", name).load()(name, setting, raw_folder)
     source = setting.get("data_path") or name
-    check(content, source)
-    content.setdefault("classes", [str(label) for label in range(int(content["y_train"].max()) + 1)])
-    for key in (key for key in content if key.startswith("x_") and _are_alike(content[key])):
-        what = "images" if content[key].ndim > 2 else "vectors"
+    check(content, source, setting["loss"])
+    content.setdefault("classes", _class_names(content["y_train"]))
+    for key in (key for key in content if (key.startswith("x_") or key == "y_train") and _are_alike(content[key])):
+        what = "targets" if key == "y_train" else "vectors" if content[key].ndim == 2 else "images"
         print(f"warning: {source}: all {len(content[key])} {what} of {key} are the same; nothing can be learned")
     try:
         before = read(output)["digest"]
@@ -84,7 +95,21 @@ def prepare(setting: Setting, output: Path, raw_folder: Path) -> None:
     if before not in (None, now):
         print(f"warning: {output}: the data have changed; finished runs keep the results of the data before")
     for key in (key for key in content if key.startswith("x_")):
-        print(f"{output}: {key} {tuple(content[key].shape)} {_dtype(content[key])}, {len(content['classes'])} classes")
+        print(f"{output}: {key} {tuple(content[key].shape)} {_dtype(content[key])}, {_described(content)}")
+
+
+def _class_names(y: Tensor) -> list[str]:
+    """The names of classes or labels that have none; numbers need none."""
+    if kind_of(y) == "numbers":
+        return []
+    return [str(label) for label in range(int(y.max()) + 1 if y.ndim == 1 else y.shape[1])]
+
+
+def _described(content: Content) -> str:
+    y, kind = content["y_train"], kind_of(content["y_train"])
+    n = len(content["classes"]) if kind == "classes" else y.shape[1]
+    what = {"classes": "classes", "labels": "labels", "numbers": "numbers to predict"}[kind]
+    return f"{n} {what if n > 1 else 'number to predict' if kind == 'numbers' else what.removesuffix('s')}"
 
 
 def _are_alike(x: Tensor) -> bool:
@@ -110,34 +135,56 @@ def digest(content: Content) -> str:
     return sha1.hexdigest()[:12]
 
 
-def check(content: Content, source: str) -> None:
-    """Raise ConfigError naming `source` where shapes, dtypes, pixels or labels of loaded data are wrong."""
-    shape, dtype = content["x_train"].shape[1:], content["x_train"].dtype
+def check(content: Content, source: str, loss: str = "cross_entropy") -> None:
+    """Raise ConfigError naming `source` where shapes, dtypes, pixels or targets of loaded data are wrong.
+
+    The targets must be of the kind that the loss takes.
+    """
+    x_train, y_train = content["x_train"], content["y_train"]
+    kind, wanted = kind_of(y_train), entry("loss", loss).targets
+    if wanted and kind != wanted:
+        fits = _listed(name for name, choice in LOSSES.items() if choice.targets == kind)
+        raise ConfigError(f"{source}: has {kind}, but loss {loss} takes {wanted}; allowed for these data: {fits}")
     for part in ("train", "val", "test"):
         if f"x_{part}" not in content:
             continue
         x, y = content[f"x_{part}"], content[f"y_{part}"]
-        if x.ndim not in (2, 4) or x.dtype not in (torch.uint8, torch.float32):
+        if x.ndim not in (2, 3, 4) or x.dtype not in (torch.uint8, torch.float32):
             raise ConfigError(
                 f"{source}: x_{part} has shape {tuple(x.shape)} and is {_dtype(x)};"
-                " allowed: (N, D) or (N, C, H, W), uint8 or float32"
+                " allowed: (N, D), (N, C, L) or (N, C, H, W), uint8 or float32"
             )
-        if y.ndim != 1 or y.dtype != torch.int64:
-            raise ConfigError(f"{source}: y_{part} has shape {tuple(y.shape)} and is {_dtype(y)}; allowed: (N,), int64")
+        if y.ndim != (1 if kind == "classes" else 2) or y.dtype != TARGET_TYPES[kind]:
+            shape = "(N,)" if kind == "classes" else "(N, K)"
+            raise ConfigError(
+                f"{source}: y_{part} has shape {tuple(y.shape)} and is {_dtype(y)}; allowed: {shape},"
+                f" {str(TARGET_TYPES[kind]).removeprefix('torch.')}"
+            )
         if len(x) != len(y):
             raise ConfigError(f"{source}: x_{part} has {len(x)} images, but y_{part} has {len(y)} labels")
         if x.numel() == 0:
             raise ConfigError(f"{source}: x_{part} is empty, its shape is {tuple(x.shape)}")
-        if x.shape[1:] != shape:
-            raise ConfigError(f"{source}: x_{part} has shape {tuple(x.shape)}, but x_train has (N, {_listed(shape)})")
-        if x.dtype != dtype:
-            raise ConfigError(f"{source}: x_{part} is {_dtype(x)}, but x_train is {_dtype(content['x_train'])}")
-        if x.is_floating_point() and not bool(torch.isfinite(x).all()):
-            bad = (~torch.isfinite(x)).flatten(1).any(1).nonzero()[0].item()
-            raise ConfigError(f"{source}: x_{part} has NaN or infinite values, the first in x_{part}[{bad}]")
-        if y.min() < 0:
+        for key, value, first in (("x", x, x_train), ("y", y, y_train)):
+            if value.shape[1:] != first.shape[1:]:
+                shape = f"(N, {_listed(first.shape[1:])})"
+                raise ConfigError(f"{source}: {key}_{part} has shape {tuple(value.shape)}, but {key}_train has {shape}")
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                bad = (~torch.isfinite(value)).flatten(1).any(1).nonzero()[0].item()
+                name = f"{key}_{part}"
+                raise ConfigError(f"{source}: {name} has NaN or infinite values, the first in {name}[{bad}]")
+        if x.dtype != x_train.dtype:
+            raise ConfigError(f"{source}: x_{part} is {_dtype(x)}, but x_train is {_dtype(x_train)}")
+        if kind == "classes" and y.min() < 0:
             raise ConfigError(f"{source}: y_{part} has label {y.min()}; labels are integers that count from 0")
-    _check_classes(content, source)
+        if kind == "labels" and y.max() > 1:
+            raise ConfigError(f"{source}: y_{part} has the value {y.max()}; allowed: 0 and 1, whether a label is there")
+    if kind == "classes":
+        _check_classes(content, source)
+    elif kind == "labels" and len(content.get("classes", ())) not in (0, y_train.shape[1]):
+        raise ConfigError(f"{source}: has {y_train.shape[1]} labels, but names {len(content['classes'])}")
+
+
+TARGET_TYPES = {"classes": torch.int64, "labels": torch.uint8, "numbers": torch.float32}
 
 
 def _check_classes(content: Content, source: str) -> None:
@@ -170,30 +217,32 @@ def load_splits(path: Path, setting: Setting) -> Splits:
 
     The test split is the data's own or `test_size` of all images, the validation split the data's own or
     `val_size` of the training images that are then left, and the training split the rest or `train_size` of it.
-    All are stratified and depend on `split_seed` alone; a smaller `train_size` is a subset of a larger one, and
-    validation and test split do not depend on it. The images of a split stand in the order of the file.
+    All are stratified by class, where there are classes, and depend on `split_seed` alone; a smaller `train_size` is a
+    subset of a larger one, and validation and test split do not depend on it. The images of a split stand in the order
+    of the file.
 
     Raises ConfigError where the file is missing or damaged, a size cannot be had, or a class would be missing
     from the training split.
     """
     content = read(path)
     x, y = content["x_train"], content["y_train"]
+    strata = y if kind_of(y) == "classes" else torch.zeros(len(y), dtype=torch.int64)
     rest = torch.randperm(len(y), generator=torch.Generator().manual_seed(setting["split_seed"]))
     if "x_test" in content:
         test_x, test_y = content["x_test"], content["y_test"]
     else:
-        test, rest = take(y, rest, "test_size", setting)
+        test, rest = take(strata, rest, "test_size", setting)
         test_x, test_y = x[test], y[test]
     if "x_val" in content:
         val_x, val_y = content["x_val"], content["y_val"]
     else:
-        val, rest = take(y, rest, "val_size", setting)
+        val, rest = take(strata, rest, "val_size", setting)
         val_x, val_y = x[val], y[val]
-    train, _ = take(y, rest, "train_size", setting)
+    train, _ = take(strata, rest, "train_size", setting)
     train_x, train_y = x[train], y[train]
     classes = content["classes"]
-    missing = (torch.bincount(train_y, minlength=len(classes)) == 0).nonzero().flatten().tolist()
-    if missing:
+    absent = torch.bincount(strata[train], minlength=len(classes) if strata is y else 1) == 0
+    if missing := absent.nonzero().flatten().tolist():
         raise ConfigError(_missing([classes[i] for i in missing], len(train), setting))
     return Splits(train_x, train_y, val_x, val_y, test_x, test_y, *mean_std(train_x), classes, content["digest"])
 

@@ -1,9 +1,10 @@
 """Readers of data sets: from downloaded or placed files to one dict of tensors. Only the prepare rule comes here.
 
 A loader (named in registry.py) is called as `loader(name, setting, raw_folder)` and returns a dict:
-`x_train` (N, C, H, W) or (N, D), uint8 in 0..255 or float32; `y_train` (N,) int64 counting from 0; `x_val`,
-`y_val`, `x_test`, `y_test` likewise, where the data has such splits of its own; `classes`, a list of names, where
-they have names. It raises ConfigError naming the file and what is wrong with it. See docs/data.md.
+`x_train` (N, C, H, W), (N, C, L) or (N, D), uint8 in 0..255 or float32; `y_train` (N,) int64 counting from 0, or
+(N, K) uint8 labels of 0 and 1, or (N, K) float32 numbers; `x_val`, `y_val`, `x_test`, `y_test` likewise, where the data
+has such splits of its own; `classes`, a list of names, where they have names. It raises ConfigError naming the file and
+what is wrong with it. See docs/data.md.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch import Tensor
 from dlsweep.config.files import own_path
 from dlsweep.config.identity import Setting
 from dlsweep.config.names import nearest
+from dlsweep.config.registry import entry
 from dlsweep.errors import ConfigError
 from dlsweep.locks import acquire
 
@@ -268,10 +270,13 @@ def load_npz(name: str, setting: Setting, raw_folder: Path) -> Content:
 
     x is (N, D) for vectors, (N, H, W) for grey images, (N, C, H, W) or (N, H, W, C) for images with channels: the
     last, where the last axis has 1, 3 or 4 entries and the second has not, else the second. uint8 stays, any
-    other number becomes float32. y is (N,) or (N, 1), integers that count from 0.
+    other number becomes float32. y is what the loss takes: (N,) or (N, 1), integers that count from 0; (N, K) of 0 and
+    1, labels of which an image may have several; or (N,) or (N, K), numbers to predict.
     """
-    path = _data_path(setting)
+    path, wanted = _data_path(setting), entry("loss", setting["loss"]).targets
     arrays = _read_npz(path)
+    if "classes" in arrays and wanted == "numbers":
+        raise ConfigError(f"{path}: names classes, but loss {setting['loss']} takes numbers; allowed: cross_entropy")
     known = [f"{axis}_{split}" for split in SPLITS for axis in "xy"]
     for key in arrays:
         if key not in known and key.startswith(("x_", "y_")):
@@ -284,7 +289,7 @@ def load_npz(name: str, setting: Setting, raw_folder: Path) -> Content:
                 if key not in arrays:
                     raise ConfigError(f"{path}: has no array {key!r}; it has {_listed(arrays) or 'none'}")
             content[x] = _images(arrays[x], f"{path}: {x}")
-            content[y] = _labels(arrays[y], f"{path}: {y}")
+            content[y] = read_targets(arrays[y], wanted, f"{path}: {y}")
     if "classes" in arrays:
         content["classes"] = [str(label) for label in np.atleast_1d(arrays["classes"])]
     return content
@@ -318,12 +323,55 @@ def _images(array: np.ndarray, where: str) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, None if array.dtype == np.uint8 else np.float32))
 
 
-def _labels(array: np.ndarray, where: str) -> Tensor:
-    if array.dtype.kind not in "bui":
-        raise ConfigError(f"{where} is {array.dtype}; labels are integers that count from 0")
-    if array.ndim != 1 and array.shape[1:] != (1,):
-        raise ConfigError(f"{where} has shape {array.shape}; allowed: (N,), one label an image")
-    return torch.from_numpy(array.reshape(-1).astype(np.int64))
+# -- targets -------------------------------------------------------------------------------------------------------
+
+
+def read_targets(array: np.ndarray, wanted: str, where: str) -> Tensor:
+    """Return targets of the kind that is wanted: classes (N,) int64, labels (N, K) uint8, or numbers (N, K) float32.
+
+    "" is what they look like: integers are classes, several of 0 and 1 an image are labels, all else are numbers.
+    Raises ConfigError, naming `where` and how to convert them, where they are of another kind.
+    """
+    if array.dtype.kind not in "buif":
+        classes = "labels are integers that count from 0: save np.unique(y, return_inverse=True)[1]"
+        raise ConfigError(f"{where} is {array.dtype}; {classes if wanted in ('', 'classes') else 'allowed: numbers'}")
+    if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] == 0):
+        raise ConfigError(f"{where} has shape {array.shape}; allowed: (N,), one label an image, or (N, K)")
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    whole = array.dtype.kind in "bui" or bool((array == np.round(array)).all())
+    flags = whole and bool(((array == 0) | (array == 1)).all())
+    kind = wanted or _looks_like(array, flags)
+    if kind == "classes":
+        if array.ndim == 1 and array.dtype.kind in "bui":
+            return torch.from_numpy(array.astype(np.int64))
+        raise ConfigError(f"{where} {_no_classes(array, whole, flags)}")
+    if kind == "labels" and not flags:
+        bad = array[~((array == 0) | (array == 1))][0]
+        raise ConfigError(f"{where} has the value {bad:g}; loss binary_cross_entropy takes labels of 0 and 1")
+    columns = array.reshape(len(array), -1)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is refused
+        return torch.from_numpy(np.ascontiguousarray(columns, np.uint8 if kind == "labels" else np.float32))
+
+
+def _looks_like(array: np.ndarray, flags: bool) -> str:
+    if array.ndim == 1 and array.dtype.kind in "bui":
+        return "classes"
+    return "labels" if flags and array.ndim == 2 else "numbers"
+
+
+def _no_classes(array: np.ndarray, whole: bool, flags: bool) -> str:
+    """Say why an array holds no classes, and what its owner can do."""
+    shape, numbers = f"has shape {array.shape}", "write loss: mse (or mae, huber) to predict numbers"
+    if array.ndim == 2 and flags and bool((array.sum(1) == 1).all()):
+        return f"{shape} and is one-hot; labels are integers that count from 0: save y.argmax(1)"
+    if array.ndim == 2 and flags:
+        return f"{shape}, with several labels an image; write loss: binary_cross_entropy"
+    if array.ndim == 2:
+        return f"{shape}; allowed: (N,), one label an image; for probabilities save y.argmax(1), or {numbers}"
+    if whole:
+        return f"is {array.dtype}; labels are integers that count from 0: save y.astype(np.int64), or {numbers}"
+    return f"is {array.dtype}; labels are integers that count from 0: {numbers}"
 
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")

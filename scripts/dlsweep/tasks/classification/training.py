@@ -13,15 +13,15 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlsweep.config.identity import Setting, setting_hash
+from dlsweep.config.metrics import metric_column
 from dlsweep.errors import ConfigError
 from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS
 from dlsweep.results.versions import code_digest, own_module
@@ -30,6 +30,7 @@ from dlsweep.tasks.checkpoint import Checkpoint
 from dlsweep.tasks.classification import augmentation as augment
 from dlsweep.tasks.classification import optimizers as optim
 from dlsweep.tasks.classification.data import Splits, load_splits, normalise
+from dlsweep.tasks.classification.losses import Criterion, Metrics
 from dlsweep.tasks.classification.models import build_model, check_output, source_sha1
 from dlsweep.tasks.job import Job
 from dlsweep.tasks.seeds import derive_seed
@@ -53,16 +54,6 @@ class Progress:
     train_seconds: float = 0.0
 
 
-def score(logits: Tensor, y: Tensor) -> tuple[float, float, Tensor]:
-    """Return mean cross-entropy (nats), accuracy in [0, 1] and the predicted classes.
-
-    Where the loss is not finite the accuracy is NaN: the argmax of NaN is class 0, which nobody predicted.
-    """
-    predicted = logits.argmax(1)
-    loss, correct = torch.stack([F.cross_entropy(logits, y), (predicted == y).sum()]).tolist()
-    return loss, correct / len(y) if math.isfinite(loss) else math.nan, predicted
-
-
 def confusion(y: Tensor, predicted: Tensor, n_classes: int) -> dict[str, Any]:
     """Return the accuracy of each class (NaN without an image) and the confusion matrix, rows the true classes.
 
@@ -80,6 +71,10 @@ def confusion(y: Tensor, predicted: Tensor, n_classes: int) -> dict[str, Any]:
     pairs, counts = torch.stack([y[wrong], predicted[wrong]], 1).unique(dim=0, return_counts=True)
     first = counts.argsort(descending=True, stable=True)[:MOST_CONFUSIONS]
     return {**found, "confusions": torch.cat([pairs[first], counts[first, None]], 1).tolist()}
+
+
+def _of_split(split: str, metrics: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {f"{split}_{name}": value for name, value in metrics.items()}
 
 
 class Trainer:
@@ -106,10 +101,14 @@ class Trainer:
             x = normalise(x.to(device), data.mean.to(device), data.std.to(device))
             return x.contiguous(memory_format=memory) if x.ndim == 4 else x
 
-        self.train_x, self.train_y = images(data.train_x), data.train_y.to(device)
-        self.val_x, self.val_y = images(data.val_x), data.val_y.to(device)
-        self.test_x, self.test_y = images(data.test_x), data.test_y.to(device)
-        self.n_classes, self.data_digest = data.n_classes, data.digest
+        def targets(y: Tensor) -> Tensor:
+            return y.to(device) if data.kind == "classes" else y.to(device).float()
+
+        self.train_x, self.train_y = images(data.train_x), targets(data.train_y)
+        self.val_x, self.val_y = images(data.val_x), targets(data.val_y)
+        self.test_x, self.test_y = images(data.test_x), targets(data.test_y)
+        self.n_outputs, self.data_digest = data.n_outputs, data.digest
+        self.criterion = Criterion(setting, data, device)
 
         module = own_module(setting)
         self.code_digest = code_digest(module) if module else None  # now: the files may change while the run goes on
@@ -121,7 +120,7 @@ class Trainer:
             "code": self.code_digest,
         }
         torch_setup.seed_all(derive_seed(setting["seed"], "initialization"), device)
-        self.model = build_model(setting, data.in_shape, data.n_classes).to(device).to(memory_format=memory)
+        self.model = build_model(setting, data.in_shape, data.n_outputs).to(device).to(memory_format=memory)
         self.source_sha1 = source_sha1(setting)
         self.forward = torch.compile(self.model) if setting["compile"] else self.model
         self.weights = list(self.model.parameters())
@@ -175,9 +174,9 @@ class Trainer:
         with self.autocast():
             logits: Tensor = self.forward(x)
         if self.own_model:
-            check_output(self.own_model, logits, (len(y), self.n_classes), in_training=True)
+            check_output(self.own_model, logits, (len(y), self.n_outputs), in_training=True)
         logits = logits.float()
-        objective = F.cross_entropy(logits, y, label_smoothing=setting["label_smoothing"])
+        objective = self.criterion.loss(logits, y)
         if setting["l1"]:
             objective = objective + setting["l1"] * optim.penalty_l1(self.weights)
         self.scaler.scale(objective).backward()
@@ -212,15 +211,13 @@ class Trainer:
             if progress.step < self.steps_per_epoch:
                 self.checkpoint.save_if_due(self.state)
         logits, progress.logits = torch.cat(progress.logits), []
-        train_loss, train_acc, _ = score(logits, self.train_y[order[: len(logits)]])  # the epoch's wait for the device
-        val_loss, val_acc, _ = self.evaluate(self.val_x, self.val_y)
+        train = self.criterion.measure(logits, self.train_y[order[: len(logits)]])  # the epoch's wait for the device
+        val, _ = self.evaluate(self.val_x, self.val_y)
         progress.seconds = time.perf_counter() - start
         entry = {
             "epoch": epoch,
-            "train_loss": train_loss,
-            "train_acc": train_acc,
-            "val_loss": val_loss,
-            "val_acc": val_acc,
+            **_of_split("train", train),
+            **_of_split("val", val),
             "lr": lr,
             "seconds": progress.seconds,
             **self._gradients_entry(),
@@ -262,13 +259,13 @@ class Trainer:
         return {"grad_norm": norm, "layer_gradients": dict(zip(layers, means, strict=True))}
 
     @torch.no_grad()
-    def evaluate(self, x: Tensor, y: Tensor) -> tuple[float, float, Tensor]:
-        """Return mean cross-entropy (nats), accuracy in [0, 1] and the predicted classes of a split."""
+    def evaluate(self, x: Tensor, y: Tensor) -> tuple[Metrics, Tensor]:
+        """Return what a split is measured by, and the model's outputs (N, K)."""
         self.model.eval()
         parts = x.split(max(EVALUATION_VALUES // x[0].numel(), 1))
         with self.autocast():
             logits = torch.cat([self.forward(part) for part in parts]).float()
-        return score(logits, y)
+        return self.criterion.measure(logits, y), logits
 
     # -- the run -----------------------------------------------------------------------------------------------
 
@@ -315,15 +312,17 @@ class Trainer:
 
     def describe_epoch(self, entry: dict[str, Any]) -> str:
         """Return the line that the log gets for an epoch."""
-        return (
-            f"epoch {entry['epoch']}/{self.setting['epochs']}  train loss {entry['train_loss']:.4f} acc"
-            f" {entry['train_acc']:.4f}  val loss {entry['val_loss']:.4f} acc {entry['val_acc']:.4f}"
-            f"  {entry['seconds']:.2f} s"
+        splits = (
+            f"{split} " + " ".join(f"{name} {entry[f'{split}_{name}']:.4f}" for name in self.criterion.metrics)
+            for split in ("train", "val")
         )
+        return f"epoch {entry['epoch']}/{self.setting['epochs']}  {'  '.join(splits)}  {entry['seconds']:.2f} s"
 
     def describe_outcome(self, outcome: dict[str, Any]) -> str:
         """Return what the log says of the end of the run."""
-        return f"test accuracy {outcome['final']['test_acc']}"
+        if "test_acc" in outcome["final"]:
+            return f"test accuracy {outcome['final']['test_acc']}"
+        return "test " + " ".join(f"{name} {outcome['final'][f'test_{name}']}" for name in self.criterion.metrics)
 
     def status(self) -> str:
         """Return what the epochs so far amount to: running, finished, diverged or stopped_early."""
@@ -338,36 +337,38 @@ class Trainer:
 
     def best_epoch(self) -> int | None:
         """Return the first epoch that is best on the validation split, by `monitor`; None where none is finite."""
-        by_accuracy = self.setting["monitor"] == "val_acc"
-        finite = [epoch for epoch in self.progress.epochs if math.isfinite(epoch["val_loss"])]
+        monitor = self.setting["monitor"]
+        sign = -1 if metric_column(monitor).better == "max" else 1
+        finite = [epoch for epoch in self.progress.epochs if math.isfinite(epoch["val_loss"] + epoch[monitor])]
         if not finite:
             return None
-        best = min(finite, key=lambda epoch: -epoch["val_acc"] if by_accuracy else epoch["val_loss"])
+        best = min(finite, key=lambda epoch: sign * epoch[monitor])
         return int(best["epoch"])
 
     def final(self, status: str) -> dict[str, Any]:
         """Look at the test split, once. Weights that diverged are not tested."""
         best = self.best_epoch()
+        metrics, unknown = self.criterion.metrics, dict.fromkeys(self.criterion.metrics)
+        best_entry = self.progress.epochs[best - 1] if best else {}
         final: dict[str, Any] = {
-            "test_loss": None,
-            "test_acc": None,
+            **_of_split("test", unknown),
             "best_epoch": best,
-            "best_val_loss": self.progress.epochs[best - 1]["val_loss"] if best else None,
-            "best_val_acc": self.progress.epochs[best - 1]["val_acc"] if best else None,
-            "tested_train_loss": None,
-            "tested_train_acc": None,
-            "per_class_acc": None,
-            "confusion": None,
+            **_of_split("best_val", {name: best_entry.get(f"val_{name}") for name in metrics}),
+            **_of_split("tested_train", unknown),
         }
+        classes = self.criterion.kind == "classes"
+        if classes:
+            final |= {"per_class_acc": None, "confusion": None}
         if self.best_weights:
             self.model.load_state_dict(self.best_weights)
         elif status == "diverged":
             return final
-        final["test_loss"], final["test_acc"], predicted = self.evaluate(self.test_x, self.test_y)
+        test, outputs = self.evaluate(self.test_x, self.test_y)
+        final |= _of_split("test", test)
         # After the test, which must not depend on it where a model draws random numbers in its evaluation, too.
-        final["tested_train_loss"], final["tested_train_acc"], _ = self.evaluate(self.train_x, self.train_y)
-        if math.isfinite(final["test_loss"]):
-            final |= confusion(self.test_y.cpu(), predicted.cpu(), self.n_classes)
+        final |= _of_split("tested_train", self.evaluate(self.train_x, self.train_y)[0])
+        if classes and math.isfinite(test["loss"]):
+            final |= confusion(self.test_y.cpu(), outputs.argmax(1).cpu(), self.n_outputs)
         return final
 
     # -- checkpoints -------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from dlsweep.config.identity import Setting
 from dlsweep.config.modules import source_file
 from dlsweep.errors import ConfigError
 from dlsweep.tasks.checkpoint import Checkpoint
-from dlsweep.tasks.classification.data import Splits, mean_std, read
+from dlsweep.tasks.classification.data import Splits, kind_of, mean_std, read
 from dlsweep.tasks.classification.training import Trainer
 from dlsweep.tasks.own_code import own_object, what_happened
 
@@ -45,7 +45,9 @@ def _one_step(path: Path, setting: Setting) -> str:
     """Do what a run does, as short as it can be; return what there is to say of the model."""
     content = read(path)
     x, classes = content["x_train"][:N_IMAGES], content["classes"]
-    y = torch.arange(len(x)) % len(classes)
+    y = content["y_train"][:N_IMAGES]
+    if kind_of(y) == "classes":
+        y = torch.arange(len(x)) % len(classes)
     few = Splits(x, y, x, y, x, y, *mean_std(x), classes)
     short = {**setting, "batch_size": "full", "epochs": 1}
     trainer = Trainer(short, few, torch.device("cpu"), Checkpoint(path.with_name("no checkpoint")))

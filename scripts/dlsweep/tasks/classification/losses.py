@@ -1,0 +1,181 @@
+"""Losses, and what a split is measured by beside its loss.
+
+A loss (named in registry.py) is called as `loss(setting, outputs, targets)` with the model's outputs (N, K) in
+float32, and returns the mean over the batch, a tensor of one number. Targets are classes (N,) int64, several labels an
+image (N, K) of 0 and 1, or numbers (N, K), both float32.
+
+`measure_<kind>(loss, outputs, targets)` returns the metrics of a kind of targets (MEASURES in registry.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dlsweep.config.identity import Setting
+from dlsweep.config.registry import MEASURES, entry
+from dlsweep.tasks.classification.data import Splits, mean_std
+
+Metrics = dict[str, float]
+
+
+def cross_entropy(s: Setting, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy in nats of the softmax of (N, K) logits, with label smoothing (Szegedy et al. 2016, section 7)."""
+    return F.cross_entropy(outputs, targets, label_smoothing=s["label_smoothing"])
+
+
+def binary_cross_entropy(s: Setting, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy in nats of the sigmoid of each of (N, K) logits, averaged over the labels."""
+    return F.binary_cross_entropy_with_logits(outputs, targets)
+
+
+def mse(s: Setting, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error."""
+    return F.mse_loss(outputs, targets)
+
+
+def mae(s: Setting, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean absolute error."""
+    return F.l1_loss(outputs, targets)
+
+
+def huber(s: Setting, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Huber's loss (Huber 1964): d² / 2 for a difference d up to `huber_delta`, then delta * (|d| - delta / 2)."""
+    return F.huber_loss(outputs, targets, delta=s["huber_delta"])
+
+
+class Criterion:
+    """What a run minimises, and what its splits are measured by.
+
+    Numbers are learned with mean 0 and standard deviation 1 where the setting normalises them; all metrics but the loss
+    are in their own unit.
+    """
+
+    def __init__(self, setting: Setting, data: Splits, device: torch.device) -> None:
+        self.setting, self.kind = setting, data.kind
+        self._loss = entry("loss", setting["loss"]).load()
+        self._unsmoothed = {**setting, "label_smoothing": 0.0}  # as the loss is measured
+        self._scale: tuple[Tensor, Tensor] | None = None
+        if setting.get("normalise_targets"):
+            mean, std = mean_std(data.train_y)
+            self._scale = mean.to(device), std.to(device)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of what a split is measured by, the loss first."""
+        return MEASURES[self.kind]
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch in training."""
+        loss: Tensor = self._loss(self.setting, outputs, self._scaled(targets))
+        return loss
+
+    @torch.no_grad()
+    def measure(self, outputs: Tensor, targets: Tensor) -> Metrics:
+        """Return the metrics of a split. Where the loss is not finite the others are NaN.
+
+        The argmax of NaN is class 0, which nobody predicted.
+        """
+        loss = self._loss(self._unsmoothed, outputs, self._scaled(targets))
+        if self._scale:
+            mean, std = self._scale
+            outputs = outputs * std + mean
+        found = _MEASURES[self.kind](loss, outputs, targets)
+        return found if math.isfinite(found["loss"]) else {**dict.fromkeys(found, math.nan), "loss": found["loss"]}
+
+    def _scaled(self, targets: Tensor) -> Tensor:
+        if self._scale is None:
+            return targets
+        mean, std = self._scale
+        return (targets - mean) / std
+
+
+# -- metrics -------------------------------------------------------------------------------------------------------
+
+
+def measure_classes(loss: Tensor, outputs: Tensor, targets: Tensor) -> Metrics:
+    """Return the loss and the accuracy in [0, 1]."""
+    value, correct = torch.stack([loss, (outputs.argmax(1) == targets).sum()]).tolist()  # one wait for the device
+    return {"loss": value, "acc": correct / len(targets)}
+
+
+def measure_numbers(loss: Tensor, outputs: Tensor, targets: Tensor) -> Metrics:
+    """Return the loss, the mean absolute error, the root of the mean squared error, and R², the explained share.
+
+    Of several outputs each is the mean over them, as in scikit-learn. R² is 1 minus the squared error over that of the
+    split's mean; NaN where the targets are all the same.
+    """
+    truth = targets.cpu().double()
+    error = outputs.cpu().double() - truth
+    spread = (truth - truth.mean(0)).square().sum(0)
+    return {
+        "loss": loss.item(),
+        "mae": error.abs().mean().item(),
+        "rmse": error.square().mean(0).sqrt().mean().item(),
+        "r2": (1 - error.square().sum(0) / spread).mean().item() if bool((spread > 0).all()) else math.nan,
+    }
+
+
+def measure_labels(loss: Tensor, outputs: Tensor, targets: Tensor) -> Metrics:
+    """Return the loss, F1 over all labels and its mean over them, average precision and AUROC, means over the labels.
+
+    A label counts as predicted where its logit is above 0. A label that all or none of the images have takes no part in
+    the AUROC, and one that none has none in the average precision; NaN where no label is left.
+    """
+    scores, truth = outputs.cpu().double(), targets.cpu().double()
+    predicted = (scores > 0).double()
+    hits, sizes = (predicted * truth).sum(0), predicted.sum(0) + truth.sum(0)
+    ranked = [_ranked(score, label) for score, label in zip(scores.T, truth.T, strict=True)]
+    return {
+        "loss": loss.item(),
+        "f1": _ratio(2 * hits.sum(), sizes.sum()),
+        "f1_macro": _mean([_ratio(2 * hit, size) for hit, size in zip(hits, sizes, strict=True)]),
+        "ap": _mean([average_precision(*one) for one in ranked]),
+        "auroc": _mean([auroc(*one) for one in ranked]),
+    }
+
+
+def _ranked(scores: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Return, for each threshold from high to low, how many images with the label and how many without are above."""
+    order = scores.argsort(descending=True, stable=True)
+    last = torch.cat([scores[order].diff() != 0, torch.ones(1, dtype=torch.bool)])  # of those with the same score
+    return truth[order].cumsum(0)[last], (1 - truth[order]).cumsum(0)[last]
+
+
+def average_precision(right: Tensor, wrong: Tensor) -> float:
+    """Return the sum of precision times the step in recall over all thresholds, without interpolation.
+
+    As in scikit-learn's average_precision_score; `right` and `wrong` are the true and the false positives.
+    """
+    if right[-1] == 0:
+        return math.nan
+    steps = right.diff(prepend=torch.zeros(1, dtype=right.dtype)) / right[-1]
+    return float((steps * right / (right + wrong)).sum())
+
+
+def auroc(right: Tensor, wrong: Tensor) -> float:
+    """Return the area under the curve of true over false positives (trapezoids): P(score with > score without)."""
+    if right[-1] == 0 or wrong[-1] == 0:
+        return math.nan
+    zero = torch.zeros(1, dtype=right.dtype)
+    return float(torch.trapezoid(torch.cat([zero, right]) / right[-1], torch.cat([zero, wrong]) / wrong[-1]))
+
+
+def _ratio(part: Tensor, whole: Tensor) -> float:
+    return float(part / whole) if whole > 0 else 0.0
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+_MEASURES: dict[str, Callable[[Tensor, Tensor, Tensor], Metrics]] = {
+    "classes": measure_classes,
+    "labels": measure_labels,
+    "numbers": measure_numbers,
+}
