@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -58,6 +59,31 @@ def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
     """Write `data` as a file, as `atomic_file` does it."""
     with atomic_file(path, sync) as file:
         file.write(data)
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Have `target` be what `source` is, whole; nothing where that is not there or empty.
+
+    The files are hard links, where the file system has them: weights are large. What was there before is replaced.
+    """
+    if not source.is_dir() or not any(source.iterdir()):
+        return
+    new, old = (target.with_name(f".{target.name}.{suffix}") for suffix in ("new", "old"))
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)  # by a process that was killed
+    shutil.copytree(source, new, symlinks=True, copy_function=_link_or_copy)
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    _sync_folder(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -32,7 +32,7 @@ from dlsweep.runs.devices import (
     take_slot,
     visible_devices,
 )
-from dlsweep.tasks.classification.training import select_device
+from dlsweep.tasks.torch_setup import select_device
 from dlsweep.workflow.gpus import Gpus
 
 # As the driver names them: a whole GPU, and one divided in two.

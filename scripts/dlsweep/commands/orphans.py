@@ -1,9 +1,11 @@
 """`sweep.py orphans`: records that no setting of the config names."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dlsweep.config.paths import files_folder, split_name
 from dlsweep.config.sweep import Sweep
 from dlsweep.errors import ConfigError
 from dlsweep.results.named import find_orphans
@@ -29,6 +31,8 @@ def orphans(
         print(results / name)
         if delete:
             (results / name).unlink()
+            exp_name, digest = split_name(Path(name)) or ("", "")
+            shutil.rmtree(files_folder(results, exp_name, digest), ignore_errors=True)
     told = f" ({len(found.unknown)} of them, it is not known which config ever did)" if found.unknown else ""
     what = "; deleted" if delete else "; --delete deletes them" if names else ""
     print(f"{len(names)} records are named by no config{told}{what}")

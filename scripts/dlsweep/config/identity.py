@@ -119,8 +119,17 @@ def identity(setting: Setting) -> Setting:
     """
     defaults = defaults_for(setting)
     if task_of(setting) is not BUILT_IN:
-        return {key: value for key, value in setting.items() if key not in defaults or not _same(value, defaults[key])}
+        return _beside(setting, defaults)
     return {key: value for key, value in setting.items() if key in defaults and value != defaults[key]}
+
+
+def _beside(setting: Setting, defaults: Mapping[str, Any]) -> Setting:
+    return {key: value for key, value in setting.items() if key not in defaults or not _same(value, defaults[key])}
+
+
+def hash_beside(setting: Setting, defaults: Mapping[str, Any]) -> str:
+    """Return the hash of the complete setting of an own task that had these defaults."""
+    return hashlib.sha1(_canonical_json(_beside(setting, defaults)).encode()).hexdigest()
 
 
 def _same(value: Any, standard: Any) -> bool:

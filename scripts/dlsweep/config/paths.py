@@ -24,6 +24,11 @@ def running_folder(results: Path) -> Path:
     return results / "running"
 
 
+def files_folder(results: Path, exp_name: str, digest: str) -> Path:
+    """Return the folder of the files that belong to a record, where its task has written any."""
+    return results / "files" / f"{exp_name}-{digest}"
+
+
 def split_name(path: Path) -> tuple[str, str] | None:
     """Return (exp_name, hash) of a record's file name, or None where it is no record's name."""
     exp_name, dash, digest = path.name.removesuffix(".json").rpartition("-")

@@ -6,16 +6,18 @@ A record is only trusted after `read_record`. Nothing here deletes a record.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dlsweep.config.identity import check_setting, setting_hash
+from dlsweep.config.identity import check_setting, hash_beside, setting_hash
 from dlsweep.config.paths import HASH, record_name, running_folder, split_name
+from dlsweep.config.tasks import TASK_KEYS
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import read_json
 from dlsweep.locks import take
-from dlsweep.results.schema import validator
+from dlsweep.results.schema import is_diverged, validator
 
 REQUEST = ".redo"  # suffix of a request to make a record again (redo.py)
 DAMAGED = "logs/damaged.json"  # in a folder of tables: the records that were left out of them, and why
@@ -38,7 +40,11 @@ def clear_run(results: Path, digest: str) -> None:
     Not the requests to make a record again (redo.py).
     """
     for leftover in running_folder(results).glob(f"*{digest}.*"):
-        if leftover.suffix != REQUEST:
+        if leftover.suffix == REQUEST:
+            continue
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
             leftover.unlink(missing_ok=True)
 
 
@@ -90,12 +96,32 @@ def record_fault(record: Any, path: Path) -> str:
     if split_name(path) != (record["exp_name"], record["hash"]):
         return f"is named unlike the record in it, {record_name(record['exp_name'], record['hash'])}"
     try:
-        setting = check_setting(record["setting"])
+        digest = _hash_of(record)
     except ConfigError as error:
         return f"has a setting that is not allowed: {error}"
-    if setting_hash(setting) != record["hash"]:
-        return f"has hash {record['hash'][:12]}, but its setting's is {setting_hash(setting)[:12]}"
-    return _epochs_fault(record)
+    if digest != record["hash"]:
+        return f"has hash {record['hash'][:12]}, but its setting's is {digest[:12]}"
+    return _own_epochs_fault(record) if "task" in record else _epochs_fault(record)
+
+
+def _hash_of(record: Record) -> str:
+    """The hash that a record's setting has. That of an own task needs no source file: the record has the defaults."""
+    setting, task = record["setting"], record.get("task")
+    if task is None:
+        return setting_hash(check_setting(setting))
+    if task["name"] not in (setting.get(key) for key in TASK_KEYS):
+        raise ConfigError(f"it does not name the task {task['name']}")
+    return hash_beside(setting, task["defaults"])
+
+
+def _own_epochs_fault(record: Record) -> str:
+    numbers = [epoch["epoch"] for epoch in record["epochs"]]
+    if numbers != sorted(set(numbers)):
+        return "has epochs that do not count up"
+    diverged = is_diverged(record["epochs"], record["final"])
+    if record["task"]["kind"] != "imported" and diverged != (record["status"] == "diverged"):
+        return f"has {'an' if diverged else 'no'} error that is not finite, but its status is {record['status']}"
+    return ""
 
 
 def _epochs_fault(record: Record) -> str:

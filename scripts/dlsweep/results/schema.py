@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 SCHEMA_VERSION = 1
@@ -41,6 +42,37 @@ EPOCH_SCHEMA = _object(
     },
 )
 
+FINAL_SCHEMA = _object(
+    {
+        "test_loss": _LOSS,
+        "best_epoch": {"type": ["integer", "null"], "minimum": 1},
+        "best_val_loss": _LOSS,
+    },
+    {
+        "test_acc": _ACCURACY,
+        "best_val_acc": _ACCURACY,
+        "tested_train_loss": _LOSS,
+        "tested_train_acc": _ACCURACY,
+        "per_class_acc": {"type": ["array", "null"]},
+        "confusion": {"type": ["array", "null"]},
+        "confusions": {"type": ["array", "null"], "maxItems": MOST_CONFUSIONS, "items": _CONFUSION},
+    },
+)
+
+OWN_EPOCH_SCHEMA = {
+    **_object({"epoch": {"type": "integer", "minimum": 1}, "seconds": _SECONDS}),
+    "additionalProperties": {"type": ["number", "null"]},  # the metrics
+}
+
+TASK_SCHEMA = _object(
+    {
+        "kind": {"enum": ["function", "command", "imported"]},
+        "name": _TEXT,
+        "defaults": {"type": "object"},  # of its hyper-parameters, as they were: the hash leaves them out
+    }
+)
+"""The record of an own task says which; that of the built-in classification says nothing."""
+
 RECORD_SCHEMA: dict[str, Any] = {
     "$schema": "http://json-schema.org/draft-07/schema#",
     "title": "A record: the finished outcome of one run",
@@ -51,23 +83,8 @@ RECORD_SCHEMA: dict[str, Any] = {
             "hash": {"type": "string", "pattern": "^[0-9a-f]{40}$"},
             "setting": {"type": "object"},
             "status": {"enum": list(FINISHED)},
-            "epochs": {"type": "array", "items": EPOCH_SCHEMA},
-            "final": _object(
-                {
-                    "test_loss": _LOSS,
-                    "best_epoch": {"type": ["integer", "null"], "minimum": 1},
-                    "best_val_loss": _LOSS,
-                },
-                {
-                    "test_acc": _ACCURACY,
-                    "best_val_acc": _ACCURACY,
-                    "tested_train_loss": _LOSS,
-                    "tested_train_acc": _ACCURACY,
-                    "per_class_acc": {"type": ["array", "null"]},
-                    "confusion": {"type": ["array", "null"]},
-                    "confusions": {"type": ["array", "null"], "maxItems": MOST_CONFUSIONS, "items": _CONFUSION},
-                },
-            ),
+            "epochs": {"type": "array"},
+            "final": {"type": "object"},
             "model": _object(
                 {"n_parameters": {"type": ["integer", "null"], "minimum": 0}},
                 {"source_sha1": {"type": ["string", "null"]}},
@@ -81,15 +98,21 @@ RECORD_SCHEMA: dict[str, Any] = {
                 }
             ),
             "provenance": _object({"command": {}}, {"code": {"type": ["string", "null"]}}),
-        }
+        },
+        {"task": TASK_SCHEMA},
     ),
-    # Other losses are of numbers or of several labels, which have metrics of their own.
-    "if": {"properties": {"setting": {"properties": {"loss": {"const": "cross_entropy"}}}}},
-    "then": {
-        "properties": {
-            "epochs": {"items": {"required": ["train_acc", "val_acc"]}},
-            "final": {"required": ["test_acc", "best_val_acc"]},
-        }
+    "if": {"required": ["task"]},
+    "then": {"properties": {"epochs": {"items": OWN_EPOCH_SCHEMA}}},
+    "else": {
+        "properties": {"epochs": {"items": EPOCH_SCHEMA}, "final": FINAL_SCHEMA},
+        # Other losses are of numbers or of several labels, which have metrics of their own.
+        "if": {"properties": {"setting": {"properties": {"loss": {"const": "cross_entropy"}}}}},
+        "then": {
+            "properties": {
+                "epochs": {"items": {"required": ["train_acc", "val_acc"]}},
+                "final": {"required": ["test_acc", "best_val_acc"]},
+            }
+        },
     },
 }
 
@@ -101,3 +124,17 @@ def validator() -> Callable[[Any], Any]:
 
     validate: Callable[[Any], Any] = fastjsonschema.compile(RECORD_SCHEMA)
     return validate
+
+
+DIVERGES = ("loss", "mae", "mse", "rmse", "mape", "huber", "nll", "perplexity")
+"""The words in a metric's name that make it an error: one that is not finite says that a run has diverged."""
+
+
+def is_diverged(epochs: Sequence[Mapping[str, Any]], final: Mapping[str, Any]) -> bool:
+    """Say whether a run of an own task has diverged: an error of its last epoch, or of its end, is not finite."""
+    last = epochs[-1] if epochs else {}
+    return any(
+        value is None or (isinstance(value, float) and not math.isfinite(value))
+        for name, value in (*last.items(), *final.items())
+        if not set(DIVERGES).isdisjoint(name.split("_"))
+    )

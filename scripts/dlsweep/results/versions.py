@@ -95,7 +95,7 @@ def own_files(module: str) -> dict[str, Path]:
         seen.add(name)
         waiting += [name.rpartition(".")[0]] if "." in name else []
         file, _ = _find(name, roots)
-        if file and (name == module or _is_own(file)):
+        if file and (name == module or is_own_file(file)):
             found[name] = file
             waiting += _imports(file, name)
     return found
@@ -113,7 +113,8 @@ def _installed(path: Path) -> bool:
     return any(part in INSTALLED for part in path.parts)
 
 
-def _is_own(file: Path) -> bool:
+def is_own_file(file: Path) -> bool:
+    """Say whether a file is the user's own: neither installed, nor of Python's library, nor of this package."""
     below = (OWN_FOLDER, *(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")))
     return not _installed(file) and not any(file.is_relative_to(folder) for folder in below)
 

@@ -25,7 +25,10 @@ def without_collector() -> Iterator[None]:
         gc.enable()
 
 
-TASKS = {"classification": "dlsweep.tasks.classification.training"}
+TASKS = {
+    "classification": "dlsweep.tasks.classification.training",
+    "function": "dlsweep.tasks.function",
+}
 """The module of each kind of task; see tasks/job.py for what it has."""
 
 

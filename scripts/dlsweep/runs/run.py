@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from dlsweep.config.identity import Setting, setting_hash
-from dlsweep.config.paths import record_name, running_folder
-from dlsweep.config.tasks import is_built_in
+from dlsweep.config.paths import files_folder, record_name, running_folder
+from dlsweep.config.tasks import is_built_in, task_of
 from dlsweep.errors import ConfigError, RecordError
-from dlsweep.files import read_json, to_json, write_json
+from dlsweep.files import copy_folder, read_json, to_json, write_json
 from dlsweep.locks import Busy, acquire
 from dlsweep.results import redo
 from dlsweep.results.records import Record, clear_run, read_record
 from dlsweep.results.schema import SCHEMA_VERSION
+from dlsweep.results.versions import is_own_file
 from dlsweep.runs.devices import ORDER, take_slot
 from dlsweep.runs.machine import describe_machine, now_text
 from dlsweep.runs.preload import load_task
@@ -29,6 +30,7 @@ from dlsweep.runs.stopping import Stop, snakemake_is_gone
 from dlsweep.tasks.checkpoint import Interrupted
 from dlsweep.tasks.job import Job, Training
 
+PACKAGE = Path(__file__).parents[1]
 RUNNING_SECONDS = 0.2  # at least, between two running records
 
 
@@ -36,12 +38,13 @@ RUNNING_SECONDS = 0.2  # at least, between two running records
 class RunOptions:
     """What a run is called with beside its setting. None of it decides the result, so none is part of the hash.
 
-    `hash` is the one that the setting must have, `time_limit` is in seconds.
+    `data` is the prepared data set, which the built-in task alone has. `hash` is the one that the setting must have,
+    `time_limit` is in seconds.
     """
 
     exp_name: str
-    data: Path
     results: Path
+    data: Path | None = None
     hash: str | None = None
     device: str = "auto"
     jobs_per_gpu: int = 1
@@ -85,8 +88,10 @@ def run_setting(options: RunOptions, setting: Setting, command: str) -> int:
                 return 0
             if path.exists() and redo.answers(path, token):  # the process that made it could not clear up
                 print(f"{path}: is made again already")
-            elif twin := find_twin(options.results, digest, token):
+            elif twin := find_twin(options.results, digest, setting, token):
                 print(f"{path}: the same setting as {record_name(twin['exp_name'], digest)}, which is finished")
+                its_files = files_folder(options.results, twin["exp_name"], digest)
+                copy_folder(its_files, files_folder(options.results, options.exp_name, digest))
                 write_json(path, {**twin, "exp_name": options.exp_name})
             else:
                 per_device = options.jobs_per_gpu if options.device == "auto" else 0
@@ -102,16 +107,19 @@ def run_setting(options: RunOptions, setting: Setting, command: str) -> int:
         return 1
 
 
-def find_twin(results: Path, digest: str, token: str = "") -> Record | None:
+def find_twin(results: Path, digest: str, setting: Setting, token: str = "") -> Record | None:
     """Return a good finished record of the same setting, of whichever experiment, but none that is to be made again.
 
-    With a `token` only one that was made for the same request.
+    With a `token` only one that was made for the same request. Where the defaults of an own task have changed, a record
+    of the same hash may be of another setting.
     """
     for candidate in sorted(results.glob(f"*-{digest}.json")):
         try:
             twin = read_record(candidate)
         except RecordError as error:
             print(f"warning: {error}; not used", file=sys.stderr)
+            continue
+        if "task" in twin and twin["setting"] != setting:
             continue
         its_token = redo.open_token(results, twin["exp_name"], digest)
         if (not its_token or redo.is_answer(twin, its_token)) and (not token or redo.is_answer(twin, token)):
@@ -168,15 +176,14 @@ class Run:
                     print(f"{self.path}: stays, since the request to make it again was taken back")
                     return 0
                 self.finish(outcome, training.timing())
-        except Interrupted:
+        except Interrupted as interrupted:
             self.show("interrupted", self.stop.reason)
-            print(f"{self.stop.reason}; the checkpoint is written", file=sys.stderr)
+            print(f"{self.stop.reason}; {interrupted}", file=sys.stderr)
             return self.stop.status
         except (Exception, SystemExit) as error:
             message = in_one_line(error, self.setting, self.memory_keys)
             self.show("failed", message)
-            if not isinstance(error, (ConfigError, OSError)):
-                traceback.print_exc()
+            print_traceback(error)
             print(f"error: {message}", file=sys.stderr)
             return 1
         print(f"{outcome['status']}: {training.describe_outcome(outcome)}  {self.path}")
@@ -186,21 +193,20 @@ class Run:
         """Return the training of the run, where its checkpoint left it. Only now torch is loaded."""
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
         os.environ.setdefault(ORDER, "PCI_BUS_ID")  # cuda:1 is the GPU that nvidia-smi calls 1
-        task = load_task("classification")
+        task = load_task(task_of(self.setting).kind)
         self.memory_keys = task.MEMORY_KEYS
-        training: Training = task.load(
-            Job(
-                self.setting,
-                self.digest,
-                self.options.data,
-                redo.checkpoint_file(self.running, self.digest, self.token),
-                self.stop,
-                lambda epochs: self.on_epoch(training, epochs),
-                self.options.device,
-                self.slot,
-                self.options.threads,
-            )
+        self.job = Job(
+            self.setting,
+            self.digest,
+            self.options.data,
+            redo.checkpoint_file(self.running, self.digest, self.token),
+            self.stop,
+            lambda epochs: self.on_epoch(training, epochs),
+            self.options.device,
+            self.slot,
+            self.options.threads,
         )
+        training: Training = task.load(self.job)
         self.provenance |= training.made_with()
         self.epochs = training.epochs
         self.show("running")
@@ -233,7 +239,8 @@ class Run:
         return not redo.open_token(self.options.results, self.options.exp_name, self.digest)
 
     def finish(self, outcome: dict[str, Any], timing: dict[str, Any]) -> None:
-        """Write the record."""
+        """Write the record, after the files that belong to it: what interrupts this finds all that it needs again."""
+        copy_folder(self.job.files, files_folder(self.options.results, self.options.exp_name, self.digest))
         timing = {"total_seconds": time.perf_counter() - self.start, **timing}
         self.provenance["finished"] = now_text()
         write_json(self.path, {**self.record, **outcome, "timing": timing, "provenance": self.provenance})
@@ -259,10 +266,28 @@ def log_position() -> list[int] | None:
     return [state.st_ino, state.st_size] if stat.S_ISREG(state.st_mode) else None
 
 
+def print_traceback(error: BaseException) -> None:
+    """Print the traceback of an error in the log, from the user's own code on where it is theirs.
+
+    A user's mistake needs none, nor does a file that cannot be written, unless the user's code is what does it.
+    """
+    trace = error.__traceback__
+    frames = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(trace)]
+    outside = next((i for i, file in enumerate(frames) if not file.is_relative_to(PACKAGE)), len(frames))
+    is_theirs = outside < len(frames) and is_own_file(frames[outside])
+    is_of_a_file = isinstance(error, OSError) and not (is_theirs and not frames[-1].is_relative_to(PACKAGE))
+    if isinstance(error, ConfigError) or is_of_a_file:
+        return
+    for _ in range(outside if is_theirs else 0):
+        assert trace
+        trace = trace.tb_next
+    traceback.print_exception(type(error), error, trace)
+
+
 def in_one_line(error: Exception | SystemExit, setting: Setting, memory_keys: Sequence[str] = ()) -> str:
     """Return an error in one line; where memory is short, with the `memory_keys` to lower that the setting has."""
     if isinstance(error, SystemExit):
-        return f"the code of the model or of a library ended the run itself, by sys.exit({error.code!r})"
+        return f"your code or a library ended the run itself, by sys.exit({error.code!r})"
     text = " ".join(str(error).split())
     torch = sys.modules.get("torch")
     on_device = torch is not None and isinstance(error, torch.OutOfMemoryError)

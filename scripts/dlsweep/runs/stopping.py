@@ -34,12 +34,14 @@ def snakemake_is_gone() -> bool:
 class Stop:
     """Called before every step, it says whether to stop; `reason` and the exit `status` then say why.
 
-    `limit` is the time that the run has, in seconds; it is asked to stop a little earlier, for its checkpoint.
+    `limit` is the time that the run has, in seconds; it is asked to stop a little earlier, for its checkpoint. A task
+    that has to do more at once, when a signal comes, sets `on_signal`.
     """
 
     def __init__(self, limit: float | None = None) -> None:
         self.limit = limit
         self.reason, self.status = "", 0
+        self.on_signal: Callable[[int], None] | None = None
         self._deadline = time.monotonic() + limit - min(60.0, 0.2 * limit) if limit else float("inf")
         self._next_look = 0.0
 
@@ -50,7 +52,10 @@ class Stop:
                 signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: Any) -> None:
-        self.reason, self.status = f"stopped by {signal.Signals(number).name}", 128 + number
+        if not self.reason:
+            self.reason, self.status = f"stopped by {signal.Signals(number).name}", 128 + number
+        if self.on_signal:
+            self.on_signal(number)
 
     @property
     def by_signal(self) -> bool:

@@ -6,6 +6,7 @@ MEMORY_KEYS, the hyper-parameters that are worth lowering where memory is short.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,10 @@ from dlsweep.config.identity import Setting
 
 
 class Stop(Protocol):
-    """Says whether the run is to stop."""
+    """Says whether the run is to stop, and why; `on_signal` is called with each signal that asks for it."""
+
+    reason: str
+    on_signal: Callable[[int], None] | None
 
     def __call__(self) -> bool: ...
 
@@ -38,6 +42,19 @@ class Job:
     device: str = "auto"
     slot: str | None = None
     threads: int = 1
+
+    @property
+    def files(self) -> Path:
+        """The folder of the files that belong to the record, while the run goes on."""
+        return self.checkpoint.with_suffix(".files")
+
+
+def device_without_torch(job: Job) -> str:
+    """Return the name of a run's device where torch is not there to ask: cpu, cuda or mps."""
+    if job.device != "auto":
+        return job.device
+    is_apple = platform.system() == "Darwin" and platform.machine() == "arm64"
+    return "cuda" if job.slot else "mps" if is_apple else "cpu"
 
 
 class Training(Protocol):

@@ -29,6 +29,8 @@ def own_object(key: str, name: str) -> Callable[..., Any]:
     file = source_file(name)
     try:
         module = importlib.import_module(module_name)
+    except ConfigError:
+        raise
     except ModuleNotFoundError as error:
         if f"{module_name}.".startswith(f"{error.name}.") and not file:
             raise ConfigError(f"{key}: there is no module {module_name!r} in {own_folders_text()}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from typing import Any
 
 import torch
@@ -30,6 +31,12 @@ def select_device(name: str = "auto") -> torch.device:
         reason = str(error).strip().split("\n")[0]
         raise ConfigError(f"--device: {name} cannot be used here ({reason}); allowed: auto, cpu, cuda, mps") from None
     return device
+
+
+def warn_of_cpu(slot: str | None, device: torch.device) -> None:
+    """Say where a run that holds a GPU trains on the CPU: one by hand or on a cluster has only this."""
+    if slot and device.type == "cpu":
+        print(f"warning: torch cannot use the GPU of {slot}: this run trains on the CPU", file=sys.stderr)
 
 
 def seed_all(seed: int, device: torch.device) -> None:

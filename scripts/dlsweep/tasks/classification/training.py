@@ -11,7 +11,6 @@ import contextlib
 import copy
 import itertools
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -429,8 +428,7 @@ def load(job: Job) -> Trainer:
     """Return the training of a run, with data and model, where its checkpoint left it."""
     torch.set_num_threads(job.threads)
     device = torch_setup.select_device(job.device)
-    if job.slot and device.type == "cpu":  # the start of a sweep says so; one by hand or on a cluster has only this
-        print(f"warning: torch cannot use the GPU of {job.slot}: this run trains on the CPU", file=sys.stderr)
+    torch_setup.warn_of_cpu(job.slot, device)
     assert job.data is not None  # scripts/train.py asks for it
     data = load_splits(job.data, job.setting)
     trainer = Trainer(job.setting, data, device, Checkpoint(job.checkpoint, job.stop), job.on_epoch)
