@@ -306,6 +306,7 @@ _CONFIGS = st.one_of(
     max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 @given(_CONFIGS)
+@example({"\n": None, "experiments": {"a": {}}})
 @example({"experiments": {"a": {"grid": {"lr": {"range": [0, 1e308, 1e-308]}}}}})
 @example({"experiments": {"a": {"seeds": 10**12}}})
 @example({"experiments": {"a": {"sample": {"n": 10**9, "lr": {"uniform": [0, 1]}}}}})

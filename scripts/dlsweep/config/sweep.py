@@ -144,7 +144,8 @@ def load_sweep(paths: Iterable[Path | str], overrides: Mapping[str, Any] | None 
         return expand_config(config, name_after(files[0]))
     except ConfigError as error:
         key_path = str(error).partition(": ")[0]
-        raise ConfigError(f"{where_stated(key_path, files, overrides or {})}: {error}") from None
+        message = " ".join(str(error).splitlines())  # a key may be a line break
+        raise ConfigError(f"{where_stated(key_path, files, overrides or {})}: {message}") from None
     except RecursionError:
         raise ConfigError(f"{files[0]}: is nested too deeply") from None
 
