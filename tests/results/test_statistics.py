@@ -10,6 +10,7 @@ from scipy.special import expit
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold, KFold, cross_val_predict
+from statsmodels.stats.power import TTestIndPower, TTestPower
 
 from dlsweep.config.metrics import EPOCH_METRICS, FAMILIES, FRACTION, METRICS, POSITIVE, UNBOUNDED
 from dlsweep.results.columns import GRADIENTS, metric
@@ -22,6 +23,7 @@ from dlsweep.results.statistics import (
     means,
     p_text,
     rank,
+    seeds_needed,
 )
 
 # -- which setting is best -----------------------------------------------------------------------------------------
@@ -215,6 +217,25 @@ def test_comparisons_against_scipy():
     steps = np.maximum.accumulate([min(1, (4 - i) * expected[j]) for i, j in enumerate(small_first)])
     assert found.p_holm[1:][small_first] == pytest.approx(steps)
     assert p_text(1e-9, "welch") == "< 0.0001" and p_text(0.04321, "paired") == "0.0432"
+
+
+@pytest.mark.parametrize(("effect", "pairs", "each"), [(0.2, None, None), (0.5, 34, 64), (0.8, 15, 26), (1.0, 10, 17)])
+def test_seeds_needed_against_published_tables(effect: float, pairs: int | None, each: int | None):
+    # Cohen 1988, table 2.4.1, two-sided 5 %, power 80 %; the pairs from G*Power 3 (Faul et al. 2007). 0.2 needs 199.
+    assert (seeds_needed(effect, 1.0), seeds_needed(effect, 1.0, paired=False)) == (pairs, each)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.05 / 7])
+@pytest.mark.parametrize("effect", [0.45, 0.7, 1.5, 3.0])
+def test_seeds_needed_against_statsmodels(effect: float, level: float):
+    for paired, power in ((True, TTestPower()), (False, TTestIndPower())):
+        needed = seeds_needed(-effect * 0.01, 0.01, level, paired)
+        assert needed == next((n for n in range(2, 101) if power.power(effect, n, level) >= 0.8), None)
+
+
+def test_no_number_of_seeds_settles_what_does_not_differ_or_vary():
+    assert seeds_needed(0.0, 0.1) is None and seeds_needed(1e9, 0.1) == 2
+    assert seeds_needed(0.1, 0.0) is None and seeds_needed(0.1, math.nan) is None and seeds_needed(math.nan, 1) is None
 
 
 # -- importances ---------------------------------------------------------------------------------------------------

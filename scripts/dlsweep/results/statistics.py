@@ -206,6 +206,11 @@ PAIRED, WELCH = "paired", "welch"
 ONE_RUN, NO_SPREAD, SAME_DIFFERENCE = "fewer than two results", "neither varies", "all seeds differ alike"
 ROUNDING = 1e-12  # relative: two equal differences of floats differ by that
 
+SIGNIFICANT = 0.05
+"""A smaller p-value, corrected for the number of comparisons, tells two settings apart."""
+POWER = 0.8
+MOST_SEEDS = 100  # that are worth proposing
+
 COMPARISON_DOC = (
     "two-sided t-test against rank 1 (paired over the same seeds, else Welch's), corrected for the number of"
     " comparisons (Holm 1979); words instead of a number say why no test is possible"
@@ -281,6 +286,31 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     if known.any():
         corrected[known] = multipletests(p_values[known], method="holm")[1]
     return corrected
+
+
+def seeds_needed(difference: float, sd: float, level: float = SIGNIFICANT, paired: bool = True) -> int | None:
+    """Return how many seeds each of two settings needs for the t-test to tell them apart with a probability of 80 %.
+
+    `difference` is that of their means, should it be the true one, and `sd` the standard deviation of the differences
+    of pairs or, where the settings are not `paired`, of the values of one setting (the root of the mean variance of
+    both); `level` is where a two-sided p-value counts. From the noncentral t distribution (Cohen 1988, Statistical
+    Power Analysis, chapter 2; Colas et al. 2018, arXiv:1806.08295, for seeds of training runs). None: more than
+    MOST_SEEDS, or the differences do not vary. With few seeds the difference and its spread are themselves rough, so
+    this is a plan for the next runs and says nothing of the present ones (Hoenig & Heisey 2001).
+    """
+    import numpy as np
+    from scipy import stats
+
+    if not (math.isfinite(difference) and math.isfinite(sd) and sd > 0):
+        return None
+    n = np.arange(2, MOST_SEEDS + 1)
+    df, effective = (n - 1, n) if paired else (2 * n - 2, n / 2)
+    effect = min(abs(difference) / sd, 30.0)  # no fewer seeds for more; scipy needs seconds then, and gives no number
+    shift, critical = effect * np.sqrt(effective), stats.t.isf(level / 2, df)
+    wrong_way = np.nan_to_num(stats.nct.cdf(-critical, df, shift))  # too small for scipy where the effect is large
+    power = stats.nct.sf(critical, df, shift) + wrong_way
+    enough = n[power >= POWER]
+    return int(enough[0]) if len(enough) else None
 
 
 def p_text(p_value: float | None, test: str | None) -> str:
