@@ -12,7 +12,7 @@ from dlsweep.config.files import own_path
 from dlsweep.config.identity import Setting, default
 from dlsweep.config.paths import DATA_KEYS, record_name
 from dlsweep.config.sweep import Sweep
-from dlsweep.config.tasks import is_built_in
+from dlsweep.config.tasks import is_built_in, task_of
 
 
 def source_files(setting: Setting) -> list[str]:
@@ -40,7 +40,29 @@ def train_arguments(exp_name: str, digest: str, setting: Setting, data: str, res
     `data` is the prepared data set, "" for none.
     """
     options = {"exp_name": exp_name, "hash": digest, **({"data": data} if data else {}), "results": results}
-    return run_options({**options, **setting})
+    return run_options({**options, **_as_said(setting)})
+
+
+def _as_said(setting: Setting) -> Setting:
+    """The values of a setting as the options of scripts/train.py say them.
+
+    Where a key takes anything, text that is JSON too, such as "1e-3", is quoted as JSON: else it would be a number.
+    """
+    hyperparameters = task_of(setting).hyperparameters
+    return {
+        key: json.dumps(value, ensure_ascii=False)
+        if isinstance(value, str) and key in hyperparameters and hyperparameters[key].type is object and _is_json(value)
+        else value
+        for key, value in setting.items()
+    }
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def run_options(values: Mapping[str, Any]) -> str:

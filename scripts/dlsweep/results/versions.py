@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import io
@@ -36,6 +37,8 @@ from dlsweep.files import read_end, read_json, write_json
 from dlsweep.results.records import list_records
 
 SHORT = 4  # hex digits at least, by which versions are told apart in tables
+WHOLE_BYTES = 16 * 2**20  # of a file that a command names; of a larger one not every byte is read at each start
+END_BYTES = 2**20
 INSTALLED = ("site-packages", "dist-packages")
 OWN_FOLDER = Path(__file__).parents[1]  # this package is no code of the user's
 
@@ -66,28 +69,49 @@ def own_module(setting: Setting) -> str | None:
     return module if colon else None
 
 
-def code_digest(module: str) -> str | None:
-    """Return 12 hex digits that change with the code of a module, or of what it imports of the user's own files.
+def code_digest(*modules: str) -> str | None:
+    """Return 12 hex digits that change with the code of modules, or of what they import of the user's own files.
 
-    Comments and blank lines do not count. None where there is no such module.
+    Comments and blank lines do not count. None where one of the modules is not there.
     """
-    sha1, files = hashlib.sha1(), own_files(module)
+    files = own_files(*modules)
+    return _digest(files) if modules and files.keys() >= set(modules) else None
+
+
+def _digest(files: Mapping[str, Path]) -> str:
+    sha1 = hashlib.sha1()
     for name in sorted(files):
-        code = code_only(files[name].read_bytes())
+        code = _content(files[name])
         sha1.update(f"{name} {len(code)}\n".encode() + code)
-    return sha1.hexdigest()[:12] if module in files else None
+    return sha1.hexdigest()[:12]
 
 
-def own_files(module: str) -> dict[str, Path]:
-    """Return the files of a module and of all that it imports, directly or not, of the user's own, by module name.
+def _content(file: Path) -> bytes:
+    """What counts of a file: the code of Python; of a large file, which is data, its size, beginning and end."""
+    size = file.stat().st_size
+    if size <= WHOLE_BYTES:
+        content = file.read_bytes()
+        return code_only(content) if file.suffix == ".py" else content
+    with file.open("rb") as opened:
+        begin = opened.read(END_BYTES)
+        opened.seek(-END_BYTES, os.SEEK_END)
+        return f"{size}\n".encode() + begin + opened.read()
+
+
+def own_files(*modules: str) -> dict[str, Path]:
+    """Return the files of modules and of all that they import, directly or not, of the user's own, by module name.
 
     Read from the source text, imports inside functions included. Own is what is neither installed, nor of Python's
     library, nor of this package. A module that is not there, or cannot be parsed, ends the search in that direction.
     """
-    roots = _roots()
+    return _imported(modules, _roots(), modules)
+
+
+def _imported(names: Iterable[str], roots: list[Path], always: Collection[str] = ()) -> dict[str, Path]:
+    """The own files that modules of these names are in, and what they import; `always` are taken where they are."""
     found: dict[str, Path] = {}
     seen: set[str] = set()
-    waiting = [module]
+    waiting = list(names)
     while waiting:
         name = waiting.pop()
         if name in seen:
@@ -95,10 +119,52 @@ def own_files(module: str) -> dict[str, Path]:
         seen.add(name)
         waiting += [name.rpartition(".")[0]] if "." in name else []
         file, _ = _find(name, roots)
-        if file and (name == module or is_own_file(file)):
+        if file and (name in always or is_own_file(file)):
             found[name] = file
             waiting += _imports(file, name)
     return found
+
+
+def command_digest(command: str) -> str | None:
+    """Return 12 hex digits that change with the user's own files that a command names; None where it names none.
+
+    Of Python's scripts, and of modules after `-m`, what they import of the user's own files counts too.
+    """
+    files = command_files(command)
+    return _digest(files) if files else None
+
+
+def command_files(command: str) -> dict[str, Path]:
+    """Return the user's own files that the text of a command names, and what its scripts import, by their names."""
+    found: dict[str, Path] = {}
+    words = _words(command)
+    for before, word in zip(["", *words], words, strict=False):
+        if before == "-m":
+            found |= own_files(word)
+        for text in {word, word.partition("=")[2]}:  # --config=small.yaml
+            file = Path(text)
+            if text and file.is_file() and not _is_of_system(file):
+                found[text] = file
+                if file.suffix == ".py":
+                    found |= _imported(_imports(file, file.stem), [file.parent.absolute(), *_roots()])
+    return found
+
+
+def _words(command: str) -> list[str]:
+    """The words of a command as the shell has them, without those that a value stands in."""
+    lexer = shlex.shlex(command.replace("{{", "\0").replace("}}", "\1"), posix=True, punctuation_chars=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    try:
+        words = list(lexer)
+    except ValueError:  # a quote that is not closed: the shell refuses it too
+        words = command.split()
+    return [word.replace("\0", "{").replace("\1", "}") for word in words if "{" not in word]
+
+
+def _is_of_system(file: Path) -> bool:
+    """Say whether a file is a program of the system or of an environment, such as .venv/bin/python."""
+    prefixes = (sys.prefix, sys.base_prefix, "/usr", "/bin", "/sbin", "/opt")
+    return any(file.resolve().is_relative_to(prefix) for prefix in prefixes)
 
 
 def _roots() -> list[Path]:
@@ -290,9 +356,17 @@ def sources_of(setting: Setting) -> list[Source]:
     """Return what a run of a setting is made with, besides the setting."""
     module = own_module(setting)
     code = [] if module is None else [Source("code", module, module)]
+    if command := setting.get("command"):
+        return [Source("code", _script_name(command), command)]
     if not is_built_in(setting):
         return code
     return [*code, Source("data", str(setting.get("data_path") or setting["dataset"]), data_name(setting))]
+
+
+@functools.cache
+def _script_name(command: str) -> str:
+    """What a command is called in a message: its script, say."""
+    return next((word for word in _words(command) if Path(word).suffix), "the command")
 
 
 def made_with(record: Mapping[str, Any], setting: Setting) -> Made:
@@ -318,6 +392,9 @@ class Present:
         return {source: self._known[source] for source in found if self._known[source]}
 
     def _look(self, source: Source, setting: Setting) -> tuple[str, ...]:
+        if source.kind == "code" and setting.get("command"):
+            digest = command_digest(setting["command"])
+            return (digest,) if digest else ()
         if source.kind == "code":
             digest, file = code_digest(source.key), _find(source.key, _roots())[0]
             return (digest, hashlib.sha1(file.read_bytes()).hexdigest()) if digest and file else ()

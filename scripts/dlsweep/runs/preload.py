@@ -28,6 +28,7 @@ def without_collector() -> Iterator[None]:
 TASKS = {
     "classification": "dlsweep.tasks.classification.training",
     "function": "dlsweep.tasks.function",
+    "command": "dlsweep.tasks.command",
 }
 """The module of each kind of task; see tasks/job.py for what it has."""
 
