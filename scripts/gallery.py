@@ -38,16 +38,18 @@ def main() -> int:
 def make_gallery(plan: Plan, docs: Path) -> None:
     """Write docs/gallery.md and docs/gallery/<kind>.png."""
     examples = yaml.safe_load((docs / "gallery.yaml").read_text(encoding="utf-8"))
-    tables = drawing.load(Path(plan.tables))
+    tables = drawing.load(Path(plan.tables), plan)
     (docs / "gallery").mkdir(exist_ok=True)
     sections: dict[str, str] = {}
     for exp_name, given in examples.items():
         experiment = plan.experiments[exp_name]
-        for said, spec in zip(given, figures_for(experiment.settings, experiment.varies, given), strict=True):
+        for said, spec in zip(
+            given, figures_for(experiment.settings, experiment.varies, given, experiment.objective), strict=True
+        ):
             kind = spec.kind
             drawing.save(*drawing.draw_one(exp_name, spec, tables[exp_name]), docs / "gallery" / f"{kind}.png", dpi=DPI)
             text = yaml.safe_dump({"figures": [said]}, sort_keys=False, default_flow_style=None)
-            sections[kind] = f"\n## {kind}\n\n{KINDS[kind].sentence}\n\n"
+            sections[kind] = f"\n## {kind}\n\n{KINDS[kind].sentence()}\n\n"
             sections[kind] += f"```yaml\n{text}```\n\n![{kind} of the experiment {exp_name}](gallery/{kind}.png)\n"
     title = (
         "# Gallery\n\nEvery kind of figure, drawn from the sweep of `config.yaml` by `snakemake --cores 2 gallery`.\n"

@@ -2,11 +2,13 @@
 
 import math
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 from dlsweep.config.paths import record_name
 from dlsweep.config.plan import Plan
 from dlsweep.config.sweep import expand_config
+from dlsweep.config.tasks import is_built_in, task_of
 from dlsweep.files import write_json
 from dlsweep.results.records import Record
 
@@ -72,3 +74,64 @@ def fake_sweep(config: dict, results: Path) -> Plan:
     for exp_name, digest, setting in sweep.records():
         write_json(results / record_name(exp_name, digest), fake_record(exp_name, digest, setting), sync=False)
     return sweep.plan(str(results))
+
+
+OWN = """
+def train(run, *, lr: float = 0.1, width: int = 8, act: str = "relu", epochs: int = 6, seed: int = 0):
+    ...
+
+def fit(run, *, depth: int = 3):
+    ...
+"""
+
+
+def own_record(exp_name: str, digest: str, setting: dict) -> Record:
+    """Return a record of a task of OWN or of a command, in degrees, best near lr = 0.01; with lr >= 1 it diverges.
+
+    It logs its validation every second epoch only. `fit` and a command have no epochs.
+    """
+    generator, task = random.Random(f"{exp_name}{digest}"), task_of(setting)
+    lr, n_epochs = float(setting.get("lr", 0.01)), setting.get("epochs", 0)
+    diverged = lr >= 1
+    best = 1.0 + abs(math.log10(lr) + 2) + generator.uniform(0, 0.2)
+    epochs: list[dict] = []
+    for epoch in range(1, (3 if diverged else n_epochs) + 1):
+        train_mae = None if diverged and epoch == 3 else best * 0.9 + 1 / epoch
+        entry = {"epoch": epoch, "train_mae": train_mae, "seconds": 0.1}
+        if epoch % 2 == 0:
+            entry["val_mae"] = best + 1 / epoch
+        epochs.append(entry)
+    final = {"test_mae": None if diverged else best * 1.1, "gpu_bytes": 1000, "words": ["a"], "name": "x", "fits": True}
+    if not epochs:
+        final = {"val_mae": best, **final}
+    return {
+        "schema_version": 1,
+        "exp_name": exp_name,
+        "hash": digest,
+        "task": {"kind": task.kind, "name": task.name, "defaults": task.defaults},
+        "setting": setting,
+        "status": "diverged" if diverged else "finished",
+        "epochs": epochs,
+        "final": final,
+        "model": {"n_parameters": None},
+        "timing": {"total_seconds": 2.0, "train_seconds": 1.0, "samples_per_second": None, "resumed": 0},
+        "provenance": {
+            "command": "python scripts/train.py",
+            "device": "cpu x86_64",
+            "host": "here",
+            "started": "2026-01-01T00:00:00+00:00",
+            "finished": "2026-01-01T00:00:02+00:00",
+        },
+    }
+
+
+def own_sweep(config: dict, folder: Path, change: Callable[[Record], None] = lambda record: None) -> Plan:
+    """Write OWN and the records of a config in the working folder, and return the plan."""
+    Path("my_training.py").write_text(OWN)
+    sweep = expand_config(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    for exp_name, digest, setting in sweep.records():
+        make = fake_record if is_built_in(setting) else own_record
+        change(record := make(exp_name, digest, setting))
+        write_json(folder / record_name(exp_name, digest), record, sync=False)
+    return sweep.plan(str(folder))

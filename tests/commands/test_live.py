@@ -115,7 +115,7 @@ def run(number: int, state: str, n_epochs: int = 0, *, began: float = 0, ended: 
     started, updated = (NOW - began, NOW - ended) if began else (None, None)
     setting = {"epochs": 10, "seed": number}
     took = n_epochs * epoch
-    known = {"epoch_seconds": seconds, "seconds": took, "started": started, "updated": updated}
+    known = {"epoch_seconds": seconds, "n_planned": 10, "seconds": took, "started": started, "updated": updated}
     return RunProgress("a", f"{number:040x}", setting, state, n_epochs, **known)
 
 
@@ -151,7 +151,7 @@ def test_the_time_left(runs: list[RunProgress], left: float | None):
 
 def test_a_setting_of_two_experiments_is_trained_once():
     one = run(0, "running", 5, began=50)
-    copy = RunProgress("b", one.digest, one.setting, "new")
+    copy = RunProgress("b", one.digest, one.setting, "new", n_planned=10)
     assert sweep_seconds_left([copy, one, copy], NOW) == pytest.approx(50)
 
 
@@ -192,7 +192,7 @@ def test_the_best_setting_is_chosen_by_validation_over_seeds(project: Project, t
     view = View(load_sweep([project.folder / "config.yaml"]), tmp_path / "none")
     accuracies = {(0.1, 0): (0.9, 0.1), (0.1, 1): (0.5, 0.1), (0.2, 0): (0.8, 0.3), (0.2, 1): (0.7, 0.4)}
     view.runs = [
-        RunProgress("a", r.digest, r.setting, "finished", val_acc=val, test_acc=test)
+        RunProgress("a", r.digest, r.setting, "finished", selected=val, reported=test)
         for r in view.runs
         for val, test in [accuracies[r.setting["lr"], r.setting["seed"]]]
     ]

@@ -1,5 +1,6 @@
 """What figures compute from the tables, without drawing: their numbers are those that pandas finds by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from dlsweep.report.figures.curves import curves_data, gradients_data, many_curv
 from dlsweep.report.figures.drawing import load
 from dlsweep.report.figures.grids import confusion_data, heatmap_data
 from dlsweep.report.figures.importance import importance_data
-from dlsweep.report.figures.lines import SPEEDS, line_data, speed_data
+from dlsweep.report.figures.lines import line_data, speed_data
 from dlsweep.report.figures.parallel import parallel_data
 from dlsweep.report.figures.points import gap_data
 from dlsweep.results.leaderboard import group_settings
@@ -61,7 +62,7 @@ def test_curves_hold_each_run_until_it_diverges(tables: data.Tables):
 
 
 def test_a_curve_of_a_setting_is_the_mean_over_its_seeds(tables: data.Tables):
-    best, *_, worst = group_settings(tables.summary)["label"]
+    best, *_, worst = group_settings(tables.summary, tables.columns)["label"]
     found, means = many_curves_data(tables, "acc", [best, worst])
     assert set(found["label"]) == {best, worst} and list(means.columns) == ["train", "val"]
     runs = tables.summary.loc[tables.summary["label"] == best, "hash"]
@@ -79,43 +80,43 @@ def test_gradients_are_of_the_first_and_the_last_epoch(tables: data.Tables):
 
 
 def test_lines_and_speeds_are_over_the_values_of_x(tables: data.Tables):
-    found, axis, _, in_bins = line_data(tables.summary, FigureSpec("line", x="lr", y="acc", hue="act"))
+    found, axis, _, in_bins = line_data(tables, FigureSpec("line", x="lr", y="acc", hue="act"))
     assert (axis.log, in_bins, len(found)) == (True, "", 3 * len(tables.summary))
     means = found[found["split"] == "test"].groupby("position")["value"].mean()
     assert means.to_dict() == pytest.approx(tables.summary.groupby("lr")["test_acc"].mean().to_dict(), nan_ok=True)
-    speeds, _ = speed_data(tables.summary, FigureSpec("speed", x="lr"))
-    for measure in SPEEDS:
+    speeds, _ = speed_data(tables, FigureSpec("speed", x="lr"))
+    for measure in ("samples_per_second", "seconds_per_epoch", "test_acc"):
         values = speeds.loc[speeds["measure"] == measure, "value"]
         assert values.tolist() == pytest.approx(tables.summary[measure].tolist(), nan_ok=True)
 
 
 def test_categories_by_label_are_the_best_first(tables: data.Tables):
-    found, _, left_out = categorical_data(tables.summary, FigureSpec("bars", x="label", y="val_acc"))
-    assert list(found["label"].cat.categories) == list(group_settings(tables.summary)["label"])
+    found, _, left_out = categorical_data(tables, FigureSpec("bars", x="label", y="val_acc"))
+    assert list(found["label"].cat.categories) == list(group_settings(tables.summary, tables.columns)["label"])
     assert (left_out, len(found)) == ("", 18)
 
 
 def test_parallel_coordinates_are_by_rank(tables: data.Tables):
-    found = parallel_data(tables.summary, "test_acc")
-    assert list(found.index) == list(group_settings(tables.summary)["label"])
+    found = parallel_data(tables, "test_acc")
+    assert list(found.index) == list(group_settings(tables.summary, tables.columns)["label"])
     assert set(found.columns) == {"lr", "act", "test_acc", "n_diverged"}
     assert found["n_diverged"].tolist() == [0, 0, 0, 0, 3, 3]
 
 
 def test_importance_counts_diverged_runs_as_the_worst(tables: data.Tables):
-    found = importance_data(tables.summary, "test_acc")
+    found = importance_data(tables, "test_acc")
     assert (found.n_worst, len(found.runs), found.order[0]) == (6, 18, "lr")
     for y, worst in (("test_acc", min), ("val_loss", max)):
-        runs = importance_data(tables.summary, y).runs
+        runs = importance_data(tables, y).runs
         finished = tables.summary.loc[tables.summary["status"] != "diverged", y]
         assert set(runs.loc[runs["status"] == "diverged", "value"]) == {worst(finished)}
     with pytest.raises(data.Undrawable, match="are too few"):
-        importance_data(tables.summary[tables.summary["lr"] == 0.1], "test_acc")
+        importance_data(replace(tables, summary=tables.summary[tables.summary["lr"] == 0.1]), "test_acc")
 
 
 def test_the_gap_is_of_the_tested_weights_where_all_runs_have_it(tables: data.Tables):
     summary = tables.summary.assign(tested_train_acc=0.9)
-    assert gap_data(summary)[:2] == ("tested_train_acc", "tested_val_acc")
+    assert gap_data(replace(tables, summary=summary), "acc")[:2] == ("tested_train_acc", "tested_val_acc")
     old = summary.assign(tested_train_acc=summary["tested_train_acc"].where(summary["seed"] > 0))
-    x, y, measure = gap_data(old)
+    x, y, measure = gap_data(replace(tables, summary=old), "acc")
     assert (x, y) == ("train_acc", "val_acc") and measure.endswith("since 4 of 12 runs have no other")

@@ -23,6 +23,7 @@ from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError
 from dlsweep.report.captions import caption, captions
 from dlsweep.report.figures import axes, data, drawing
+from dlsweep.results.columns import Columns
 from dlsweep.results.tables import write_tables
 from fake import fake_sweep
 
@@ -283,8 +284,7 @@ def test_seeds_do_not_narrow_the_interval_of_a_mark_that_pools_settings(sweep: t
     spec = FigureSpec("bars", "bars", x="optimizer", y="val_acc")
 
     def bars(summary: pd.DataFrame) -> tuple[list[float], str]:
-        others = (getattr(tables["many"], name) for name in ("epochs", "gradients", "confusion"))
-        drawn, _ = drawing.draw_one("many", spec, data.Tables(summary, *others))
+        drawn, _ = drawing.draw_one("many", spec, replace(tables["many"], summary=summary))
         ends = [segment[:, 1] for lines in drawn.axes[0].collections for segment in lines.get_segments()]
         return list(np.concatenate(ends)), drawn.texts[-1].get_text().replace("\n", " ")
 
@@ -302,7 +302,7 @@ def test_no_bar_leaves_the_range_of_its_metric(sweep: tuple):
     summary = pd.concat([summary, third], ignore_index=True)  # a third run of each
     for column, values in (("test_acc", [1.0, 1.0, 0.7]), ("val_loss", [1e-3, 1e-3, 1.0])):
         summary[column] = summary.groupby("label").cumcount().map(dict(enumerate(values)))
-    changed = data.Tables(summary, *(getattr(tables["off"], name) for name in ("epochs", "gradients", "confusion")))
+    changed = replace(tables["off"], summary=summary)
     for kind, y, within in (
         ("bars", "test_acc", (0, 1)),
         ("points", "val_loss", (0, 1e9)),
@@ -371,7 +371,7 @@ def test_nothing_finished_is_said_in_the_figure():
 def test_captions_state_the_finding(sweep: tuple):
     plan, tables = sweep
     summary = tables["few"].summary
-    text = caption("few", FigureSpec("bars"), summary)
+    text = caption("few", FigureSpec("bars"), summary, Columns())
     means = summary.groupby("label")["tested_val_acc"].mean()
     best = summary[summary["label"] == means.idxmax()]
     assert f"Best setting by validation accuracy: {means.idxmax()}" in text

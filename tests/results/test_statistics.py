@@ -12,8 +12,8 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold, KFold, cross_val_predict
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
-from dlsweep.config.metrics import EPOCH_METRICS, FAMILIES, FRACTION, METRICS, POSITIVE, UNBOUNDED
-from dlsweep.results.columns import GRADIENTS, metric
+from dlsweep.config.metrics import CLASSIFICATION, EPOCH_METRICS, FRACTION, METRICS, POSITIVE, UNBOUNDED
+from dlsweep.results.columns import GRADIENTS, Columns
 from dlsweep.results.statistics import (
     compare_with_first,
     importances,
@@ -166,8 +166,9 @@ def test_every_metric_knows_its_range():
     for name, column in {**METRICS, **EPOCH_METRICS, **GRADIENTS}.items():
         if column.type in (int, float) and name not in ("generalization_gap", "epoch", "layer"):
             assert column.within == (FRACTION if name.endswith("acc") else POSITIVE), name
+    metric = Columns().metric
     assert metric("generalization_gap").within == UNBOUNDED
-    assert [metric(name).within for name in FAMILIES] == [FRACTION, POSITIVE]
+    assert [metric(name).within for name in CLASSIFICATION] == [FRACTION, POSITIVE]
     assert (metric("acc").better, metric("val_loss").better, metric("seconds").better) == ("max", "min", "")
 
 

@@ -24,6 +24,7 @@ from dlsweep.config.sweep import expand_config
 from dlsweep.errors import RecordError
 from dlsweep.files import write_json
 from dlsweep.results import columns
+from dlsweep.results.columns import Columns
 from dlsweep.results.leaderboard import best_run, group_settings, leaderboard, leaderboard_markdown
 from dlsweep.results.statistics import INTERVAL_DOC
 from dlsweep.results.tables import read_tables, write_tables
@@ -45,6 +46,9 @@ MIXED = {
         "NA": {"grid": {"lr": [0.01, 0.1]}},
     },
 }
+
+
+E = {"e": Columns()}
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +168,7 @@ def a_summary(accuracies: dict[str, list[float | None]], seeds: dict[str, list[i
 
 def test_leaderboard_against_scipy():
     values = {"best": [0.90, 0.92, 0.95, 0.91], "same": [0.89, 0.93, 0.94, 0.90], "worse": [0.70, 0.75, 0.71, 0.74]}
-    board = leaderboard(a_summary(values)).set_index("label")
+    board = leaderboard(a_summary(values), E).set_index("label")
     for label, accuracies in values.items():
         mean = np.mean(accuracies)  # the delta method, written out
         low, high = expit(stats.t.interval(0.95, 3, logit(mean), stats.sem(accuracies) / (mean * (1 - mean))))
@@ -180,7 +184,7 @@ def test_leaderboard_against_scipy():
 
 def test_welch_where_the_seeds_differ():
     values = {"best": [0.90, 0.92, 0.95], "other": [0.80, 0.93, 0.85, 0.9]}
-    board = leaderboard(a_summary(values, {"other": [7, 8, 9, 10]})).set_index("label")
+    board = leaderboard(a_summary(values, {"other": [7, 8, 9, 10]}), E).set_index("label")
     assert board.loc["other", "test"] == "welch"
     expected = stats.ttest_ind(values["other"], values["best"], equal_var=False).pvalue
     assert board.loc["other", "p_value"] == pytest.approx(expected)
@@ -188,7 +192,7 @@ def test_welch_where_the_seeds_differ():
 
 def test_selection_is_by_validation_and_diverged_runs_count():
     # The setting with the best test accuracy is not the best by validation, and stays second.
-    board = leaderboard(a_summary({"chosen": [0.8, 0.81], "lucky": [0.99, 0.98], "broken": [None, 0.97, 0.96]}))
+    board = leaderboard(a_summary({"chosen": [0.8, 0.81], "lucky": [0.99, 0.98], "broken": [None, 0.97, 0.96]}), E)
     assert list(board["label"]) == ["chosen", "lucky", "broken"]
     assert list(board["n"]) == [2, 2, 3]
     assert list(board["n_diverged"]) == [0, 0, 1] and list(board["n_tested"]) == [2, 2, 2]
@@ -198,16 +202,16 @@ def test_selection_is_by_validation_and_diverged_runs_count():
 
 @pytest.mark.parametrize("values", [{"one": [0.9]}, {"one": [0.9], "two": [0.8]}, {"none": [None]}])
 def test_leaderboard_of_single_runs(values: dict):
-    board = leaderboard(a_summary(values))
+    board = leaderboard(a_summary(values), E)
     assert board[["test_acc_sd", "test_acc_low", "p_value", "p_holm"]].isna().all(axis=None)
 
 
 def test_runs_that_do_not_vary_have_no_p_value():
-    board = leaderboard(a_summary({"a": [0.9, 0.9], "b": [0.9, 0.9], "c": [0.9028, 0.9028]}))
+    board = leaderboard(a_summary({"a": [0.9, 0.9], "b": [0.9, 0.9], "c": [0.9028, 0.9028]}), E)
     assert board[["p_value", "p_holm"]].isna().all(axis=None)
     assert list(board["test"][1:]) == ["neither varies"] * 2 and pd.isna(board["test"][0])
-    assert "| 0.9028 [0.9028, 0.9028] | 0.0000 | neither varies |" in leaderboard_markdown(board)
-    assert group_settings(a_summary({"a": [0.9, 0.9, 0.9]}))["test_acc_low"].item() == pytest.approx(0.9)
+    assert "| 0.9028 [0.9028, 0.9028] | 0.0000 | neither varies |" in leaderboard_markdown(board, E)
+    assert group_settings(a_summary({"a": [0.9, 0.9, 0.9]}), Columns())["test_acc_low"].item() == pytest.approx(0.9)
 
 
 def test_leaderboard_markdown(mixed: tuple[Plan, Path]):
@@ -240,8 +244,8 @@ def test_with_the_best_weights_a_setting_that_diverges_is_not_the_best(tmp_path:
     assert list(board["label"]) == ["lr=0.001", "lr=1"] and list(board["n_diverged"]) == [0, 2]
     assert board["val_acc"][1] == pytest.approx(0.33) and board["test_acc"][1] == pytest.approx(0.98)
     assert "| lr=1 | 3 (2 diverged) | 0.3300 |" in (tmp_path / "leaderboard.md").read_text()
-    assert set(tables["confusion"]["hash"]) == {best_run(tables["summary"])["hash"]}
-    assert best_run(tables["summary"])["label"] == "lr=0.001"
+    assert set(tables["confusion"]["hash"]) == {best_run(tables["summary"], Columns())["hash"]}
+    assert best_run(tables["summary"], Columns())["label"] == "lr=0.001"
     assert tables["epochs"].dropna(subset=["val_acc"])["val_loss"].notna().all()
     sweep = expand_config(config)
     best = View(sweep, tmp_path).best("e")

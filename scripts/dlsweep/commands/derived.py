@@ -6,7 +6,7 @@ from pathlib import Path
 from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.registry import REGISTRIES
 from dlsweep.config.schema import config_schema
-from dlsweep.results.columns import TABLES
+from dlsweep.results.columns import TABLES, describe
 from dlsweep.results.schema import RECORD_SCHEMA
 
 
@@ -77,10 +77,7 @@ def tables_page() -> str:
     """Return docs/tables.md."""
     lines = [_INTRODUCTION.rstrip()]
     for name, (doc, columns) in TABLES.items():
-        lines += ["", f"## {name}.csv", "", doc, "", "| column | what it is | type | unit |", "|---|---|---|---|"]
-        for key, column in columns.items():
-            doc = column.doc.replace("|", "\\|")
-            lines.append(f"| `{key}` | {doc} | {column.type.__name__} | {column.unit} |")
+        lines += describe(name, doc, columns)
     return "\n".join(lines) + "\n"
 
 

@@ -7,11 +7,14 @@ from typing import Any
 from dlsweep.commands.show import print_columns, value_text
 from dlsweep.config.identity import Setting, identity
 from dlsweep.config.jobs import train_arguments
+from dlsweep.config.metrics import Objective
 from dlsweep.config.paths import data_file, record_name, running_folder
 from dlsweep.config.sources import value_sources
 from dlsweep.config.sweep import Sweep
 from dlsweep.errors import ConfigError
-from dlsweep.results.records import known_epoch, list_records, read_record
+from dlsweep.results.columns import Columns
+from dlsweep.results.measured import epoch_metrics, is_number, last_values
+from dlsweep.results.records import list_records, read_record
 from dlsweep.results.redo import checkpoint_file, open_token
 from dlsweep.runs.states import Run, run_state
 
@@ -25,7 +28,8 @@ def explain(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[
     experiments = [exp_name for exp_name, experiment in sweep.experiments.items() if digest in experiment.settings]
     print(f"hash        {digest}")
     for exp_name in experiments:
-        print(f"experiment  {exp_name}: {_state(run_state(results, exp_name, digest))}")
+        objective = sweep.experiments[exp_name].objective
+        print(f"experiment  {exp_name}: {_state(run_state(results, exp_name, digest), objective)}")
     for exp_name in _recorded_experiments(digest, results):
         if exp_name not in experiments:
             print(f"record      of {exp_name}, which is not in {', '.join(configs)}")
@@ -78,14 +82,16 @@ def _recorded_experiments(digest: str, results: Path) -> list[str]:
     return [exp_name for exp_name, other in list_records(results) if other == digest]
 
 
-def _state(run: Run) -> str:
+def _state(run: Run, objective: Objective) -> str:
     if run.error:
         return f"{run.state}: {run.error}"
     if "final" not in run.record:
         return run.state
-    accuracy, seconds = run.record["final"]["test_acc"], run.record["timing"]["total_seconds"]
-    shown = "unknown" if accuracy is None else f"{accuracy:.4f}"
-    return f"{run.state}, test accuracy {shown}, {'imported' if seconds is None else f'{seconds:.1f} s'}"
+    value, seconds = run.record["final"].get(objective.report), run.record["timing"]["total_seconds"]
+    columns = Columns(objective)
+    shown = columns.text(objective.report, value) if is_number(value) else "unknown"
+    time = "imported" if seconds is None else f"{seconds:.1f} s"
+    return f"{run.state}, {columns.in_words(objective.report)} {shown}, {time}"
 
 
 # -- diff ----------------------------------------------------------------------------------------------------------
@@ -111,9 +117,9 @@ def _outcome(digest: str, results: Path) -> dict[str, Any]:
     """What a run has resulted in, flat; only its state where it is not finished."""
     for exp_name in _recorded_experiments(digest, results):
         record = read_record(results / record_name(exp_name, digest))
-        numbers = {key: value for key, value in record["final"].items() if not isinstance(value, list)}
-        last = known_epoch(record["epochs"][-1]) if record["epochs"] else {}
-        ends = {key: last.get(key) for key in ("epoch", "train_loss", "train_acc", "val_loss", "val_acc")}
+        numbers = {key: value for key, value in record["final"].items() if not isinstance(value, (list, dict))}
+        last = last_values(record)
+        ends = {key: last.get(key) for key in ("epoch", *epoch_metrics([record]))}
         seconds = record["timing"]["total_seconds"]
         outcome = {"state": record["status"], **ends, **numbers, **record["model"], "total_seconds": seconds}
         return {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in outcome.items()}

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from dlsweep.commands.show import print_columns
 from dlsweep.config.labels import setting_labels, with_version
-from dlsweep.config.metrics import SELECTED_BY
+from dlsweep.config.metrics import SPLITS, UNBOUNDED, Range
 from dlsweep.config.paths import record_name
 from dlsweep.config.sweep import Sweep
-from dlsweep.results.columns import metric
+from dlsweep.files import strict
+from dlsweep.results.columns import Columns, all_columns
+from dlsweep.results.measured import is_number, lacking
 from dlsweep.results.schema import FINISHED
 from dlsweep.results.statistics import mean_text, rank
 from dlsweep.results.versions import find_outdated, tell_apart
@@ -93,23 +95,39 @@ class View:
         done = [run for run in self.runs if run.exp_name == exp_name and run.state in FINISHED]
         versions = tell_apart({run.digest: run.made for run in done})
         labels = {run.digest: with_version(self.label(run), versions[run.digest]) for run in done}
-        selected = metric(SELECTED_BY)
-        order = rank(
-            ((labels[run.digest], run.val_acc, run.state == "diverged") for run in done),
-            selected.better,
-            selected.within,
-        )
+        columns = self.columns[exp_name]
+        objective = columns.objective
+        values = ((labels[run.digest], run.selected, run.state == "diverged") for run in done)
+        order = rank(values, objective.better, self._range(columns, done))
         if not order:
             return None
         best = order[0]
-        tested = [run.test_acc for run in done if run.test_acc is not None and labels[run.digest] == best.label]
+        tested = [run.reported for run in done if run.reported is not None and labels[run.digest] == best.label]
+        known = best.n_diverged or any(run.selected is not None for run in done if labels[run.digest] == best.label)
         return {
             "setting": best.label,
             "seeds": best.n,
             "diverged": best.n_diverged,
-            "val_acc": best.mean,
-            "test_acc": sum(tested) / len(tested) if tested else None,
+            columns.ranked: best.mean if known else None,
+            objective.report: sum(tested) / len(tested) if tested else None,
         }
+
+    def _range(self, columns: Columns, done: list[RunProgress]) -> Range:
+        """The range of what is selected by; none where values leave it, as in the tables."""
+        low, high = within = columns.metric(columns.objective.selected).within
+        values = [run.selected for run in done if run.selected is not None]
+        return within if all(low <= value <= high for value in values) else UNBOUNDED
+
+    @functools.cached_property
+    def columns(self) -> dict[str, Columns]:
+        """What is known of the columns of each experiment."""
+        return all_columns(self.sweep.plan(str(self.results)))
+
+    def lacking(self, exp_name: str) -> list[str]:
+        """Return a line for each metric of its objective that no finished run of an experiment has."""
+        done = [run for run in self.runs if run.exp_name == exp_name and run.state in FINISHED]
+        measured = {name: None for run in done if run.state != "diverged" for name in run.metrics}
+        return lacking(exp_name, self.columns[exp_name].objective, measured)
 
 
 # -- status --------------------------------------------------------------------------------------------------------
@@ -129,27 +147,44 @@ def status(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[s
             name: {"states": dict(counts[name]), "outdated": gone[name], "best": best[name]} for name in counts
         }
         whole = {"runs": len(view.runs), "states": dict(view.states), "seconds_left": view.seconds_left}
-        print(json.dumps({**whole, "experiments": experiments}, indent=2))
+        print(json.dumps(strict({**whole, "experiments": experiments}), indent=2))
         return 0
     states = [state for state in STATES if view.states[state]]
-    lines: list[list[Any]] = [["experiment", "runs", *states, "val acc", "test acc", "best setting so far"]]
+    shared = {columns.objective: columns for columns in view.columns.values()}
+    titles = ["selected by", "reported by"]
+    if len(shared) == 1:
+        titles = _titles(next(iter(shared.values())))
+    lines: list[list[Any]] = [["experiment", "runs", *states, *titles, "best setting so far"]]
     for name, states_of in counts.items():
-        lines.append([name, states_of.total(), *(states_of[state] for state in states), *_best_cells(best[name])])
+        cells = _best_cells(best[name], view.columns[name], named=len(shared) > 1)
+        lines.append([name, states_of.total(), *(states_of[state] for state in states), *cells])
     print(view.headline(), end="\n\n")
     print_columns(lines)
+    if missing := [line for name in counts for line in view.lacking(name)]:
+        print("", *missing, sep="\n")
     if changed := outdated.lines(configs, overrides):
         print("", *changed, sep="\n")
     print(*["", *view.failures()] if view.failures() else [], sep="\n", end="")
     return 0
 
 
-def _best_cells(best: dict[str, Any] | None) -> tuple[str, str, str]:
+def _best_cells(best: dict[str, Any] | None, columns: Columns, named: bool) -> tuple[str, str, str]:
+    """What the best setting is selected and reported by, `named` with the metrics' names where asked; and its label."""
     if best is None:
         return "", "", ""
     if best["diverged"] == best["seeds"]:
         return "", "", "none: every run diverged"
     diverged = f" ({best['diverged']} of {best['seeds']} runs diverged)" if best["diverged"] else ""
-    return mean_text(best["val_acc"]), mean_text(best["test_acc"]), f"{best['setting']}{diverged}"
+    names = (columns.ranked, columns.objective.report)
+    texts = [columns.text(name, best[name]) for name in names]
+    if named:
+        texts = [f"{title} {text}" if text else "" for title, text in zip(_titles(columns), texts, strict=True)]
+    return texts[0], texts[1], f"{best['setting']}{diverged}"
+
+
+def _titles(columns: Columns) -> list[str]:
+    """The metrics of an objective as short titles: val acc, test acc."""
+    return [name.replace("_", " ") for name in (columns.objective.metric, columns.objective.report)]
 
 
 # -- watch ---------------------------------------------------------------------------------------------------------
@@ -191,8 +226,14 @@ def _watch_lines(view: View, wait: float) -> None:
         for run in view.runs:
             key = run.exp_name, run.digest
             if run.state != seen[key] and run.state not in ("new", "running"):
-                accuracies = (("val acc", run.val_acc), ("test acc", run.test_acc))
-                known = [f"{name} {value:.4f}" for name, value in accuracies if value is not None]
+                columns = view.columns[run.exp_name]
+                objective = columns.objective
+                values = {objective.metric: run.selected, objective.report: run.reported}
+                known = [
+                    f"{name.replace('_', ' ')} {columns.text(name, value)}"
+                    for name, value in values.items()
+                    if value is not None
+                ]
                 result = run.error or ", ".join(known) or "no result"
                 left = f", about {duration(view.seconds_left)} left" if view.seconds_left else ""
                 done = f"{view.n_finished}/{len(view.runs)}{left}"
@@ -225,17 +266,23 @@ def _screen(view: View, height: int) -> RenderableType:
     table.add_column("setting", ratio=1, no_wrap=True, overflow="ellipsis")
     table.add_column("epoch", justify="right", no_wrap=True)
     table.add_column("", width=20)
-    for name in ("train loss", "val loss", "val acc", "left"):
+    shown = running[: max(height - 5, 1)]
+    families = {view.columns[run.exp_name].objective.family for run in shown}
+    names = [name for name in _LIVE if any(name in run.last for run in shown)]
+    if not all(view.columns[run.exp_name].classifies for run in shown):
+        names = [name for family in sorted(families) for name in (*(f"{split}_{family}" for split in SPLITS), family)]
+        names = [name for name in names if any(name in run.last for run in shown)]
+    for name in [*(name.replace("_", " ") for name in names or _LIVE), "left"]:
         table.add_column(name, justify="right", no_wrap=True)
-    n_shown = max(height - 5, 1)
-    for run in running[:n_shown]:
-        epochs, left = run.setting["epochs"], run_seconds_left(run, expect)
+    for run in shown:
+        left, columns = run_seconds_left(run, expect), view.columns[run.exp_name]
+        of = "" if run.n_planned is None else f"/{run.n_planned}"
         table.add_row(
             run.exp_name,
             Text(view.run_label(run)),
-            f"{run.n_epochs}/{epochs}",
-            ProgressBar(epochs, run.n_epochs),
-            *(mean_text(run.last.get(key)) for key in ("train_loss", "val_loss", "val_acc")),
+            f"{run.n_epochs}{of}",
+            Text() if run.n_planned is None else ProgressBar(run.n_planned, run.n_epochs),
+            *(_live_text(columns, name, run.last.get(name)) for name in names or _LIVE),
             "" if left is None else duration(left),
         )
     bar = ProgressBar(len(view.runs), view.n_finished)
@@ -244,6 +291,16 @@ def _screen(view: View, height: int) -> RenderableType:
         parts.append(Text("no run is under way", style="dim"))
     else:
         parts.append(table)
-    if len(running) > n_shown:
-        parts.append(Text(f"and {len(running) - n_shown} more are running", style="dim"))
+    if len(running) > len(shown):
+        parts.append(Text(f"and {len(running) - len(shown)} more are running", style="dim"))
     return Group(*parts)
+
+
+_LIVE = ("train_loss", "val_loss", "val_acc")
+"""The metrics that a live view shows of the built-in classification; of an own task those of its objective's family."""
+
+
+def _live_text(columns: Columns, name: str, value: Any) -> str:
+    if not is_number(value):
+        return ""
+    return mean_text(value) if columns.classifies else columns.text(name, value)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.identity import Setting
 from dlsweep.config.kinds import KINDS, MOST_BARS, MOST_COLOURS, FigureSpec, Varied
+from dlsweep.config.metrics import STANDARD, Objective
 from dlsweep.config.names import nearest
 from dlsweep.errors import ConfigError
 
@@ -17,14 +17,17 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 def figures_for(
-    settings: Mapping[str, Setting], varies: Mapping[str, list[Any]], given: list[Any] | None = None
+    settings: Mapping[str, Setting],
+    varies: Mapping[str, list[Any]],
+    given: list[Any] | None = None,
+    objective: Objective = STANDARD,
 ) -> list[FigureSpec]:
     """Return an experiment's figures, each with a name and a column for every axis it uses.
 
     `varies` are the hyper-parameters that vary, in the config's order; `given` is the config's list, None for
     the automatic choice. Raises ConfigError naming the key, the bad value and the nearest one.
     """
-    varied = Varied(settings, varies)
+    varied = Varied(settings, varies, objective)
     if given is None:
         return [_complete(figure, varied) for figure in _automatic(varied)]
     if not isinstance(given, list):
@@ -32,7 +35,7 @@ def figures_for(
     figures: list[FigureSpec] = []
     for i, item in enumerate(given):
         where = f"figures[{i}]"
-        figure = _read({"kind": item} if isinstance(item, str) else item, where)
+        figure = _read({"kind": item} if isinstance(item, str) else item, where, varied)
         try:
             complete = _complete(figure, varied)
         except ConfigError as error:
@@ -45,7 +48,7 @@ def figures_for(
     return figures
 
 
-def _read(figure: Any, where: str) -> FigureSpec:
+def _read(figure: Any, where: str, varied: Varied) -> FigureSpec:
     if not isinstance(figure, dict):
         raise ConfigError(f"{where}: must be a kind of figure or a mapping with one, not {figure!r}")
     kind: Any = figure.get("kind")
@@ -58,10 +61,11 @@ def _read(figure: Any, where: str) -> FigureSpec:
         if key not in axes:
             keys = ("kind", "name", *axes)
             raise ConfigError(f"{where}.{key}: {kind} has no such key; allowed: {', '.join(keys)}.{nearest(key, keys)}")
-        if value not in axes[key]:
+        if not axes[key].allows(value, varied):
+            columns = axes[key].columns(varied)
             raise ConfigError(
-                f"{where}.{key}: {value!r} is no column that {kind} can show there; allowed: {_in_words(axes[key])}."
-                f"{nearest(value, axes[key])}"
+                f"{where}.{key}: {value!r} is no column that {kind} can show there; allowed:"
+                f" {_in_words(columns, varied)}.{nearest(value, columns)}"
             )
     name = figure.get("name", kind)
     if not isinstance(name, str) or not NAME.fullmatch(name):
@@ -69,11 +73,12 @@ def _read(figure: Any, where: str) -> FigureSpec:
     return FigureSpec(**figure)
 
 
-def _in_words(columns: tuple[str, ...]) -> str:
+def _in_words(columns: tuple[str, ...], varied: Varied) -> str:
     """Columns as text, the many hyper-parameters as one phrase."""
-    keys = [column for column in columns if column in HYPERPARAMETERS]
-    phrase = ["the hyper-parameters" if len(keys) == len(HYPERPARAMETERS) else "the numeric hyper-parameters"]
-    return ", ".join([*(phrase if keys else []), *(column for column in columns if column not in HYPERPARAMETERS)])
+    known = varied.hyperparameters
+    keys = [column for column in columns if column in known]
+    phrase = ["the hyper-parameters" if len(keys) == len(known) else "the numeric hyper-parameters"]
+    return ", ".join([*(phrase if keys else []), *(column for column in columns if column not in known)])
 
 
 def _complete(figure: FigureSpec, varied: Varied) -> FigureSpec:
@@ -84,15 +89,16 @@ def _complete(figure: FigureSpec, varied: Varied) -> FigureSpec:
 
 def _automatic(varied: Varied) -> list[FigureSpec]:
     """The figures that fit what varies."""
-    keys, groups = varied.keys, varied.groups
-    curves = [FigureSpec("curves", "loss_curves", y="loss"), FigureSpec("curves", "accuracy_curves", y="acc")]
-    bars, line = FigureSpec("bars", "accuracy"), FigureSpec("line", "accuracy")
+    keys, groups, family = varied.keys, varied.groups, varied.objective.family
+    families = dict.fromkeys(("loss", "acc", family)) if varied.classifies else (family,)
+    curves = [FigureSpec("curves", f"{_name(y)}_curves", y=y) for y in families]
+    bars, line = FigureSpec("bars", _name(family)), FigureSpec("line", _name(family))
     if not keys:
-        figures = [*curves, FigureSpec("confusion")]
+        figures = [*curves, *([FigureSpec("confusion")] if varied.classifies else [])]
     elif len(keys) == 1 and varied.is_number(keys[0]) and varied.n_values(keys[0]) > 2:
         figures = [line, *curves]
     elif len(groups) == 1 and varied.n_values(groups[0]) <= MOST_COLOURS:
-        figures = [bars, *curves, *([FigureSpec("gap")] if groups == ["label"] else [])]
+        figures = [bars, *curves, *([FigureSpec("gap")] if groups == ["label"] and varied.classifies else [])]
     elif len(groups) == 2:
         first = bars
         for key, other in (groups, reversed(groups)):
@@ -103,8 +109,13 @@ def _automatic(varied: Varied) -> list[FigureSpec]:
     else:
         figures = [replace(bars, x="label"), *(replace(curve, hue="label") for curve in curves)]
         figures += [FigureSpec(kind) for kind in ("parallel", "importance", "scatter")]
-    if "batch_size" in keys:
+    if "batch_size" in keys and varied.classifies:
         figures.append(FigureSpec("speed"))
     if varied.logs_gradients:
         figures.append(FigureSpec("gradients"))
     return figures
+
+
+def _name(family: str) -> str:
+    """A family of metrics as a part of a file's name."""
+    return "accuracy" if family == "acc" else re.sub(r"[^A-Za-z0-9_.-]", "_", family).lstrip("_.-")[:80] or "metric"

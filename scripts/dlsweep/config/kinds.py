@@ -5,14 +5,17 @@ Loads no pandas: the drawing is in report/figures/. To add a kind, write its fun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import enum
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlsweep.config.hyperparameters import HYPERPARAMETERS
+from dlsweep.config.hyperparameters import Hyperparameter
 from dlsweep.config.identity import Setting
 from dlsweep.config.labels import is_grid
-from dlsweep.config.metrics import EPOCH_METRICS, FAMILIES, METRICS, REPORTED, SUMMARY
+from dlsweep.config.metrics import CLASSIFICATION, EPOCH_METRICS, MEASURED, METRICS, STANDARD, SUMMARY, Objective
+from dlsweep.config.tasks import is_built_in, task_of
 from dlsweep.errors import ConfigError
 
 MOST_PANELS = 60  # of a facet grid; more are too small to read
@@ -49,12 +52,28 @@ class FigureSpec:
         return {"kind": self.kind, "name": self.name, **self.axes}
 
 
-@dataclass(frozen=True, slots=True)
+def classifies(settings: Iterable[Setting]) -> bool:
+    """Say whether all settings are of the built-in classification: every run then has the metrics of METRICS."""
+    return all(is_built_in(setting) and setting.get("loss", "cross_entropy") == "cross_entropy" for setting in settings)
+
+
+@dataclass(frozen=True)
 class Varied:
-    """What varies in an experiment, which the choice of its figures depends on."""
+    """What varies in an experiment and what is best in it, which the choice of its figures depends on."""
 
     settings: Mapping[str, Setting]
     values: Mapping[str, list[Any]]  # of each hyper-parameter that varies
+    objective: Objective = STANDARD
+
+    @functools.cached_property
+    def hyperparameters(self) -> Mapping[str, Hyperparameter]:
+        """The hyper-parameters of the experiment's task."""
+        return task_of(next(iter(self.settings.values()))).hyperparameters
+
+    @functools.cached_property
+    def classifies(self) -> bool:
+        """Whether it is the built-in classification, whose metrics are known."""
+        return classifies(self.settings.values())
 
     @property
     def keys(self) -> list[str]:
@@ -68,14 +87,27 @@ class Varied:
         return self.keys if grid else ["label"]
 
     @property
+    def numeric(self) -> list[str]:
+        """The numeric hyper-parameters of the task; where it says no types, those of which every value is a number."""
+        return [
+            key
+            for key, hyper in self.hyperparameters.items()
+            if hyper.type in (int, float) or (hyper.type is object and self._has_numbers(key))
+        ]
+
+    def _has_numbers(self, key: str) -> bool:
+        return all(_is_number(setting.get(key)) for setting in self.settings.values())
+
+    @property
     def numbers(self) -> list[str]:
         """The numeric hyper-parameters that vary."""
-        return [key for key in self.keys if key in NUMBERS]
+        numeric = self.numeric
+        return [key for key in self.keys if key in numeric]
 
     @property
     def logs_gradients(self) -> bool:
         """Whether any of the runs records its gradients."""
-        return any(setting.get("log_gradients") for setting in self.settings.values())
+        return any(is_built_in(setting) and setting.get("log_gradients") for setting in self.settings.values())
 
     def n_values(self, key: str) -> int:
         """Return how many values a hyper-parameter or the label has."""
@@ -85,7 +117,51 @@ class Varied:
 
     def is_number(self, key: str) -> bool:
         """Say whether a hyper-parameter has numbers only: a batch size may be `full`."""
-        return key in NUMBERS and all(isinstance(value, (int, float)) for value in self.values[key])
+        return key in self.numeric and all(_is_number(value) for value in self.values[key])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+class Takes(enum.Enum):
+    """What an axis can show."""
+
+    GROUP = "what stands side by side: on a categorical axis, as colours or as panels"
+    NUMBER = "a numeric hyper-parameter"
+    RESULT = "a metric of a run"
+    RESULTS = "a metric of a run, or a family of metrics"
+    CURVE = "a metric of an epoch, or a family of metrics"
+    QUANTITY = "a numeric hyper-parameter or a metric of a run"
+    ANYTHING = "any column of the summary"
+
+    def columns(self, varied: Varied) -> tuple[str, ...]:
+        """Return the columns that an axis can show of an experiment, as far as they are known before its runs."""
+        keys = varied.hyperparameters
+        groups = (*keys, "label", "status", "device", "host", "version")
+        metrics, of_epochs = tuple(METRICS), tuple(EPOCH_METRICS)
+        families: tuple[str, ...] = CLASSIFICATION
+        if not varied.classifies:
+            used = (varied.objective.metric, varied.objective.report)
+            metrics = (*dict.fromkeys(used), *(name for name in METRICS if name not in MEASURED))
+            of_epochs, families = (varied.objective.metric, "seconds"), (varied.objective.family,)
+        return {
+            Takes.GROUP: groups,
+            Takes.NUMBER: tuple(varied.numeric),
+            Takes.RESULT: metrics,
+            Takes.RESULTS: tuple(dict.fromkeys((*families, *metrics))),
+            Takes.CURVE: tuple(dict.fromkeys((*families, *of_epochs))),
+            Takes.QUANTITY: (*varied.numeric, *metrics),
+            Takes.ANYTHING: tuple(SUMMARY) if varied.classifies else (*groups, *metrics),
+        }[self]
+
+    def allows(self, column: Any, varied: Varied) -> bool:
+        """Say whether an axis can show a column. Of an own task's metrics only its runs know which there are."""
+        if column in self.columns(varied):
+            return True
+        open_to_metrics = self not in (Takes.GROUP, Takes.NUMBER) and not varied.classifies
+        is_name = isinstance(column, str) and 0 < len(column) <= 100 and column.isprintable()
+        return open_to_metrics and is_name and column not in varied.hyperparameters
 
 
 Defaults = Callable[[FigureSpec, Varied], dict[str, str]]
@@ -99,36 +175,43 @@ Raises ConfigError where the experiment has not what the kind needs.
 class Kind:
     """One kind of figure."""
 
-    doc: str
+    shows: str
+    """What it shows, in words, in which `{family}` and `{report}` stand for metrics and `{worse}` for where less of
+    the one on the left is."""
     drawing: str
     """`module:function` in report/figures/: it takes the tables of one experiment and the figure, and returns a
     matplotlib figure and a note, which is what a reader must know of it."""
-    axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Which columns each axis takes."""
+    axes: Mapping[str, Takes] = field(default_factory=dict)
+    """What each axis can show."""
     defaults: Defaults = lambda figure, varied: {}
     averages: bool = True
     """Whether a mark can be the mean of several settings."""
 
     @property
-    def sentence(self) -> str:
-        """What it shows, as a sentence."""
-        return f"{self.doc[0].upper()}{self.doc[1:]}."
+    def doc(self) -> str:
+        """What it shows of a classification."""
+        return self.words("accuracy", "test accuracy", "max")
+
+    def words(self, family: str, report: str, better: str) -> str:
+        """Return what it shows of metrics; `better` is `max` or `min`, what is better of the family."""
+        return self.shows.format(family=family, report=report, worse="above" if better == "min" else "below")
+
+    def sentence(self, family: str = "accuracy", report: str = "test accuracy", better: str = "max") -> str:
+        """Return the same as a sentence."""
+        words = self.words(family, report, better)
+        return f"{words[0].upper()}{words[1:]}."
 
 
-GROUPS = (*HYPERPARAMETERS, "label", "status", "device", "host", "version")
-"""Columns whose values can stand side by side: on a categorical axis, as colours or as panels."""
-
-NUMBERS = tuple(key for key, hyper in HYPERPARAMETERS.items() if hyper.type in (int, float))
-QUANTITIES = (*NUMBERS, *METRICS)
-PANELS = {"hue": GROUPS, "col": GROUPS, "row": GROUPS}
-CATEGORIES = {"x": GROUPS, "y": (*FAMILIES, *METRICS), **PANELS}
-RESULT = {"y": tuple(METRICS)}
+PANELS = {"hue": Takes.GROUP, "col": Takes.GROUP, "row": Takes.GROUP}
+CATEGORIES = {"x": Takes.GROUP, "y": Takes.RESULTS, **PANELS}
+RESULT = {"y": Takes.RESULT}
 
 
 def _categories(figure: FigureSpec, varied: Varied) -> dict[str, str]:
+    y = varied.objective.family
     if not figure.groups:
-        return {"y": "acc", **dict(zip(("x", "hue"), varied.groups[:2] or ["label"], strict=False))}
-    return {"y": "acc", "x": next((key for key in varied.groups if key not in figure.groups), "label")}
+        return {"y": y, **dict(zip(("x", "hue"), varied.groups[:2] or ["label"], strict=False))}
+    return {"y": y, "x": next((key for key in varied.groups if key not in figure.groups), "label")}
 
 
 def _line(figure: FigureSpec, varied: Varied) -> dict[str, str]:
@@ -136,7 +219,7 @@ def _line(figure: FigureSpec, varied: Varied) -> dict[str, str]:
     if x is None:
         raise ConfigError("line needs x: a numeric hyper-parameter; none varies in this experiment")
     others = [key for key in varied.groups if key not in (x, "label")]
-    return {"x": x, "y": "acc", **({"hue": others[0]} if others and not figure.groups else {})}
+    return {"x": x, "y": varied.objective.family, **({"hue": others[0]} if others and not figure.groups else {})}
 
 
 def _heatmap(figure: FigureSpec, varied: Varied) -> dict[str, str]:
@@ -145,7 +228,7 @@ def _heatmap(figure: FigureSpec, varied: Varied) -> dict[str, str]:
     if len(free) < len(missing):
         varying = ", ".join(varied.keys) or "nothing"
         raise ConfigError(f"heatmap needs x and y: two hyper-parameters; here varies {varying}")
-    return {**dict(zip(missing, free, strict=False)), "hue": REPORTED}
+    return {**dict(zip(missing, free, strict=False)), "hue": varied.objective.report}
 
 
 def _curves(figure: FigureSpec, varied: Varied) -> dict[str, str]:
@@ -161,19 +244,19 @@ def _curves(figure: FigureSpec, varied: Varied) -> dict[str, str]:
         panels = {"col": first, "row": second}
     else:
         panels = {"col": first, "hue": second} if varied.n_values(first) <= MOST_COLUMNS else {"hue": "label"}
-    return {"y": "loss", **panels}
+    return {"y": "loss" if varied.classifies else varied.objective.family, **panels}
 
 
 def _scatter(figure: FigureSpec, varied: Varied) -> dict[str, str]:
     x = figure.x or next(iter(varied.numbers), "train_seconds")
     others = [key for key in varied.keys if key != x]
-    return {"x": x, "y": REPORTED, **({"hue": others[0]} if others else {})}
+    return {"x": x, "y": varied.objective.report, **({"hue": others[0]} if others else {})}
 
 
 def _result(figure: FigureSpec, varied: Varied) -> dict[str, str]:
     if not varied.keys:
         raise ConfigError(f"{figure.kind} needs a hyper-parameter that varies; none does in this experiment")
-    return {"y": REPORTED}
+    return {"y": varied.objective.report}
 
 
 def _gap(figure: FigureSpec, varied: Varied) -> dict[str, str]:
@@ -181,6 +264,8 @@ def _gap(figure: FigureSpec, varied: Varied) -> dict[str, str]:
 
 
 def _speed(figure: FigureSpec, varied: Varied) -> dict[str, str]:
+    if not figure.x and "batch_size" not in varied.hyperparameters:
+        raise ConfigError("speed needs x: a hyper-parameter; the task has no batch_size")
     others = [key for key in varied.keys if key != "batch_size"]
     both = not figure.groups and len(varied.groups) == 2 and len(others) == 1
     return {"x": "batch_size", **({"hue": others[0]} if both else {})}
@@ -205,21 +290,27 @@ KINDS: Mapping[str, Kind] = {
     "strip": _categorical("every run as a point"),
     "violin": _categorical("violins of the distribution of the runs"),
     "line": Kind(
-        "the mean over a numeric hyper-parameter, with its interval", "lines:line", {**CATEGORIES, "x": NUMBERS}, _line
+        "the mean over a numeric hyper-parameter, with its interval",
+        "lines:line",
+        {**CATEGORIES, "x": Takes.NUMBER},
+        _line,
     ),
     "heatmap": Kind(
-        "the mean for each pair of values", "grids:heatmap", {"x": GROUPS, "y": GROUPS, "hue": tuple(METRICS)}, _heatmap
+        "the mean for each pair of values",
+        "grids:heatmap",
+        {"x": Takes.GROUP, "y": Takes.GROUP, "hue": Takes.RESULT},
+        _heatmap,
     ),
     "curves": Kind(
         "curves over the epochs, with their interval over seeds",
         "curves:curves",
-        {"y": (*FAMILIES, *EPOCH_METRICS), **PANELS},
+        {"y": Takes.CURVE, **PANELS},
         _curves,
     ),
     "scatter": Kind(
         "two quantities, a point a run",
         "points:scatter",
-        {"x": QUANTITIES, "y": QUANTITIES, "hue": tuple(SUMMARY)},
+        {"x": Takes.QUANTITY, "y": Takes.QUANTITY, "hue": Takes.ANYTHING},
         _scatter,
         averages=False,
     ),
@@ -237,15 +328,15 @@ KINDS: Mapping[str, Kind] = {
         _result,
     ),
     "gap": Kind(
-        "training against validation accuracy; below the diagonal the model over-fits",
+        "training against validation {family}; {worse} the diagonal the model over-fits",
         "points:gap",
-        {"hue": GROUPS},
+        {"y": Takes.CURVE, "hue": Takes.GROUP},
         _gap,
     ),
     "speed": Kind(
-        "throughput and test accuracy, by default over the batch size",
+        "throughput and {report}, by default over the batch size",
         "lines:speed",
-        {"x": GROUPS, "hue": GROUPS},
+        {"x": Takes.GROUP, "hue": Takes.GROUP},
         _speed,
     ),
     "gradients": Kind(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dlsweep.config.hyperparameters import HYPERPARAMETERS
+from dlsweep.config.hyperparameters import HYPERPARAMETERS, Hyperparameter
 
 Range = tuple[float, float]
 """The least and the greatest value that a metric can have."""
@@ -23,7 +23,8 @@ FRACTION: Range = (0.0, 1.0)
 
 @dataclass(frozen=True)
 class Column:
-    """One column. `type` is int, float, bool or str; `title` names it on an axis (default: its own name).
+    """One column. `type` is int, float, bool, str or object (what its values are); `title` names it on an axis
+    (default: its own name).
 
     `within` are the least and the greatest value that it can have; `better` is `max` or `min` for what a run is to be
     good at, of which a diverged run has the worst value.
@@ -65,10 +66,13 @@ _LAST = {
     "val_acc": _accuracy("Accuracy on the validation split, after the epoch.", "val accuracy"),
 }
 
-METRICS: Mapping[str, Column] = {
+_EPOCHS_RUN = {
     "epochs_run": Column(
         int, "Epochs trained; fewer than `epochs` where the run stopped early or diverged.", "epochs", "", POSITIVE
     ),
+}
+
+MEASURED: Mapping[str, Column] = {
     **{name: replace(c, doc=f"Last epoch: {c.doc[0].lower()}{c.doc[1:]}") for name, c in _LAST.items()},
     "test_loss": _loss("Mean cross-entropy on the test split, once, after training.", "test loss"),
     "test_acc": _accuracy("Accuracy on the test split; empty where the run diverged.", "test accuracy"),
@@ -95,6 +99,10 @@ METRICS: Mapping[str, Column] = {
         "",
         "train - val accuracy",
     ),
+}
+"""What a run of the built-in classification measures."""
+
+COSTS: Mapping[str, Column] = {
     "n_parameters": _count("Trainable parameters.", "", "parameters"),
     "total_seconds": _positive("Wall time of the run's last process, start included.", "s", "total time"),
     "train_seconds": _positive("Time of the epochs, validation included.", "s", "training time"),
@@ -104,19 +112,21 @@ METRICS: Mapping[str, Column] = {
     ),
     "resumed": _count("How often the run went on from a checkpoint.", "", "resumed"),
 }
+"""What a run of any task costs."""
+
+METRICS: Mapping[str, Column] = {**_EPOCHS_RUN, **MEASURED, **COSTS}
 
 _TYPES: dict[type, type] = {list: str, dict: str}  # as JSON text
 
-SUMMARY: Mapping[str, Column] = {
-    **KEYS,
-    "label": Column(
-        str, "What the experiment varies, seeds aside, and its `version`: equal for the runs of one setting."
-    ),
-    **{
-        key: Column(_TYPES.get(hyper.type, hyper.type), hyper.doc, hyper.unit) for key, hyper in HYPERPARAMETERS.items()
-    },
-    "status": Column(str, "`finished`, `stopped_early`, or `diverged`: a loss became NaN or infinite."),
-    **METRICS,
+
+def hyperparameter_columns(hyperparameters: Mapping[str, Hyperparameter]) -> dict[str, Column]:
+    """Return the columns of a task's hyper-parameters."""
+    return {key: Column(_TYPES.get(h.type, h.type), h.doc, h.unit) for key, h in hyperparameters.items()}
+
+
+_LABEL = Column(str, "What the experiment varies, seeds aside, and its `version`: equal for the runs of one setting.")
+_STATUS = Column(str, "`finished`, `stopped_early`, or `diverged`: a loss became NaN or infinite.")
+_ORIGIN = {
     "code": Column(str, "Digest of your own model's code, with all that it imports of your own files."),
     "data": Column(str, "Digest of the data that it was trained on: a set that changed in between has two."),
     "version": Column(str, "The run's code or data, where those of its experiment have more than one."),
@@ -124,6 +134,30 @@ SUMMARY: Mapping[str, Column] = {
     "device": Column(str, "The device that trained it."),
     "host": Column(str, "The machine that trained it."),
 }
+
+
+def columns_of_runs(
+    hyperparameters: Mapping[str, Column], measured: Mapping[str, Column], has_images: bool = True
+) -> dict[str, Column]:
+    """Return the columns of summary.csv, where runs have these hyper-parameters and measure this.
+
+    Without images there is nothing to know of their data and of how many are trained a second.
+    """
+    columns = {
+        **KEYS,
+        "label": _LABEL,
+        **hyperparameters,
+        "status": _STATUS,
+        **_EPOCHS_RUN,
+        **measured,
+        **COSTS,
+        **_ORIGIN,
+    }
+    left_out = () if has_images else ("samples_per_second", "data")
+    return {name: column for name, column in columns.items() if name not in left_out}
+
+
+SUMMARY: Mapping[str, Column] = columns_of_runs(hyperparameter_columns(HYPERPARAMETERS), MEASURED)
 
 EPOCH_METRICS: Mapping[str, Column] = {
     **_LAST,
@@ -281,8 +315,3 @@ def own_metric_to_json(column: Column) -> dict[str, Any]:
     """Return what `own_metric` takes, ready for JSON."""
     within = [end if math.isfinite(end) else None for end in column.within]
     return {"better": column.better, "range": within, "unit": column.unit, "doc": column.doc}
-
-
-# what is still there for today's readers
-SELECTED_BY, REPORTED = "tested_val_acc", "test_acc"
-FAMILIES: Mapping[str, str] = {"acc": "accuracy", "loss": "loss (nats)"}

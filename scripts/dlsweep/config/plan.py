@@ -5,6 +5,7 @@ A changed config has another plan, so its tables and figures are made again. Loa
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -12,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dlsweep.config.hyperparameters import Hyperparameter
 from dlsweep.config.identity import Setting
 from dlsweep.config.kinds import FigureSpec
 from dlsweep.config.metrics import STANDARD, Column, Objective, own_metric, own_metric_to_json
-from dlsweep.errors import RecordError
+from dlsweep.config.tasks import TASK_KEYS, Task, task_of
+from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import read_json
 
 PLAN_VERSION = 1
@@ -33,6 +36,16 @@ class PlannedExperiment:
     objective: Objective = STANDARD
     question: str = ""
     """What it is to answer, as the config says it."""
+
+    @functools.cached_property
+    def task(self) -> Task:
+        """What its runs do. Where its source is gone by now, no more is known of it than its settings say."""
+        setting = next(iter(self.settings.values()))
+        try:
+            return task_of(setting)
+        except ConfigError:
+            keys = dict.fromkeys(key for one in self.settings.values() for key in one if key not in TASK_KEYS)
+            return Task("", "", {key: Hyperparameter(object, None, "") for key in keys})
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the plan's file has it, which says the settings themselves beside the experiments."""

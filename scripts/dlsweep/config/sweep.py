@@ -251,7 +251,7 @@ def _expand(
     try:
         for setting in settings.values():
             check_required(setting)
-        figures = figures_for(settings, varies, spec.get("figures"))
+        figures = figures_for(settings, varies, spec.get("figures"), objective)
         return Experiment(exp_name, settings, figures, swept, space.task, objective, question)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None

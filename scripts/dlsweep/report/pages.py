@@ -25,9 +25,10 @@ from dlsweep.config.plan import Plan
 from dlsweep.files import read_json, write_atomic
 from dlsweep.report.captions import captions, finding
 from dlsweep.report.contents import CONFIG_PAGE, OVERVIEW, PROVENANCE_PAGE, caption_file, leaderboard_page
-from dlsweep.results.leaderboard import LEADERBOARD_NOTES, best_run
-from dlsweep.results.statistics import INTERVAL_DOC, mean_text, p_text, runs_text
-from dlsweep.results.tables import read_tables
+from dlsweep.results.columns import Columns
+from dlsweep.results.leaderboard import best_run, leaderboard_notes
+from dlsweep.results.statistics import INTERVAL_DOC, p_text, runs_text
+from dlsweep.results.tables import fitted_columns, read_tables, remarks
 from dlsweep.results.versions import outdated_note
 from dlsweep.runs.eta import duration
 from dlsweep.runs.states import run_state
@@ -42,11 +43,11 @@ def write_pages(plan: Plan, folder: Path, configs: Sequence[str], overrides: Map
 
     `configs` and `overrides` are the config files and the changes of them that the plan was made of.
     """
-    tables = read_tables(folder, "summary", "leaderboard")
+    tables = read_tables(folder, "summary", "epochs", "leaderboard", plan=plan)
     summary, board = tables["summary"], tables["leaderboard"]
+    known = fitted_columns(plan, summary, tables["epochs"])
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
-    templates.filters |= {"accuracy": mean_text}
-    templates.globals |= {"mean": mean_text, "p": p_text, "runs": runs_text, "interval": INTERVAL_DOC}
+    templates.globals |= {"p": p_text, "runs": runs_text, "interval": INTERVAL_DOC}
     formatter = HtmlFormatter(nobackground=True)
 
     def write(path: str, template: str, **content: Any) -> None:
@@ -54,7 +55,10 @@ def write_pages(plan: Plan, folder: Path, configs: Sequence[str], overrides: Map
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / path, (as_rst(text) if path.endswith(".rst") else text).encode())
 
-    boards = {exp_name: board[board["exp_name"] == exp_name].to_dict("records") for exp_name in plan.experiments}
+    boards = {
+        exp_name: [_with_texts(row, columns) for row in board[board["exp_name"] == exp_name].to_dict("records")]
+        for exp_name, columns in known.items()
+    }
     parts = {exp_name: summary[summary["exp_name"] == exp_name] for exp_name in plan.experiments}
     unfinished = unfinished_runs(plan, summary)
     for exp_name, rows in boards.items():
@@ -62,10 +66,11 @@ def write_pages(plan: Plan, folder: Path, configs: Sequence[str], overrides: Map
             leaderboard_page(exp_name),
             "leaderboard.html",
             title=exp_name,
-            finding=finding(parts[exp_name]),
+            finding=finding(parts[exp_name], known[exp_name]),
+            columns=known[exp_name],
             rows=rows[:SHOWN_SETTINGS],
             n_more=max(len(rows) - SHOWN_SETTINGS, 0),
-            notes=LEADERBOARD_NOTES,
+            notes=leaderboard_notes(known[exp_name]),
         )
     for stem, text in captions(plan, folder).items():
         write(caption_file(stem), "caption.html", text=text)
@@ -84,7 +89,7 @@ def write_pages(plan: Plan, folder: Path, configs: Sequence[str], overrides: Map
         origins=origins(plan, summary),
         unfinished=unfinished[:SHOWN_RUNS],
         n_more=max(len(unfinished) - SHOWN_RUNS, 0),
-        commands=best_commands(plan, parts),
+        commands=best_commands(plan, parts, known),
         packages=packages(),
     )
     write(
@@ -99,7 +104,17 @@ def write_pages(plan: Plan, folder: Path, configs: Sequence[str], overrides: Map
         trained=duration(summary["train_seconds"].sum()),
         devices=summary["device"].dropna().unique(),
         experiments={name: {"n_runs": len(parts[name]), **(rows[0] if rows else {})} for name, rows in boards.items()},
+        columns=next(iter(known.values())) if len({of.objective for of in known.values()}) == 1 else None,
+        known=known,
+        remarks=remarks(summary, known),
     )
+
+
+def _with_texts(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
+    """A row of a leaderboard with its metrics as texts: `selected` and `reported`."""
+    report, ranked = columns.objective.report, columns.ranked
+    reported = columns.text(report, row[report], row[f"{report}_low"], row[f"{report}_high"])
+    return {**row, "selected": columns.text(ranked, row[ranked]), "reported": reported}
 
 
 def as_rst(html: str) -> str:
@@ -134,9 +149,10 @@ def origins(plan: Plan, summary: pd.DataFrame) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def best_commands(plan: Plan, parts: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+def best_commands(plan: Plan, parts: Mapping[str, pd.DataFrame], known: Mapping[str, Columns]) -> dict[str, str]:
     """Return the command that makes the best run of each experiment again."""
-    best = pd.DataFrame([run for part in parts.values() if (run := best_run(part)) is not None])
+    runs = (best_run(part, known[exp_name]) for exp_name, part in parts.items())
+    best = pd.DataFrame([run for run in runs if run is not None])
     if best.empty:
         return {}
     return {record["exp_name"]: record["provenance"]["command"] for record in _records(plan, best)}

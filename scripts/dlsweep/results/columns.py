@@ -1,16 +1,40 @@
 """Every column of every table once: type, unit, range and a sentence. Loads neither torch nor pandas.
 
-The tables are built in this order, figures check the names they are given against it, and docs/tables.md is
-derived from it.
+The tables are built in this order. docs/tables.md describes those of the built-in classification; with own tasks the
+columns follow from what they are given and what they log, and `columns.md` beside the tables describes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
-from dlsweep.config.metrics import EPOCH_METRICS, FAMILIES, KEYS, METRICS, POSITIVE, SUMMARY, Column
+from dlsweep.config.hyperparameters import HYPERPARAMETERS, Hyperparameter
+from dlsweep.config.kinds import classifies
+from dlsweep.config.metrics import (
+    CLASSIFICATION,
+    EPOCH_METRICS,
+    KEYS,
+    MEASURED,
+    METRICS,
+    POSITIVE,
+    SPLITS_IN_WORDS,
+    STANDARD,
+    SUMMARY,
+    UNBOUNDED,
+    Column,
+    Objective,
+    columns_of_runs,
+    hyperparameter_columns,
+    in_words,
+    metric_column,
+    parts_of,
+)
+from dlsweep.config.plan import Plan, PlannedExperiment
+from dlsweep.results.measured import in_order
 from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS
-from dlsweep.results.statistics import INTERVAL_DOC
+from dlsweep.results.statistics import INTERVAL_DOC, mean_text
 
 EPOCHS: Mapping[str, Column] = {**KEYS, "epoch": Column(int, "The epoch, from 1."), **EPOCH_METRICS}
 
@@ -31,33 +55,218 @@ CONFUSION: Mapping[str, Column] = {
     "count": Column(int, "How many test images.", "images"),
 }
 
-LEADERBOARD: Mapping[str, Column] = {
-    "exp_name": KEYS["exp_name"],
-    "rank": Column(int, "1 is the best mean `val_acc`; settings of which every run diverged come last."),
-    "label": SUMMARY["label"],
-    "n": Column(int, "Runs of the setting: its seeds.", "runs"),
-    "n_diverged": Column(int, "Those that diverged.", "runs"),
-    "n_tested": Column(
-        int, "Those that have a test accuracy; a diverged run has one only with `test_weights: best`.", "runs"
-    ),
-    "n_outdated": Column(int, "Those whose code or data have changed since.", "runs"),
-    "outdated": Column(str, "What has changed: `code`, `data`, `code and data`."),
-    "val_acc": Column(float, "Mean `tested_val_acc` of all runs; a diverged one counts as 0, whatever it had before."),
-    "val_acc_sd": Column(float, "Its standard deviation over seeds; empty for one run."),
-    "test_acc": Column(float, "Mean `test_acc` of the `n_tested` runs."),
-    "test_acc_sd": Column(float, "Its standard deviation over seeds; empty for one run."),
-    "test_acc_low": Column(float, f"Low end of the {INTERVAL_DOC}; empty for one run."),
-    "test_acc_high": Column(float, "High end of it."),
-    "test_loss": Column(float, "Mean `test_loss` of the same runs.", "nats"),
-    "difference": Column(float, "`test_acc` minus that of rank 1."),
-    "test": Column(
-        str,
-        "How `test_acc` is compared with rank 1's: `paired` t-test over the same seeds, `welch` where the seeds"
-        " differ; or why no test is possible: `fewer than two results`, `neither varies`, `all seeds differ alike`.",
-    ),
-    "p_value": Column(float, "Two-sided p-value of that test; empty where none is possible."),
-    "p_holm": Column(float, "The same, corrected for the number of comparisons in the experiment (Holm)."),
-}
+
+# -- one experiment ------------------------------------------------------------------------------------------------
+
+_CLASSIFIED = {name for name in MEASURED if name != "best_epoch"}
+"""What only the built-in classification measures; an own task may have a metric of that name."""
+_FIXED: Mapping[str, Column] = {**CONFUSION, **GRADIENTS, **EPOCHS, **SUMMARY}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What is known of the columns of one experiment: its objective, its hyper-parameters, its metrics.
+
+    `classifies` says that it is the built-in classification, which has the metrics of METRICS; `own` is what the
+    config says of its metrics. The families `beyond` have values that leave their range, which is none then.
+    """
+
+    objective: Objective = STANDARD
+    hyperparameters: Mapping[str, Hyperparameter] = field(default_factory=lambda: HYPERPARAMETERS)
+    classifies: bool = True
+    own: Mapping[str, Column] = field(default_factory=dict)
+    beyond: frozenset[str] = frozenset()
+
+    @property
+    def ranked(self) -> str:
+        """The leaderboard's column that settings are ranked by."""
+        return self.objective.metric if self.objective.metric != self.objective.report else self.objective.selected
+
+    @property
+    def beside(self) -> list[str]:
+        """What the leaderboard of a classification shows beside the reported metric."""
+        return [name for name in ("test_loss", "test_acc") if name != self.objective.report] if self.classifies else []
+
+    @property
+    def worst(self) -> float:
+        """What a diverged run counts as when settings are ranked."""
+        return self.metric(self.objective.selected).within[0 if self.objective.better == "max" else 1]
+
+    def metric(self, name: str) -> Column:
+        """Return the column of a metric of a run, an epoch or a layer; of a family that of its test split."""
+        if self.classifies and name in CLASSIFICATION:
+            name = f"test_{name}"
+        known = {**GRADIENTS, **METRICS, **EPOCH_METRICS}
+        for found in (name, name.removeprefix("tested_")):
+            if found in known and (self.classifies or found not in _CLASSIFIED):
+                return known[found]
+        column = metric_column(name, self.own)
+        if parts_of(name).family == self.objective.family:
+            column = replace(column, better=column.better or self.objective.better)
+        return replace(column, within=UNBOUNDED) if parts_of(name).family in self.beyond else column
+
+    def title(self, name: str) -> str:
+        """Return a column's title with its unit, for an axis."""
+        if self.classifies and name in CLASSIFICATION:  # not the hyper-parameter of that name
+            column = self.metric(name)
+        elif name in self.hyperparameters:
+            column = hyperparameter_columns({name: self.hyperparameters[name]})[name]
+        elif name in _FIXED and name not in HYPERPARAMETERS and (self.classifies or name not in _CLASSIFIED):
+            column = _FIXED[name]
+        else:
+            column = self.metric(name)
+        title = self.metric_title(name) if self.classifies and name in CLASSIFICATION else column.title or name
+        return f"{title} ({column.unit})" if column.unit and column.unit != title else title
+
+    @property
+    def by(self) -> str:
+        """What settings are selected by, in words: the validation accuracy."""
+        return self.in_words(self.objective.metric)
+
+    @property
+    def by_split(self) -> str:
+        """The split that they are selected by; the metric itself where it is of none."""
+        split = parts_of(self.objective.metric).split
+        return SPLITS_IN_WORDS[split] if split else self.by
+
+    def metric_title(self, name: str) -> str:
+        """Return a metric's title without its unit: test accuracy."""
+        if self.classifies and name in CLASSIFICATION:
+            return metric_column(name).title
+        return self.metric(name).title or name
+
+    def in_words(self, name: str) -> str:
+        """Return a metric as a reader says it: the validation accuracy."""
+        return in_words(name, self.own)
+
+    def text(
+        self, name: str, mean: float | None, low: float | None = None, high: float | None = None, digits: int = 4
+    ) -> str:
+        """Return the mean of a metric as text, with its interval where there is one."""
+        return mean_text(mean, low, high, digits, fixed=all(map(math.isfinite, self.metric(name).within)))
+
+
+def columns_of(experiment: PlannedExperiment, own: Mapping[str, Column]) -> Columns:
+    """Return what is known of an experiment's columns; `own` is what the config says of its metrics."""
+    return Columns(experiment.objective, experiment.task.hyperparameters, classifies(experiment.settings.values()), own)
+
+
+def all_columns(plan: Plan) -> dict[str, Columns]:
+    """Return what is known of the columns of each experiment of a plan."""
+    return {exp_name: columns_of(experiment, plan.metrics) for exp_name, experiment in plan.experiments.items()}
+
+
+# -- a whole sweep -------------------------------------------------------------------------------------------------
+
+
+def summary_columns(known: Collection[Columns], metrics: Iterable[str] = ()) -> dict[str, Column]:
+    """Return the columns of summary.csv for experiments of which this is known; `metrics` are those of their runs.
+
+    Sweeps of the built-in classification have SUMMARY, whatever their runs measured. Others have the hyper-parameters
+    of their tasks, and what their runs measured in place of what the classification does.
+    """
+    keys: dict[str, Column] = {}
+    for of in known:
+        for key, column in hyperparameter_columns(of.hyperparameters).items():
+            keys[key] = column if key not in keys else _of_both(keys[key], column)
+    fixed = dict(MEASURED) if any(of.classifies for of in known) else {}
+    used = {name for of in known for name in (of.objective.metric, of.objective.report, of.objective.selected)}
+    own = in_order([*metrics, *sorted(used)])
+    measured = fixed | {name: _described(name, known) for name in own if name not in keys and name not in fixed}
+    return columns_of_runs(keys, measured, has_images=any(of.hyperparameters is HYPERPARAMETERS for of in known))
+
+
+def _of_both(column: Column, other: Column) -> Column:
+    """The column of two hyper-parameters of one name, of two tasks."""
+    if column.type is other.type:
+        return column
+    kind = float if {column.type, other.type} == {int, float} else object
+    return replace(column, type=kind)
+
+
+def _described(name: str, known: Iterable[Columns]) -> Column:
+    """The column of a metric, with a sentence."""
+    known = list(known)
+    of = next((of for of in known if not of.classifies or of.objective.selected == name), known[0])
+    parts, column = parts_of(name), of.metric(name)
+    if parts.stage:
+        plain = name.removeprefix(f"{parts.stage}_")
+        what = "best epoch" if parts.stage == "best" else "weights that are tested: what settings are selected by"
+        return replace(column, doc=f"`{plain}` of the {what}.")
+    said = f"{of.in_words(name)}.".replace("..", ".")
+    return replace(column, doc=column.doc or f"{said[0].upper()}{said[1:]}")
+
+
+def epoch_columns(known: Collection[Columns], metrics: Iterable[str] = ()) -> dict[str, Column]:
+    """Return the columns of epochs.csv; `metrics` are those that runs log by the epoch."""
+    classify = any(of.classifies for of in known)
+    built_in = any(of.hyperparameters is HYPERPARAMETERS for of in known)
+    own = [name for name in metrics if name not in EPOCH_METRICS or (name in _CLASSIFIED and not classify)]
+    columns = {name: column for name, column in EPOCHS.items() if classify or name not in _CLASSIFIED}
+    last = {name: columns.pop(name) for name in ("lr", "seconds", "grad_norm")}
+    kept = {name: column for name, column in last.items() if built_in or name == "seconds" or name in metrics}
+    return {**columns, **{name: _described(name, known) for name in own}, **kept}
+
+
+def leaderboard_columns(known: Iterable[Columns]) -> dict[str, Column]:
+    """Return the columns of leaderboard.csv: those of each experiment's objective, and those that all have."""
+    boards = list({of.objective: of for of in known}.values())
+    one = boards[0].objective if len(boards) == 1 else None
+    of_report = f"`{one.report}`" if one else "the reported metric"
+    direction = "" if one is None or one.better == "max" else "; lower is better"
+    measured: dict[str, Column] = {}
+    for of in boards:
+        measured |= {name: column for name, column in _board(of).items() if name not in measured}
+    return {
+        "exp_name": KEYS["exp_name"],
+        "rank": Column(
+            int,
+            f"1 is the best mean {f'`{one.metric}`' if one else 'of the objective'}; settings of which every run"
+            " diverged come last.",
+        ),
+        "label": SUMMARY["label"],
+        "n": Column(int, "Runs of the setting: its seeds.", "runs"),
+        "n_diverged": Column(int, "Those that diverged.", "runs"),
+        "n_tested": Column(int, _N_TESTED if one == STANDARD else f"Those that have {of_report}.", "runs"),
+        "n_outdated": Column(int, "Those whose code or data have changed since.", "runs"),
+        "outdated": Column(str, "What has changed: `code`, `data`, `code and data`."),
+        **measured,
+        "difference": Column(float, f"{of_report[0].upper()}{of_report[1:]} minus that of rank 1{direction}."),
+        "test": Column(
+            str,
+            f"How {of_report} is compared with rank 1's: `paired` t-test over the same seeds, `welch` where the seeds"
+            " differ; or why no test is possible: `fewer than two results`, `neither varies`, `all seeds differ"
+            " alike`.",
+        ),
+        "p_value": Column(float, "Two-sided p-value of that test; empty where none is possible."),
+        "p_holm": Column(float, "The same, corrected for the number of comparisons in the experiment (Holm)."),
+    }
+
+
+_N_TESTED = "Those that have a test accuracy; a diverged run has one only with `test_weights: best`."
+
+
+def _board(of: Columns) -> dict[str, Column]:
+    """The columns of one objective."""
+    report, selected = of.objective.report, of.objective.selected
+    unit = of.metric(report).unit
+    worst = f"{of.worst:g}" if math.isfinite(of.worst) else "the worst there is"
+    return {
+        of.ranked: Column(
+            float,
+            f"Mean `{selected}` of all runs; a diverged one counts as {worst}, whatever it had before.",
+            of.metric(selected).unit,
+        ),
+        f"{of.ranked}_sd": Column(float, "Its standard deviation over seeds; empty for one run."),
+        report: Column(float, f"Mean `{report}` of the `n_tested` runs.", unit),
+        f"{report}_sd": Column(float, "Its standard deviation over seeds; empty for one run."),
+        f"{report}_low": Column(float, f"Low end of the {INTERVAL_DOC}; empty for one run."),
+        f"{report}_high": Column(float, "High end of it."),
+        **{name: Column(float, f"Mean `{name}` of the same runs.", of.metric(name).unit) for name in of.beside},
+    }
+
+
+LEADERBOARD: Mapping[str, Column] = leaderboard_columns([Columns()])
 
 TABLES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
     "summary": ("One row per record.", SUMMARY),
@@ -71,18 +280,13 @@ TABLES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
     ),
     "leaderboard": ("One row per setting, its seeds together, best first.", LEADERBOARD),
 }
+"""The tables of the built-in classification."""
 
 
-def metric(name: str) -> Column:
-    """Return the column of a metric of a run, an epoch or a layer; of a family that of its test split."""
-    return {**GRADIENTS, **METRICS, **EPOCH_METRICS}[f"test_{name}" if name in FAMILIES else name]
-
-
-def axis_title(name: str) -> str:
-    """Return a column's title with its unit, for an axis."""
-    if name in FAMILIES:
-        return FAMILIES[name]
-    columns = {**CONFUSION, **GRADIENTS, **EPOCH_METRICS, **SUMMARY}
-    column = columns.get(name, Column(str, ""))
-    title = column.title or name
-    return f"{title} ({column.unit})" if column.unit and column.unit != title else title
+def describe(name: str, doc: str, columns: Mapping[str, Column]) -> list[str]:
+    """Return the lines of a page that describe one table."""
+    lines = ["", f"## {name}.csv", "", doc, "", "| column | what it is | type | unit |", "|---|---|---|---|"]
+    for key, column in columns.items():
+        text = column.doc.replace("|", "\\|")
+        lines.append(f"| `{key}` | {text} | {column.type.__name__} | {column.unit} |")
+    return lines

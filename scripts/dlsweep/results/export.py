@@ -11,10 +11,8 @@ from typing import Any
 from dlsweep.config.labels import format_value
 from dlsweep.config.sweep import Sweep
 from dlsweep.errors import ConfigError
-from dlsweep.results.records import Record, known_epoch
-
-EPOCH_VALUES = ("train_loss", "train_acc", "val_loss", "val_acc", "lr", "grad_norm", "seconds")
-FINAL_VALUES = ("test_loss", "test_acc", "best_val_loss", "best_val_acc", "best_epoch")
+from dlsweep.results.measured import epochs_of, numbers_in
+from dlsweep.results.records import Record
 
 
 def export(sweep: Sweep, results: Path, format: str, output: Path | None) -> int:
@@ -39,8 +37,8 @@ def _load(module: str, package: str) -> Any:
         raise ConfigError(f"{package} is not installed; `pip install {package}` in this environment") from None
 
 
-def _measured(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, float]:
-    return {name: float(values[name]) for name in names if values.get(name) is not None}
+def _of_epoch(epoch: Mapping[str, Any]) -> dict[str, float]:
+    return numbers_in({name: value for name, value in epoch.items() if name != "epoch"})
 
 
 def write_tensorboard(records: list[Record], folder: Path) -> int:
@@ -53,13 +51,13 @@ def write_tensorboard(records: list[Record], folder: Path) -> int:
         if run.exists():
             continue
         with writer_class(str(run)) as writer:
-            for epoch in record["epochs"]:
-                for name, value in _measured(known_epoch(epoch), EPOCH_VALUES).items():
+            for epoch in epochs_of(record):
+                for name, value in _of_epoch(epoch).items():
                     writer.add_scalar(name, value, epoch["epoch"])
             setting = {
                 key: v if isinstance(v, (bool, int, float)) else format_value(v) for key, v in record["setting"].items()
             }
-            writer.add_hparams(setting, _measured(record["final"], FINAL_VALUES), run_name=".")
+            writer.add_hparams(setting, numbers_in(record["final"]), run_name=".")
         n += 1
     return n
 
@@ -81,10 +79,13 @@ def write_mlflow(records: list[Record], folder: Path) -> int:
             run = client.create_run(experiment, run_name=record["hash"], tags={"status": record["status"]})
             metrics = [
                 entities.Metric(name, value, 0, epoch["epoch"])
-                for epoch in record["epochs"]
-                for name, value in _measured(known_epoch(epoch), EPOCH_VALUES).items()
+                for epoch in epochs_of(record)
+                for name, value in _of_epoch(epoch).items()
             ]
-            metrics += [entities.Metric(name, v, 0, 0) for name, v in _measured(record["final"], FINAL_VALUES).items()]
+            last = {metric.key: metric.step for metric in metrics}
+            metrics += [
+                entities.Metric(name, v, 0, last.get(name, 0)) for name, v in numbers_in(record["final"]).items()
+            ]
             parameters = [entities.Param(key, json.dumps(value)) for key, value in record["setting"].items()]
             for start in range(0, len(metrics), 1000):  # MLflow's limit of a batch
                 client.log_batch(run.info.run_id, metrics[start : start + 1000])

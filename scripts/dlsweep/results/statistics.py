@@ -186,13 +186,18 @@ INTERVAL_DOC = f"{INTERVAL} ({METHOD})"
 """What stands between brackets, as every table, page and doc says it."""
 
 
-def mean_text(mean: float | None, low: float | None = None, high: float | None = None, digits: int = 4) -> str:
-    """Return a mean with its interval, where there is one: 0.9123 [0.8900, 0.9310]."""
+def mean_text(
+    mean: float | None, low: float | None = None, high: float | None = None, digits: int = 4, fixed: bool = True
+) -> str:
+    """Return a mean with its interval, where there is one: 0.9123 [0.8900, 0.9310].
+
+    With so many digits after the point or, where they are not `fixed`, so many that count: 1234 [1190, 1281].
+    """
     if mean is None or math.isnan(mean):
         return ""
-    if low is None or high is None or math.isnan(low):
-        return f"{mean:.{digits}f}"
-    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    form = f".{digits}f" if fixed else f"#.{digits}g"
+    texts = [f"{value:{form}}".rstrip(".") for value in (mean, low, high) if value is not None]
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]" if len(texts) == 3 and low == low else texts[0]
 
 
 def runs_text(n: int, n_diverged: int) -> str:

@@ -5,22 +5,43 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from dlsweep.config.labels import setting_labels, with_version
-from dlsweep.config.metrics import SUMMARY, Column
+from dlsweep.config.metrics import Column, columns_of_runs, parts_of
 from dlsweep.config.paths import record_name
 from dlsweep.config.plan import Plan
+from dlsweep.config.tasks import is_built_in
 from dlsweep.errors import RecordError
 from dlsweep.files import write_atomic, write_json
-from dlsweep.results.columns import CONFUSION, EPOCHS, GRADIENTS, TABLES
+from dlsweep.results.columns import (
+    CONFUSION,
+    GRADIENTS,
+    TABLES,
+    Columns,
+    all_columns,
+    describe,
+    epoch_columns,
+    leaderboard_columns,
+    summary_columns,
+)
 from dlsweep.results.frames import make_table
 from dlsweep.results.leaderboard import best_run, leaderboard, leaderboard_markdown
-from dlsweep.results.records import DAMAGED, Record, known_epoch, read_record
+from dlsweep.results.measured import (
+    epoch_metrics,
+    epochs_of,
+    is_number,
+    lacking,
+    last_values,
+    run_metrics,
+    tested_value,
+)
+from dlsweep.results.records import DAMAGED, Record, read_record
 from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS
 from dlsweep.results.versions import made_with, outdated_sources, tell_apart
 
@@ -40,30 +61,29 @@ def read_records(plan: Plan) -> tuple[list[Record], list[str], dict[str, str]]:
     return records, missing, bad
 
 
-def _summary_row(record: Record) -> dict[str, Any]:
-    setting, final, timing, provenance = (record[part] for part in ("setting", "final", "timing", "provenance"))
-    last: dict[str, Any] = known_epoch(record["epochs"][-1]) if record["epochs"] else {}
+def _summary_row(record: Record, selected: Collection[str]) -> dict[str, Any]:
+    """Everything about a run that a column of the summary may hold; `selected` are the metrics of the objectives."""
+    final, timing, provenance = (record[part] for part in ("final", "timing", "provenance"))
+    last = last_values(record)
     n_epochs = len(record["epochs"])
-    train_acc, val_acc = last.get("train_acc"), last.get("val_acc")
-    tested_train_acc = final.get("tested_train_acc")
-    tested_val_acc = final["best_val_acc"] if setting.get("test_weights") == "best" else val_acc
+    tested_val_acc = tested_value(record, "val_acc")
+    measured = {**last, **final}
     seconds = timing["train_seconds"]
     return {
-        **{key: json.dumps(v) if isinstance(v, (list, dict)) else v for key, v in setting.items()},
-        **last,
-        **final,
+        **{name: value if is_number(value) else None for name, value in measured.items()},
         **timing,
+        **{f"tested_{name}": tested_value(record, name) for name in selected},
+        "epochs_run": n_epochs,
+        "tested_val_acc": tested_val_acc,
+        "generalization_gap": _difference(final["tested_train_acc"], tested_val_acc)
+        if final.get("tested_train_acc") is not None
+        else _difference(last.get("train_acc"), last.get("val_acc")),
+        "n_parameters": record["model"]["n_parameters"],
+        "seconds_per_epoch": seconds / n_epochs if n_epochs and seconds is not None else None,
+        **{key: json.dumps(v) if isinstance(v, (list, dict)) else v for key, v in record["setting"].items()},
         "exp_name": record["exp_name"],
         "hash": record["hash"],
         "status": record["status"],
-        "epochs_run": n_epochs,
-        "tested_val_acc": tested_val_acc,
-        "generalization_gap": _difference(tested_train_acc, tested_val_acc)
-        if tested_train_acc is not None
-        else _difference(train_acc, val_acc),
-        "n_parameters": record["model"]["n_parameters"],
-        "seconds_per_epoch": seconds / n_epochs if n_epochs and seconds is not None else None,
-        "lr": setting["lr"],  # not that of the last epoch
         "code": provenance.get("code"),
         "data": provenance.get("data"),
         "device": provenance.get("device"),
@@ -83,11 +103,14 @@ def summary_table(records: Iterable[Record], plan: Plan) -> pd.DataFrame:
     }
     records = list(records)
     versions = _versions(records, plan)
+    known = all_columns(plan)
     rows = []
     for r, version in zip(records, versions, strict=True):
         label = with_version(labels[r["exp_name"]][r["hash"]], version["version"] or "")
-        rows.append({**_summary_row(r), **version, "label": label})
-    return make_table({name: [row.get(name) for row in rows] for name in SUMMARY}, SUMMARY)
+        selected = [known[r["exp_name"]].objective.metric]
+        rows.append({**_summary_row(r, selected), **version, "label": label})
+    columns = summary_columns(known.values(), run_metrics(records))
+    return make_table({name: [row.get(name) for row in rows] for name in columns}, columns)
 
 
 def _versions(records: list[Record], plan: Plan) -> list[dict[str, str | None]]:
@@ -102,17 +125,19 @@ def _versions(records: list[Record], plan: Plan) -> list[dict[str, str | None]]:
     ]
 
 
-def epochs_table(records: Iterable[Record]) -> pd.DataFrame:
+def epochs_table(records: Iterable[Record], plan: Plan) -> pd.DataFrame:
     """Return one row per record and epoch."""
-    rows: dict[str, list[Any]] = {name: [] for name in EPOCHS}
+    records = list(records)
+    columns = epoch_columns(all_columns(plan).values(), epoch_metrics(records))
+    rows: dict[str, list[Any]] = {name: [] for name in columns}
     for record in records:
-        epochs = [known_epoch(epoch) for epoch in record["epochs"]]
+        epochs = epochs_of(record)
         for name, values in rows.items():
             if name in ("exp_name", "hash"):
                 values += [record[name]] * len(epochs)
             else:
                 values += [epoch.get(name) for epoch in epochs]
-    return make_table(rows, EPOCHS)
+    return make_table(rows, columns)
 
 
 def gradients_table(records: Iterable[Record]) -> pd.DataFrame:
@@ -122,16 +147,17 @@ def gradients_table(records: Iterable[Record]) -> pd.DataFrame:
         for record in records
         for epoch in record["epochs"]
         for layer, (name, gradient) in enumerate(epoch.get("layer_gradients", {}).items(), 1)
+        if is_built_in(record["setting"])
     ]
     return make_table(_by_column(rows, GRADIENTS), GRADIENTS)
 
 
-def confusion_table(records: Iterable[Record], summary: pd.DataFrame) -> pd.DataFrame:
+def confusion_table(records: Iterable[Record], summary: pd.DataFrame, known: Mapping[str, Columns]) -> pd.DataFrame:
     """Return the confusion matrix of each experiment's best run, one row per cell; of many classes a part of it."""
     by_key = {(record["exp_name"], record["hash"]): record for record in records}
     rows = []
     for exp_name, part in summary.groupby("exp_name", sort=False):
-        best = best_run(part)
+        best = best_run(part, known[exp_name])
         if best is None:
             continue
         rows += [(exp_name, best["hash"], *cell) for cell in _cells(by_key[exp_name, best["hash"]]["final"])]
@@ -141,11 +167,19 @@ def confusion_table(records: Iterable[Record], summary: pd.DataFrame) -> pd.Data
 def _cells(final: Mapping[str, Any]) -> list[tuple[int, int, int]]:
     """The (true class, predicted class, count) of a record; of many classes only the most frequent confusions."""
     matrix = final.get("confusion") or []
+    if not _is_matrix(matrix):  # whatever an own task means by it
+        return []
     cells = [(true, predicted, count) for true, counts in enumerate(matrix) for predicted, count in enumerate(counts)]
     if len(matrix) > MOST_CLASSES:  # of a version that knew no bound
         wrong = (cell for cell in cells if cell[0] != cell[1] and cell[2])
         return sorted(wrong, key=lambda cell: -cell[2])[:MOST_CONFUSIONS]
     return cells or [tuple(cell) for cell in final.get("confusions") or []]
+
+
+def _is_matrix(value: Any) -> bool:
+    rows = value if isinstance(value, list) else [None]
+    counts = (type(count) is int for row in rows if isinstance(row, list) for count in row)
+    return all(isinstance(row, list) and len(row) == len(rows) for row in rows) and all(counts)
 
 
 def _by_column(rows: list[tuple[Any, ...]], columns: Mapping[str, Column]) -> dict[str, list[Any]]:
@@ -158,14 +192,57 @@ def _by_column(rows: list[tuple[Any, ...]], columns: Mapping[str, Column]) -> di
 
 def make_tables(plan: Plan, records: list[Record]) -> dict[str, pd.DataFrame]:
     """Return the tables of the records, by name."""
-    summary = summary_table(records, plan)
+    summary, epochs = summary_table(records, plan), epochs_table(records, plan)
+    known = fitted_columns(plan, summary, epochs)
     return {
         "summary": summary,
-        "epochs": epochs_table(records),
+        "epochs": epochs,
         "gradients": gradients_table(records),
-        "confusion": confusion_table(records, summary),
-        "leaderboard": leaderboard(summary),
+        "confusion": confusion_table(records, summary, known),
+        "leaderboard": leaderboard(summary, known),
     }
+
+
+def fitted_columns(plan: Plan, summary: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, Columns]:
+    """Return the columns of each experiment as its runs have them.
+
+    A metric whose values leave the range that it should have, as an accuracy in percent does, has none.
+    """
+    found = {}
+    for exp_name, columns in all_columns(plan).items():
+        parts = (table[table["exp_name"] == exp_name] for table in (summary, epochs))
+        beyond = [] if columns.classifies else [name for part in parts for name in _beyond(part, columns)]
+        found[exp_name] = replace(columns, beyond=frozenset(parts_of(name).family for name in beyond))
+    return found
+
+
+def _beyond(part: pd.DataFrame, columns: Columns) -> list[str]:
+    """The metrics of a table whose values leave their range."""
+    names = measured_columns(part, columns)
+    ranges = {name: columns.metric(name).within for name in names}
+    return [name for name, (low, high) in ranges.items() if part[name].min() < low or part[name].max() > high]
+
+
+def measured_columns(part: pd.DataFrame, columns: Columns) -> list[str]:
+    """Return the metrics that any of an experiment's runs has, but for those of the best epoch."""
+    taken = {*columns_of_runs({}, {}), *columns.hyperparameters, "best_epoch", "generalization_gap"}
+    numbers = part.select_dtypes("number").dropna(axis="columns", how="all")
+    return [name for name in numbers if name not in taken and not parts_of(name).stage]
+
+
+def remarks(summary: pd.DataFrame, known: Mapping[str, Columns]) -> list[str]:
+    """Return a line for each metric that an experiment's runs lack, or whose values are not in its range."""
+    lines = []
+    for exp_name, columns in known.items():
+        part = summary[(summary["exp_name"] == exp_name) & (summary["status"] != "diverged")]
+        lines += lacking(exp_name, columns.objective, measured_columns(part, columns))
+        for family in sorted(columns.beyond):
+            low, high = replace(columns, beyond=frozenset()).metric(family).within
+            lines.append(
+                f"{exp_name}: {family} has values outside the range {low:g} to {high:g}, so it counts as one without"
+                f" bounds; the config can give it another: metrics: {{{family}: {{range: [low, high]}}}}"
+            )
+    return lines
 
 
 def write_tables(plan: Plan, folder: Path, partial: bool = False) -> None:
@@ -185,18 +262,59 @@ def write_tables(plan: Plan, folder: Path, partial: bool = False) -> None:
     if missing or bad:
         print(f"{len(records)} of {n} records; {len(missing)} missing, {len(bad)} left out", file=sys.stderr)
     tables = make_tables(plan, records)
+    known = fitted_columns(plan, tables["summary"], tables["epochs"])
+    for remark in remarks(tables["summary"], known):
+        print(f"warning: {remark}", file=sys.stderr)
     for name, table in tables.items():
         write_atomic(folder / f"{name}.csv", table.to_csv(index=False).encode())
         if plan.parquet:
             buffer = io.BytesIO()
             table.to_parquet(buffer, index=False)
             write_atomic(folder / f"{name}.parquet", buffer.getvalue())
-    write_atomic(folder / "leaderboard.md", leaderboard_markdown(tables["leaderboard"]).encode())
+    write_atomic(folder / "leaderboard.md", leaderboard_markdown(tables["leaderboard"], known).encode())
+    if not all(columns.classifies for columns in known.values()):
+        write_atomic(folder / COLUMNS_PAGE, columns_page(plan, tables).encode())
 
 
-def read_tables(folder: Path, *names: str) -> dict[str, pd.DataFrame]:
-    """Return tables by name (default: all), from CSV. Raises RecordError where one is missing."""
-    return {name: _read_table(folder / f"{name}.csv", TABLES[name][1]) for name in names or TABLES}
+COLUMNS_PAGE = "columns.md"
+
+
+def columns_page(plan: Plan, tables: Mapping[str, pd.DataFrame]) -> str:
+    """Return the page that describes the columns of these tables, which docs/tables.md does not know."""
+    known = all_columns(plan).values()
+    of_runs, of_epochs = (
+        [name for name in tables[table] if name not in fixed]
+        for table, fixed in (("summary", summary_columns(known)), ("epochs", epoch_columns(known)))
+    )
+    described = {
+        "summary": summary_columns(known, of_runs),
+        "epochs": epoch_columns(known, of_epochs),
+        "leaderboard": leaderboard_columns(known),
+    }
+    lines = [
+        "# Columns",
+        "",
+        "What the tables beside this page hold; docs/tables.md says what all tables have in common.",
+    ]
+    for name, columns in described.items():
+        there = {column: columns[column] for column in tables[name] if column in columns}
+        lines += describe(name, TABLES[name][0], there)
+    return "\n".join(lines) + "\n"
+
+
+def read_tables(folder: Path, *names: str, plan: Plan | None = None) -> dict[str, pd.DataFrame]:
+    """Return tables by name (default: all), from CSV. Raises RecordError where one is missing.
+
+    `plan` is theirs; without it, they are taken for those of the built-in classification.
+    """
+    known = all_columns(plan).values() if plan else [Columns()]
+    columns = {
+        **{name: columns for name, (_, columns) in TABLES.items()},
+        "summary": summary_columns(known),
+        "epochs": epoch_columns(known),
+        "leaderboard": leaderboard_columns(known),
+    }
+    return {name: _read_table(folder / f"{name}.csv", columns[name]) for name in names or TABLES}
 
 
 def _read_table(path: Path, columns: Mapping[str, Column]) -> pd.DataFrame:

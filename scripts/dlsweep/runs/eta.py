@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
 from dlsweep.config.identity import Setting
+from dlsweep.config.tasks import is_built_in
 from dlsweep.results.schema import FINISHED
 from dlsweep.runs.survey import RunProgress
 
@@ -22,7 +23,7 @@ COST_KEYS = (
     *("dataset", "train_size", "image_size", "model", "model_args", "n_layer", "hid_dim"),
     *("optimizer", "batch_size", "precision", "patience"),
 )
-"""The hyper-parameters that decide how long an epoch takes, or how many of them a run needs."""
+"""The built-in task's hyper-parameters that decide how long an epoch takes, or how many of them a run needs."""
 
 WINDOW = 900.0  # seconds over which the number of parallel runs is measured
 PAUSE = 60.0  # a longer time (s) without any run separates two stretches
@@ -62,8 +63,8 @@ def run_seconds_left(
     if run.state in FINISHED:
         return 0.0
     now = time.time() if now is None else now
-    n_left: int = run.setting["epochs"] - run.n_epochs
-    if run.epoch_seconds is not None:
+    if run.epoch_seconds is not None and run.n_planned is not None:
+        n_left = run.n_planned - run.n_epochs
         since = now - run.updated if run.state == "running" and run.updated else 0.0  # in the epoch under way
         return max(n_left * run.epoch_seconds - min(since, run.epoch_seconds), 0.0)
     expected = expect(run)
@@ -75,32 +76,40 @@ def run_seconds_left(
 def expected_seconds(runs: Iterable[RunProgress]) -> Callable[[RunProgress], float | None]:
     """Return a function that tells how long a whole run of a setting takes: as long, per epoch, as those like it.
 
-    Those are, where there are any, the runs that are equal in COST_KEYS, else those of the same experiment, else
-    all. Epochs that a diverged or stopped run left out make those like it cheaper.
+    Those are, where there are any, the runs that cost the same (`_cost`), else those of the same experiment, else
+    all. Epochs that a diverged or stopped run left out make those like it cheaper. Runs of which nobody knows how
+    many epochs they are to have take as long as whole runs like them.
     """
     seconds: defaultdict[Hashable, float] = defaultdict(float)
-    epochs: defaultdict[Hashable, int] = defaultdict(int)
+    amount: defaultdict[Hashable, int] = defaultdict(int)  # of epochs, or of runs
     for run in runs:
-        if not run.n_epochs or not run.seconds:  # an imported record says no times
+        if not run.seconds:  # an imported record says no times
             continue
-        planned = run.setting["epochs"] if run.state in FINISHED else run.n_epochs
-        for group in _groups(run):
+        done = run.n_epochs
+        if run.state in FINISHED and (run.n_epochs or run.n_planned is None):
+            done = run.n_planned or 1
+        elif run.n_planned is None:
+            continue
+        for group in _groups(run) if done else ():
             seconds[group] += run.seconds
-            epochs[group] += planned
+            amount[group] += done
 
     def expect(run: RunProgress) -> float | None:
-        group = next((group for group in _groups(run) if epochs[group]), None)
-        return None if group is None else seconds[group] / epochs[group] * run.setting["epochs"]
+        group = next((group for group in _groups(run) if amount[group]), None)
+        return None if group is None else seconds[group] / amount[group] * (run.n_planned or 1)
 
     return expect
 
 
 def _groups(run: RunProgress) -> tuple[Hashable, ...]:
-    return _cost(run.setting), run.exp_name, None
+    counted = run.n_planned is not None
+    return (counted, _cost(run.setting)), (counted, run.exp_name), (counted, None)
 
 
 def _cost(setting: Setting) -> Hashable:
-    return tuple(str(setting.get(key)) for key in COST_KEYS)
+    """What runs have in common that take equally long; of an own task all but the seed may count."""
+    keys = COST_KEYS if is_built_in(setting) else [key for key in setting if key not in ("seed", "epochs")]
+    return tuple(str(setting.get(key)) for key in keys)
 
 
 @dataclass(frozen=True)

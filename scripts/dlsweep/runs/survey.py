@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dlsweep.config.identity import Setting
+from dlsweep.config.metrics import Objective
 from dlsweep.config.paths import record_name, running_folder, split_name
 from dlsweep.config.sweep import Sweep
 from dlsweep.files import read_json
-from dlsweep.results.records import REQUEST, Record, known_epoch, read_record
+from dlsweep.results.measured import is_number, last_values, run_metrics, tested_value
+from dlsweep.results.records import REQUEST, Record, read_record
 from dlsweep.results.schema import FINISHED
 from dlsweep.results.versions import Made, made_with
 from dlsweep.runs.states import Run, run_state
@@ -31,8 +35,10 @@ class RunProgress:
     n_epochs: int = 0  # that are done
     last: dict[str, Any] = field(default_factory=dict)  # the last of them, as in the record
     epoch_seconds: float | None = None  # mean time of the latest of them
-    val_acc: float | None = None  # of the weights that are tested
-    test_acc: float | None = None
+    n_planned: int | None = None  # epochs, where that is known
+    selected: float | None = None  # what its setting is selected by
+    reported: float | None = None
+    metrics: tuple[str, ...] = ()  # that it has, of a finished run
     seconds: float = 0.0  # of its epochs and, where it was not continued, its start
     started: float | None = None  # start of its last process (Unix time)
     updated: float | None = None  # its end or, while it is running, its latest epoch
@@ -57,10 +63,10 @@ class Survey:
             progress = self._finished.get(name) if name in records and not again else None
             if progress is None and (name in records or name in running):
                 run = run_state(self.results, exp_name, digest, _glance)
-                progress = _progress(run, setting, self.results)
+                progress = _progress(run, setting, self.results, self.sweep.experiments[exp_name].objective)
                 if progress.state in FINISHED and not again:
                     self._finished[name] = progress
-            found.append(progress or RunProgress(exp_name, digest, setting, "new"))
+            found.append(progress or RunProgress(exp_name, digest, setting, "new", n_planned=_n_planned(setting, {})))
         return found
 
 
@@ -79,18 +85,18 @@ def _glance(path: Path) -> Record:
     return read_record(path)  # says what is wrong with it
 
 
-def _progress(run: Run, setting: Setting, results: Path) -> RunProgress:
-    record = run.record
-    epochs = record.get("epochs", [])
-    provenance, final, timing = (record.get(key, {}) for key in ("provenance", "final", "timing"))
-    last = known_epoch(epochs[-1]) if epochs else {}
-    latest = [epoch["seconds"] for epoch in epochs[-5:] if epoch["seconds"] is not None]
-    trained = sum(epoch["seconds"] or 0.0 for epoch in epochs)
-    if run.state in FINISHED:
+def _progress(run: Run, setting: Setting, results: Path, objective: Objective) -> RunProgress:
+    record = {"setting": setting, "epochs": [], "final": {}, **run.record}
+    epochs = record["epochs"]
+    provenance, timing = (record.get(key, {}) for key in ("provenance", "timing"))
+    last, is_finished = last_values(record), run.state in FINISHED
+    latest = [epoch["seconds"] for epoch in epochs[-5:] if epoch.get("seconds") is not None]
+    trained = sum(epoch.get("seconds") or 0.0 for epoch in epochs)
+    if is_finished:
         updated = _unix_time(provenance.get("finished"))
     else:
         updated = _changed(running_folder(results) / record_name(run.exp_name, run.digest))
-    by_best = setting.get("test_weights") == "best"
+    reported = record["final"].get(objective.report, last.get(objective.report))
     return RunProgress(
         run.exp_name,
         run.digest,
@@ -99,14 +105,28 @@ def _progress(run: Run, setting: Setting, results: Path) -> RunProgress:
         len(epochs),
         last,
         sum(latest) / len(latest) if latest else None,
-        final.get("best_val_acc") if by_best else last.get("val_acc"),
-        final.get("test_acc"),
+        _n_planned(setting, record),
+        tested_value(record, objective.metric),
+        reported if is_number(reported) else None,
+        _shared(tuple(run_metrics([record]))) if is_finished else (),
         max(timing.get("total_seconds") or 0.0, trained),
         _unix_time(provenance.get("started")),
         updated,
         run.error,
-        made_with(record, setting) if run.state in FINISHED else {},
+        made_with(record, setting) if is_finished else {},
     )
+
+
+def _n_planned(setting: Setting, record: Mapping[str, Any]) -> int | None:
+    """The number of epochs that a run is to have: what it says itself, else its hyper-parameter `epochs`."""
+    said = record.get("n_epochs", setting.get("epochs"))
+    return said if isinstance(said, int) and not isinstance(said, bool) and said > 0 else None
+
+
+@functools.cache
+def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
+    """One and the same tuple for the many runs that have the same metrics."""
+    return names
 
 
 def _unix_time(text: str | None) -> float | None:

@@ -6,7 +6,7 @@ import math
 import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
@@ -19,9 +19,10 @@ from matplotlib.category import StrCategoryFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, LogFormatterSciNotation, NullLocator
 
-from dlsweep.config.kinds import KINDS, MOST_COLOURS, MOST_PANELS, FigureSpec
+from dlsweep.config.kinds import KINDS, MOST_COLOURS, MOST_PANELS, FigureSpec, Takes
+from dlsweep.config.metrics import Range
 from dlsweep.report.figures.data import Drawing, Tables, is_log_spaced, is_numeric, marks_of, text_levels, with_axis
-from dlsweep.results.columns import axis_title, metric
+from dlsweep.results.columns import Columns
 
 MOST_LETTERS = 120  # of a label
 GREY, BAD = "0.75", "black"
@@ -48,16 +49,16 @@ def keep_apart(tables: Tables, spec: FigureSpec) -> tuple[Tables, FigureSpec, st
     version = summary["version"].fillna("")
     if version.nunique() < 2 or {"label", "version"} & set(spec.axes.values()) or not kind.averages:
         return tables, spec, ""
-    takes = [axis for axis in ("row", "col", "hue") if "version" in kind.axes.get(axis, ())]
+    takes = [axis for axis in ("row", "col", "hue") if kind.axes.get(axis) is Takes.GROUP]
     given, is_free = with_axis(spec, "version", *takes)
     if is_free:
         return tables, given, ""
     present = version[summary["outdated"].isna()] if summary["outdated"].isna().any() else version
     shown = present.mode()[0]
     kept = set(summary.loc[version == shown, "hash"])
-    parts = {name: table[table["hash"].isin(kept)] for name, table in vars(tables).items()}
+    parts = {name: table[table["hash"].isin(kept)] for name, table in vars(tables).items() if name != "columns"}
     what = f"only those with {shown} are drawn" if shown else "they are not drawn"
-    return Tables(**parts), spec, f"{len(summary) - len(kept)} runs have other code or data; {what}"
+    return replace(tables, **parts), spec, f"{len(summary) - len(kept)} runs have other code or data; {what}"
 
 
 def empty_figure(text: str) -> Drawing:
@@ -139,7 +140,7 @@ def untangle(ax: Axes) -> None:
 
 
 def facets(
-    data: pd.DataFrame, spec: FigureSpec, width: float, height: float, sharey: bool = True
+    data: pd.DataFrame, spec: FigureSpec, columns: Columns, width: float, height: float, sharey: bool = True
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     """A figure with a panel of `width` x `height` inches for each value of col and row, and each panel's data.
 
@@ -176,17 +177,21 @@ def facets(
         mask = np.logical_and.reduce([(data[name] == value).to_numpy() for name, value in chosen.items()] or [True])
         panels.append((ax, data[np.broadcast_to(mask, len(data))]))
         if col and (wrapped or at_row == 0):
-            ax.set_title(_panel_title(col, cols[at_col]), fontsize="medium")
+            ax.set_title(_panel_title(col, cols[at_col], columns), fontsize="medium")
         if row and at_col == len(cols) - 1:
             ax.annotate(
-                _panel_title(row, rows[at_row]), (1.03, 0.5), xycoords="axes fraction", rotation=270, va="center"
+                _panel_title(row, rows[at_row], columns),
+                (1.03, 0.5),
+                xycoords="axes fraction",
+                rotation=270,
+                va="center",
             )
     return figure, panels
 
 
-def _panel_title(name: str, value: Any) -> str:
+def _panel_title(name: str, value: Any, columns: Columns) -> str:
     text = value if name in ("split", "label", "version") else f"{name} = {value}"
-    text = axis_title(value) if name == "measure" else text
+    text = columns.title(value) if name == "measure" else text
     return textwrap.fill(text, 28)
 
 
@@ -226,10 +231,12 @@ def draw_crosses(ax: Axes, at: Any, foot: float = 0.025, upright: bool = False) 
     ax.plot(*marks, "x", color=BAD, markersize=4, transform=transform, gid="diverged", zorder=5)
 
 
-def draw_errorbars(ax: Axes, part: pd.DataFrame, spec: FigureSpec, colours: dict[Any, Any], upright: bool) -> None:
+def draw_errorbars(
+    ax: Axes, part: pd.DataFrame, spec: FigureSpec, within: Range, colours: dict[Any, Any], upright: bool
+) -> None:
     """The intervals of bars or points; those of points in their colours."""
     hue, points = spec.hue, spec.kind == "points"
-    shown = marks_of(part, list(dict.fromkeys(name for name in (spec.x, hue) if name)), metric(spec.y).within)
+    shown = marks_of(part, list(dict.fromkeys(name for name in (spec.x, hue) if name)), within)
     for level, of in shown.groupby(hue, observed=True) if hue else [(None, shown)]:
         at, value = category_positions(of, spec), of["value"]
         ends = np.array([value - of["low"], of["high"] - value])

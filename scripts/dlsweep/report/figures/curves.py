@@ -12,7 +12,7 @@ import pandas as pd
 import seaborn as sns
 
 from dlsweep.config.kinds import MOST_COLOURS, FigureSpec
-from dlsweep.config.metrics import FAMILIES, REPORTED, SPLITS
+from dlsweep.config.metrics import SPLITS, parts_of
 from dlsweep.report.figures.axes import BAD, GREY, add_legend, draw_crosses, label_axes
 from dlsweep.report.figures.data import (
     MOST_LINES,
@@ -22,6 +22,7 @@ from dlsweep.report.figures.data import (
     best_labels,
     long_form,
     marks_of,
+    shown_columns,
     spans_decades,
     until_one_ends,
     with_axis,
@@ -30,9 +31,8 @@ from dlsweep.report.figures.data import (
 )
 from dlsweep.report.figures.lines import draw_lines
 from dlsweep.report.figures.notes import count_runs, diverged_note, runs_note, runs_per_mark, seeds_in_words, sentences
-from dlsweep.results.columns import axis_title, metric
+from dlsweep.results.columns import Columns
 from dlsweep.results.leaderboard import group_settings
-from dlsweep.results.statistics import mean_text
 
 BEST_LINES = 5
 
@@ -47,80 +47,89 @@ def many_curves_data(tables: Tables, y: str, labels: Sequence[str]) -> tuple[pd.
     """The same of the settings of these labels; and their means over seeds, a column a split (y, where it has none)."""
     runs = tables.summary.loc[tables.summary["label"].isin(labels), ["hash", "label"]]
     data = _with_epochs(tables, y, runs, ["label"])
-    data = data.assign(split=data["split"] if y in FAMILIES else y)
+    data = data.assign(split=data.get("split", y))
     means = data[~data["alone"]].groupby(["label", "epoch", "split"], observed=True)["value"].mean()
     return data, means.unstack("split")
 
 
 def _with_epochs(tables: Tables, y: str, runs: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
-    values = long_form(without_diverged(tables.epochs), y, SPLITS[:2])
+    shown = shown_columns(tables, tables.epochs, y, SPLITS[:2] if tables.columns.classifies else SPLITS)
+    values = long_form(without_diverged(tables), shown)
+    if not tables.columns.classifies:  # an epoch need not have every metric
+        values = values[values["value"].notna()]
     values = values[[name for name in ("hash", "epoch", "value", "split") if name in values]]
     return until_one_ends(values.merge(runs, on="hash"), groups)
 
 
 def curves(tables: Tables, spec: FigureSpec) -> Drawing:
     """A metric over epochs, or its training and validation curves; with the test accuracy in each panel of accuracy."""
-    hue = spec.hue
+    hue, columns = spec.hue, tables.columns
+    report = columns.objective.report
     if hue == "label" and tables.summary["label"].nunique() > MOST_COLOURS:
         return _many_curves(tables, spec)
     y, groups, style = spec.y, spec.groups, ""
     data = curves_data(tables, spec)
-    if y in FAMILIES:
+    if "split" in data:
         spec, is_free = with_axis(spec, "split", "hue")
         style = "" if is_free else "split"
-    figure, panels = draw_lines(data, spec, "epoch", 99, style)
-    last, by_hash = data.groupby("hash")["epoch"].max(), tables.summary.set_index("hash")
-    log, top = spans_decades(y, data["value"]), 10 * data["value"].quantile(0.98)
+    figure, panels = draw_lines(data, spec, columns, "epoch", 99, style)
+    last, by_hash = tables.epochs.groupby("hash")["epoch"].max(), tables.summary.set_index("hash")
+    log, top = spans_decades(columns, y, data["value"]), 10 * data["value"].quantile(0.98)
     beyond = log and data["value"].max() > top
+    writes = y == columns.objective.family and not hue and report not in (columns.objective.metric, y)
+    falls = columns.objective.better == "min"
     for ax, part in panels:
         runs = by_hash.loc[part["hash"].unique()]
-        draw_crosses(ax, last[runs.index[runs["status"] == "diverged"]], 0.95)
+        draw_crosses(ax, last.reindex(runs.index[runs["status"] == "diverged"]).dropna(), 0.95)
         if log:
             ax.set_yscale("log")
         if beyond:
             ax.set_ylim(top=top)
-        if y == "acc" and not hue:
+        if writes and (text := _test_text(runs, columns)):
             ax.text(
                 0.97,
-                0.05,
-                _test_text(runs),
+                0.88 if falls else 0.05,  # where the curves are not
+                text,
                 transform=ax.transAxes,
                 ha="right",
-                va="bottom",
+                va="top" if falls else "bottom",
                 fontsize="small",
                 gid="test",
                 bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1},
             )
-    label_axes(panels, "epoch", axis_title(y))
-    written = "Written in: mean test accuracy [its interval]" if y == "acc" and not hue else ""
+    label_axes(panels, "epoch", columns.title(y))
+    written = f"Written in: mean {columns.metric(report).title} [its interval]" if writes else ""
     cut = "Values far above the others leave the axis" if beyond else ""
     alone = _GOING_ON if data["alone"].any() else ""
-    note = runs_note(tables.summary, groups, data[~data["alone"]], y)
+    note = runs_note(tables, groups, data[~data["alone"]], y)
     return figure, sentences(note, alone, written, cut, diverged_note(tables.summary))
 
 
 _GOING_ON = "A mean ends where the first of its runs ends; thin: the runs that go on"
 
 
-def _test_text(runs: pd.DataFrame) -> str:
-    """The mean test accuracy of the runs that have one, and how many diverged."""
+def _test_text(runs: pd.DataFrame, columns: Columns) -> str:
+    """The mean of the reported metric of the runs that have one, and how many diverged."""
+    report = columns.objective.report
     n_diverged = int((runs["status"] == "diverged").sum())
-    if runs[REPORTED].isna().all():
-        return "diverged"
-    found = marks_of(runs.assign(value=runs[REPORTED], mark=0), ["mark"], metric(REPORTED).within).iloc[0]
-    text = f"test {mean_text(found['value'], found['low'], found['high'], digits=3)}"
+    if runs[report].isna().all():
+        return "diverged" if n_diverged or columns.classifies else ""
+    found = marks_of(runs.assign(value=runs[report], mark=0), ["mark"], columns.metric(report).within).iloc[0]
+    split = parts_of(report).split or columns.metric(report).title
+    text = f"{split} {columns.text(report, found['value'], found['low'], found['high'], digits=3)}"
     return f"{text}\n{n_diverged} of {len(runs)} diverged" if n_diverged else text
 
 
 def _many_curves(tables: Tables, spec: FigureSpec) -> Drawing:
     """All settings in grey, the best in colour, each the mean over its seeds; a panel a split."""
-    y = spec.y
-    splits = SPLITS[:2] if y in FAMILIES else (y,)
-    board = list(group_settings(tables.summary)["label"])
+    y, columns = spec.y, tables.columns
+    board = list(group_settings(tables.summary, columns)["label"])
     best = board[:BEST_LINES]
     step = math.ceil(len(board) / MOST_LINES)
     shown = [*best, *board[BEST_LINES::step]]
     data, means = many_curves_data(tables, y, shown)
+    splits = list(shown_columns(tables, tables.epochs, y, SPLITS[:2] if columns.classifies else SPLITS))
+    splits = [split or y for split in splits]
     figure, panels = plt.subplots(1, len(splits), figsize=(3 * len(splits), 2.6), sharey=True, squeeze=False)
     diverged = set(tables.summary.loc[tables.summary["status"] == "diverged", "label"])
     colours = dict(zip(best, sns.color_palette("colorblind"), strict=False))
@@ -142,15 +151,15 @@ def _many_curves(tables: Tables, spec: FigureSpec) -> Drawing:
             end = wide[label].last_valid_index()
             if label in diverged and end is not None:
                 ax.plot(end, wide[label][end], "x", color=BAD, markersize=4, gid="diverged")
-        ax.set(xlabel="epoch", title=split if y in FAMILIES else "")
-    if spans_decades(y, data["value"]):
+        ax.set(xlabel="epoch", title=split if split != y else "")
+    if spans_decades(columns, y, data["value"]):
         panels.flat[0].set_yscale("log")
-    panels.flat[0].set_ylabel(axis_title(y))
-    add_legend(figure, f"best {len(best)} by validation", {label: {"color": colours[label]} for label in best})
+    panels.flat[0].set_ylabel(columns.title(y))
+    add_legend(figure, f"best {len(best)} by {columns.by_split}", {label: {"color": colours[label]} for label in best})
     every = f"; every {step}th of them by rank" if step > 1 else ""
     grey = f"Grey: the other settings of {len(board)}{every}"
     n = runs_per_mark(data[~data["alone"]], ["label"])
-    mean = f"Mean of {count_runs(n)} ({seeds_in_words(tables.summary)})" if len(n) else "No mean"
+    mean = f"Mean of {count_runs(n)}{seeds_in_words(tables.summary, ' ({})')}" if len(n) else "No mean"
     alone = _GOING_ON if data["alone"].any() else ""
     return figure, sentences(grey, mean, alone, diverged_note(tables.summary))
 
@@ -160,7 +169,7 @@ def gradients_data(tables: Tables, spec: FigureSpec) -> tuple[pd.DataFrame, str]
     groups = spec.groups
     summary, left_out = with_text(tables.summary, groups), ""
     if "label" in groups and summary["label"].cat.categories.size > MOST_COLOURS:
-        labels, left_out = best_labels(tables.summary, BEST_LINES)
+        labels, left_out = best_labels(tables, BEST_LINES)
         summary = summary[summary["label"].isin(labels)]
         summary = summary.assign(label=summary["label"].cat.set_categories(labels))
     data = tables.gradients.merge(summary[list(dict.fromkeys(["hash", "label", *groups]))], on="hash")
@@ -175,13 +184,14 @@ def gradients(tables: Tables, spec: FigureSpec) -> Drawing:
     data, left_out = gradients_data(tables, spec)
     if data.empty:
         raise Undrawable("no gradients were recorded")
-    figure, panels = draw_lines(data, replace(spec, y="gradient"), "layer", data["layer"].nunique(), "in epoch")
+    n_layers = data["layer"].nunique()
+    figure, panels = draw_lines(data, replace(spec, y="gradient"), tables.columns, "layer", n_layers, "in epoch")
     layers = sorted(data["layer"].unique())
     for ax, _ in panels:
         ax.set_yscale("log")
         if len(layers) <= 12:
             ax.set_xticks(layers)
-    label_axes(panels, "layer, from the input", axis_title("gradient"))
+    label_axes(panels, "layer, from the input", tables.columns.title("gradient"))
     recorded = tables.summary[tables.summary["hash"].isin(data["hash"])]
-    note = runs_note(recorded, spec.groups, data, "gradient")
+    note = runs_note(replace(tables, summary=recorded), spec.groups, data, "gradient")
     return figure, sentences(left_out, note, diverged_note(tables.summary))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,10 +15,13 @@ from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.identity import default
 from dlsweep.config.kinds import FigureSpec
 from dlsweep.config.labels import format_value
-from dlsweep.config.metrics import FAMILIES, SPLITS, Range
+from dlsweep.config.metrics import CLASSIFICATION, SPLITS, Range, parts_of
+from dlsweep.config.names import nearest
 from dlsweep.config.registry import AUGMENTATION, REGISTRIES
+from dlsweep.results.columns import Columns
 from dlsweep.results.leaderboard import group_settings
 from dlsweep.results.statistics import means
+from dlsweep.results.tables import measured_columns
 
 MOST_POINTS = 3000  # of a scatter plot
 MOST_LINES = 300  # of learning curves or parallel coordinates
@@ -26,14 +29,15 @@ MOST_VALUES = 40  # of a numeric hyper-parameter; more are drawn in bins
 BINS = 12
 
 
-@dataclass
+@dataclass(frozen=True)
 class Tables:
-    """The tables of one experiment."""
+    """The tables of one experiment, and what is known of their columns."""
 
     summary: pd.DataFrame
     epochs: pd.DataFrame
     gradients: pd.DataFrame
     confusion: pd.DataFrame
+    columns: Columns
 
 
 Drawing = tuple[Figure, str]
@@ -56,11 +60,14 @@ def marks_of(data: pd.DataFrame, groups: Sequence[str], within: Range) -> pd.Dat
     return marks.size().reset_index()[list(groups)].assign(value=found.mean, low=found.low, high=found.high, n=found.n)
 
 
-def measures_of(summary: pd.DataFrame, spec: FigureSpec) -> list[str]:
-    """What a reader must know of how the training split was measured, where the figure shows it."""
+def measures_of(tables: Tables, spec: FigureSpec) -> list[str]:
+    """What a reader must know of how the built-in task measures the training split, where the figure shows it."""
+    summary = tables.summary
+    if not tables.columns.classifies:
+        return []
     shown, notes = set(spec.axes.values()), []
     during = f"mean during the epoch{disturbed(summary)}"
-    if shown & {*FAMILIES, "train_acc", "train_loss"} and spec.kind != "gap":
+    if shown & {*CLASSIFICATION, "train_acc", "train_loss"} and spec.kind != "gap":
         notes.append(f"Train: {during}")
     if "generalization_gap" in shown:
         known = summary[summary["generalization_gap"].notna()]
@@ -84,14 +91,14 @@ def _is_on(values: pd.Series) -> bool:
     return bool(values.dropna().astype(float).gt(0).any())
 
 
-def varying_keys(summary: pd.DataFrame) -> list[str]:
+def varying_keys(tables: Tables) -> list[str]:
     """The hyper-parameters that vary, but for those that only follow another (momentum, say, the optimizer)."""
-    return [key for key in HYPERPARAMETERS if key != "seed" and _is_chosen(summary, key)]
+    keys, summary = tables.columns.hyperparameters, tables.summary
+    varying = [key for key in keys if key != "seed" and summary[key].nunique(dropna=False) > 1]
+    return [key for key in varying if keys is not HYPERPARAMETERS or _is_chosen(summary, key)]
 
 
 def _is_chosen(summary: pd.DataFrame, key: str) -> bool:
-    if summary[key].nunique(dropna=False) < 2:
-        return False
     for row in summary[list({*REGISTRIES, key})].drop_duplicates().to_dict("records"):
         standard = default(key, row)
         if not pd.isna(row[key]) and row[key] != standard and str(row[key]) != str(standard):
@@ -164,34 +171,66 @@ def with_text(summary: pd.DataFrame, names: Sequence[str | None]) -> pd.DataFram
     return summary.assign(**{name: text_levels(summary[name]) for name in names if name and name in summary})
 
 
-def long_form(data: pd.DataFrame, y: str, splits: Sequence[str]) -> pd.DataFrame:
-    """The data with the column `value`: that of `y`, or of each split of a family such as acc, named in `split`."""
-    if y not in FAMILIES:
-        return data.assign(value=data[y])
-    parts = [data.assign(value=data[f"{split}_{y}"], split=split) for split in splits]
+def shown_columns(tables: Tables, table: pd.DataFrame, y: str, splits: Sequence[str]) -> dict[str, str]:
+    """The columns of a table that show y: that of each split of a family such as acc, or y itself, of the split "".
+
+    Raises Undrawable where no run has it.
+    """
+    columns = tables.columns
+    if table is tables.epochs:
+        metrics = [name for name in table if name not in ("exp_name", "hash", "epoch")]
+    else:
+        metrics = [name for name in table if name not in columns.hyperparameters]
+    of_splits = {split: f"{split}_{y}" for split in splits if f"{split}_{y}" in metrics}
+    found = {"": y} if y in metrics else of_splits
+    if not columns.classifies:
+        found = {split: name for split, name in found.items() if table[name].notna().any()}
+    if not found:
+        where = " over the epochs" if table is tables.epochs else ""
+        measured = measured_columns(table, columns)
+        families = {parts_of(name).family for name in measured}
+        have = f"the runs have {', '.join(measured)}" if measured else "the runs have no metric"
+        raise Undrawable(f"no run has {y}{where}; {have}.{nearest(y, [*measured, *families])}")
+    return found
+
+
+def long_form(data: pd.DataFrame, shown: Mapping[str, str]) -> pd.DataFrame:
+    """The data with the column `value`: that of each of the columns that are shown, their splits named in `split`."""
+    if "" in shown:
+        return data.assign(value=data[shown[""]])
+    parts = [data.assign(value=data[name], split=split) for split, name in shown.items()]
     long = pd.concat(parts, ignore_index=True)
-    return long.assign(split=pd.Categorical(long["split"], splits, ordered=True))
+    return long.assign(split=pd.Categorical(long["split"], list(shown), ordered=True))
 
 
-def best_labels(summary: pd.DataFrame, most: int) -> tuple[list[str], str]:
-    """The labels of the best settings by validation accuracy, and a note where some are left out."""
-    labels = list(group_settings(summary)["label"])
-    note = f"The best {most} of {len(labels)} settings by validation accuracy" if len(labels) > most else ""
+def best_labels(tables: Tables, most: int) -> tuple[list[str], str]:
+    """The labels of the best settings, and a note where some are left out."""
+    labels = list(group_settings(tables.summary, tables.columns)["label"])
+    note = f"The best {most} of {len(labels)} settings by {tables.columns.by}" if len(labels) > most else ""
     return labels[:most], note
 
 
-def spans_decades(name: str, values: pd.Series) -> bool:
+def spans_decades(columns: Columns, name: str, values: pd.Series) -> bool:
     """Whether a loss, gradient, time or throughput needs a log axis, so that one run does not flatten the others."""
     values = values[np.isfinite(values)]
-    if name.endswith("acc") or name in ("best_epoch", "generalization_gap") or values.empty:
+    bounded = math.isfinite(columns.metric(name).within[1])
+    if bounded or name in ("best_epoch", "generalization_gap") or values.empty:
         return False
     return bool(values.min() > 0 and values.max() > 50 * values.min())
 
 
-def without_diverged(epochs: pd.DataFrame) -> pd.DataFrame:
+def without_diverged(tables: Tables) -> pd.DataFrame:
     """The epochs without the values of those in which a run diverged: there is nothing to average in them."""
-    lost = epochs[["train_loss", "val_loss"]].isna().any(axis=1)
-    results = [f"{split}_{y}" for split in SPLITS[:2] for y in FAMILIES]
+    epochs, columns = tables.epochs, tables.columns
+    if columns.classifies:
+        lost = epochs[["train_loss", "val_loss"]].isna().any(axis=1)
+        results = [f"{split}_{y}" for split in SPLITS[:2] for y in CLASSIFICATION]
+    else:  # only a run's last epoch may be one, and an epoch need not have every metric
+        diverged = tables.summary.loc[tables.summary["status"] == "diverged", "hash"]
+        is_last = epochs["epoch"] == epochs.groupby("hash")["epoch"].transform("max")
+        results = measured_columns(epochs, columns)
+        errors = [name for name in results if columns.metric(name).better == "min"]
+        lost = epochs["hash"].isin(diverged) & is_last & epochs[errors].isna().any(axis=1)
     return epochs.assign(**{name: epochs[name].mask(lost) for name in results})
 
 

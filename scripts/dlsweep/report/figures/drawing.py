@@ -27,15 +27,15 @@ from matplotlib.ticker import LogFormatter
 from matplotlib.transforms import Bbox
 
 from dlsweep.config.kinds import KINDS, FigureSpec
-from dlsweep.config.metrics import SUMMARY
-from dlsweep.config.plan import Plan
+from dlsweep.config.plan import Plan, read_plan
 from dlsweep.errors import RecordError
 from dlsweep.files import write_atomic
 from dlsweep.report.contents import figure_stem, planned_figures
 from dlsweep.report.figures.axes import MOST_LETTERS, PowersOfTen, empty_figure, keep_apart, untangle
 from dlsweep.report.figures.data import Drawing, Tables, Undrawable, measures_of
 from dlsweep.report.figures.notes import sentences
-from dlsweep.results.tables import read_tables
+from dlsweep.results.columns import Columns
+from dlsweep.results.tables import fitted_columns, read_tables
 from dlsweep.results.versions import outdated_note
 
 mpl.use("Agg")
@@ -54,7 +54,7 @@ def draw(plan: Plan, folder: Path, threads: int = 1) -> list[str]:
     A figure that cannot be drawn becomes an empty one that says why, and stops no other. Return a line for each of
     them. Raises OSError where a figure cannot be written.
     """
-    _receive(load(folder))
+    _receive(load(folder, plan))
     (folder / "figures").mkdir(exist_ok=True)
     jobs = [
         (exp_name, figure, folder / "figures" / figure_stem(exp_name, figure))
@@ -81,18 +81,28 @@ def _processes(threads: int) -> ProcessPoolExecutor | None:
         return None
 
 
-def load(folder: Path) -> dict[str, Tables]:
-    """Return the tables in `folder`, by experiment."""
-    tables = read_tables(folder, "summary", "epochs", "gradients", "confusion")
+def load(folder: Path, plan: Plan | None = None) -> dict[str, Tables]:
+    """Return the tables in `folder`, by experiment; `plan` is theirs (default: the one in `folder`)."""
+    plan = plan or _plan_in(folder)
+    tables = read_tables(folder, "summary", "epochs", "gradients", "confusion", plan=plan)
     summary = tables["summary"]
-    texts = [name for name, column in SUMMARY.items() if column.type is str]
+    texts = [name for name in summary if pd.api.types.is_string_dtype(summary[name])]
+    known = fitted_columns(plan, summary, tables["epochs"]) if plan else {}
     tables["summary"] = summary.assign(**{name: _shortened(summary[name]) for name in texts})
     names = tables["summary"]["exp_name"].unique()
     parts = {name: dict(list(table.groupby("exp_name", sort=False))) for name, table in tables.items()}
     return {
-        exp_name: Tables(**{name: parts[name].get(exp_name, table.head(0)) for name, table in tables.items()})
+        exp_name: Tables(
+            **{name: parts[name].get(exp_name, table.head(0)) for name, table in tables.items()},
+            columns=known.get(exp_name, Columns()),
+        )
         for exp_name in names
     }
+
+
+def _plan_in(folder: Path) -> Plan | None:
+    """The plan that the tables in a folder were made of, where it is there."""
+    return next((read_plan(path) for path in sorted((folder / "plan").glob("*.json"))), None)
 
 
 def _shortened(texts: pd.Series) -> pd.Series:
@@ -161,7 +171,7 @@ def draw_one(
             gone = outdated_note(tables.summary["outdated"].value_counts().to_dict(), len(tables.summary))
             tables, spec, left_out = keep_apart(tables, spec)
             figure, note = drawing_of(spec.kind)(tables, spec)
-            note = f"{note} {sentences(*measures_of(tables.summary, spec), left_out, gone)}".strip()
+            note = f"{note} {sentences(*measures_of(tables, spec), left_out, gone)}".strip()
         return _finish(figure, note, f"{exp_name}: {spec.name.replace('_', ' ')}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,11 +11,9 @@ import seaborn as sns
 from matplotlib.ticker import MaxNLocator
 
 from dlsweep.config.kinds import MOST_BARS, FigureSpec
-from dlsweep.config.metrics import REPORTED
 from dlsweep.report.figures.axes import BAD, COLOURS
-from dlsweep.report.figures.data import Drawing, Tables, Undrawable, into_bins, with_text
+from dlsweep.report.figures.data import Drawing, Tables, Undrawable, into_bins, shown_columns, with_text
 from dlsweep.report.figures.notes import diverged_note, runs_note, sentences
-from dlsweep.results.columns import axis_title
 from dlsweep.results.leaderboard import best_run
 from dlsweep.results.schema import MOST_CLASSES
 
@@ -46,6 +44,8 @@ def heatmap_data(summary: pd.DataFrame, spec: FigureSpec) -> HeatmapData:
 def heatmap(tables: Tables, spec: FigureSpec) -> Drawing:
     """The mean of a metric for each pair of two hyper-parameters."""
     x, y, value = spec.x, spec.y, spec.hue
+    columns = tables.columns
+    shown_columns(tables, tables.summary, value, ())
     shown = heatmap_data(tables.summary, spec)
     means, summary = shown.means, shown.summary
     n_y, n_x = means.shape
@@ -59,19 +59,18 @@ def heatmap(tables: Tables, spec: FigureSpec) -> Drawing:
         fmt=".3g",
         annot_kws={"fontsize": "x-small"},
         linewidths=0.5 if few else 0,
-        cbar_kws={"label": axis_title(value)},
+        cbar_kws={"label": columns.title(value)},
         xticklabels=1,
         yticklabels=1,
     )
-    rows, columns = np.nonzero(shown.diverged.to_numpy())
-    for row, column in zip(rows, columns, strict=True):
+    for row, column in zip(*np.nonzero(shown.diverged.to_numpy()), strict=True):
         alone = pd.isna(means.iat[row, column])
         at = (column + 0.5, row + 0.5) if alone else (column + 0.86, row + 0.2)
         ax.plot(*at, "x", color=BAD, markersize=6 if alone else 3, gid="diverged")
-    ax.set(xlabel=axis_title(x), ylabel=axis_title(y))
+    ax.set(xlabel=columns.title(x), ylabel=columns.title(y))
     ax.tick_params(axis="y", rotation=0)
     ax.grid(False)
-    note = runs_note(summary, [x, y], summary.assign(value=summary[value]))
+    note = runs_note(replace(tables, summary=summary), [x, y], summary.assign(value=summary[value]))
     return figure, sentences(*shown.in_bins, note, diverged_note(summary))
 
 
@@ -83,11 +82,14 @@ def confusion_data(confusion: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]
 
 def confusion(tables: Tables, spec: FigureSpec) -> Drawing:
     """The confusion matrix of the best run: rows are true classes, colours shares of the row."""
-    best = best_run(tables.summary)
+    columns, report = tables.columns, tables.columns.objective.report
+    best = best_run(tables.summary, columns)
     if tables.confusion.empty or best is None:
         raise Undrawable("no run has a confusion matrix")
-    run = f"{best['label']}, seed {best['seed']}: {axis_title(REPORTED)} {best[REPORTED]:.3f}"
-    the_best = f"The best run by validation accuracy: {run}"
+    seed = f", seed {best['seed']}" if not pd.isna(best.get("seed")) else ""
+    the_best = f"The best run by {columns.by}: {best['label']}{seed}"
+    if not pd.isna(best[report]):
+        the_best += f": {columns.title(report)} {best[report]:.3f}"
     if not (tables.confusion["true"] == tables.confusion["predicted"]).any():  # too many classes for a matrix
         return _confusions(tables, the_best)
     counts, shares = confusion_data(tables.confusion)
@@ -108,7 +110,7 @@ def confusion(tables: Tables, spec: FigureSpec) -> Drawing:
         xticklabels=1,
         yticklabels=1,
     )
-    ax.set(xlabel=axis_title("predicted"), ylabel=axis_title("true"))
+    ax.set(xlabel=columns.title("predicted"), ylabel=columns.title("true"))
     ax.tick_params(axis="y", rotation=0)
     numbers = "Numbers: test images" if n <= 20 else ""
     return figure, sentences(the_best, numbers, diverged_note(tables.summary, ""))

@@ -10,9 +10,8 @@ import pandas as pd
 import seaborn as sns
 
 from dlsweep.config.kinds import MOST_BARS, FigureSpec
-from dlsweep.report.figures.data import Drawing, Tables, Undrawable, text_levels, varying_keys
+from dlsweep.report.figures.data import Drawing, Tables, Undrawable, shown_columns, text_levels, varying_keys
 from dlsweep.report.figures.notes import seeds_in_words, sentences
-from dlsweep.results.columns import axis_title, metric
 from dlsweep.results.statistics import importances
 
 FOREST_RUNS = 1000
@@ -34,18 +33,19 @@ class ImportanceData:
         return found.index[:MOST_BARS]
 
 
-def importance_data(summary: pd.DataFrame, y: str) -> ImportanceData:
+def importance_data(tables: Tables, y: str) -> ImportanceData:
     """Return what a forest finds of the runs. Raises Undrawable where they are too few or all alike."""
-    keys = varying_keys(summary)
+    shown_columns(tables, tables.summary, y, ())
+    keys, summary, columns = varying_keys(tables), tables.summary, tables.columns
     data = summary if len(summary) <= FOREST_RUNS else summary.sample(FOREST_RUNS, random_state=0)
-    better, results = metric(y).better, data[y].astype(float)
+    better, results = columns.metric(y).better, data[y].astype(float)
     if better:
         results = results.mask(data["status"] == "diverged")
     known = results.notna() if not better else pd.Series(True, data.index)
     data, results = data[known], results[known].fillna(results.min() if better == "max" else results.max())
     n_settings = data["label"].nunique()
     if results.isna().all():
-        raise Undrawable(f"no run has a {axis_title(y)}")
+        raise Undrawable(f"no run has a {columns.title(y)}")
     if n_settings < 4 or results.nunique() < 2:
         raise Undrawable(f"{n_settings} settings with {results.nunique()} results are too few")
     inputs = np.column_stack([_forest_input(data[key]) for key in keys])
@@ -60,7 +60,7 @@ def importance(tables: Tables, spec: FigureSpec) -> Drawing:
 
     A diverged run counts as the worst result of the experiment.
     """
-    found = importance_data(tables.summary, spec.y)
+    found = importance_data(tables, spec.y)
     order, runs = found.order, found.runs
     figure, ax = plt.subplots(figsize=(4, 0.8 + 0.28 * len(order)))
     colour = sns.color_palette("colorblind")[0]
@@ -75,8 +75,8 @@ def importance(tables: Tables, spec: FigureSpec) -> Drawing:
         capsize=0.25,
         err_kws={"linewidth": 1, "color": "0.25"},
     )
-    ax.set(xlabel=f"importance for {axis_title(spec.y)}: fall of R²", ylabel="")
-    counted = f"{len(runs)} runs of {runs['label'].nunique()} settings ({seeds_in_words(runs)})"
+    ax.set(xlabel=f"importance for {tables.columns.title(spec.y)}: fall of R²", ylabel="")
+    counted = f"{len(runs)} runs of {runs['label'].nunique()} settings{seeds_in_words(runs, ' ({})')}"
     note = f"Random forest, {counted}; bars: standard deviation over folds of settings and shuffles"
     worst = f"{found.n_worst} diverged runs count as the worst" if found.n_worst else ""
     return figure, sentences(note, found.trust, worst)

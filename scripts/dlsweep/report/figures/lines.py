@@ -11,50 +11,56 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dlsweep.config.kinds import FigureSpec
-from dlsweep.config.metrics import FAMILIES, REPORTED, SPLITS
+from dlsweep.config.metrics import SPLITS
 from dlsweep.report.figures.axes import NumberAxis, add_legend, draw_crosses, facets, label_axes, palette
 from dlsweep.report.figures.data import (
     Drawing,
     Tables,
+    Undrawable,
     into_bins,
     long_form,
     marks_of,
+    shown_columns,
     spans_decades,
     with_axis,
     with_text,
 )
 from dlsweep.report.figures.notes import diverged_note, runs_note, sentences
-from dlsweep.results.columns import axis_title, metric
+from dlsweep.results.columns import Columns
 
 
-def line_data(summary: pd.DataFrame, spec: FigureSpec) -> tuple[pd.DataFrame, NumberAxis, pd.DataFrame, str]:
+def line_data(tables: Tables, spec: FigureSpec) -> tuple[pd.DataFrame, NumberAxis, pd.DataFrame, str]:
     """A row a run and split with its `value` and `position`; the axis; the runs, x in bins; and a note on the bins."""
+    summary = tables.summary
+    shown = shown_columns(tables, summary, spec.y, SPLITS)
     values, in_bins = into_bins(summary[spec.x])
     axis = NumberAxis.of(values)
     data = with_text(summary, spec.groups[1:]).assign(position=axis.positions)
-    return long_form(data, spec.y, SPLITS), axis, summary.assign(**{spec.x: values}), in_bins
+    return long_form(data, shown), axis, summary.assign(**{spec.x: values}), in_bins
 
 
 def line(tables: Tables, spec: FigureSpec) -> Drawing:
     """The mean of a metric, or of its three splits, over a numeric hyper-parameter."""
     groups, style = spec.groups, ""
-    data, axis, summary, in_bins = line_data(tables.summary, spec)
-    if spec.y in FAMILIES:
+    columns = tables.columns
+    data, axis, summary, in_bins = line_data(tables, spec)
+    if "split" in data:
         spec, is_free = with_axis(spec, "split", "hue", "col", "row")
         style = "" if is_free else "split"
-    figure, panels = draw_lines(data, spec, "position", axis.n_ticks, style)
+    figure, panels = draw_lines(data, spec, columns, "position", axis.n_ticks, style)
     for ax, part in panels:
         axis.apply(ax)
         draw_crosses(ax, part.loc[part["status"] == "diverged", "position"])
-        if spans_decades(spec.y, data["value"]):
+        if spans_decades(columns, spec.y, data["value"]):
             ax.set_yscale("log")
-    label_axes(panels, axis_title(spec.x), axis_title(spec.y))
+    label_axes(panels, columns.title(spec.x), columns.title(spec.y))
     drawn = data.drop(columns=groups).merge(summary[["hash", *groups]], on="hash")
-    return figure, sentences(in_bins, runs_note(summary, groups, drawn, spec.y), diverged_note(summary))
+    note = runs_note(replace(tables, summary=summary), groups, drawn, spec.y)
+    return figure, sentences(in_bins, note, diverged_note(summary))
 
 
 def draw_lines(
-    data: pd.DataFrame, spec: FigureSpec, x: str, n_x: int, style: str = "", sharey: bool = True
+    data: pd.DataFrame, spec: FigureSpec, columns: Columns, x: str, n_x: int, style: str = "", sharey: bool = True
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     """Lines of the mean of `value` over x, with intervals: bars where x has few values, else bands.
 
@@ -65,7 +71,7 @@ def draw_lines(
     n_col, n_row = (data[name].cat.categories.size if name else 1 for name in (spec.col, spec.row))
     single = n_col * n_row == 1
     width = 3.4 if single else max(1.3, min(2.3, 14 / (n_col if n_row > 1 or n_col < 7 else 7)))
-    figure, panels = facets(data, spec, width, 0.75 * width if single else 0.85 * width, sharey)
+    figure, panels = facets(data, spec, columns, width, 0.75 * width if single else 0.85 * width, sharey)
     colours: dict[Any, Any] = {"": sns.color_palette("colorblind")[0]}
     dashes: dict[Any, Any] = {"": "-"}
     if hue:
@@ -75,7 +81,7 @@ def draw_lines(
     markers = dict(zip(colours, "osD^vP" if few and len(colours) <= 6 else "." * len(colours), strict=False))
     by = [name for name in (hue, style) if name]
     for ax, part in panels:
-        within = metric(part["measure"].iat[0] if "measure" in part else spec.y).within
+        within = columns.metric(part["measure"].iat[0] if "measure" in part else spec.y).within
         means = marks_of(part[~part["alone"]] if "alone" in part else part, [*by, x], within)
         for keys, line in means.groupby(by, observed=True) if by else [((), means)]:
             names = {"": "", **dict(zip(by, keys, strict=True))}
@@ -101,29 +107,34 @@ def draw_lines(
     if style:
         entries |= {k: {"color": "0.3", "linestyle": dash} for k, dash in dashes.items()}
     if entries:
-        add_legend(figure, axis_title(hue) if hue and hue != "split" else "", entries)
+        add_legend(figure, columns.title(hue) if hue and hue != "split" else "", entries)
     return figure, panels
 
 
-SPEEDS = ("samples_per_second", "seconds_per_epoch", REPORTED)
-
-
-def speed_data(summary: pd.DataFrame, spec: FigureSpec) -> tuple[pd.DataFrame, NumberAxis]:
+def speed_data(tables: Tables, spec: FigureSpec) -> tuple[pd.DataFrame, NumberAxis]:
     """A row a run and `measure` with its `value` and `position`; and the axis."""
+    summary, columns = tables.summary, tables.columns
+    measures = ["samples_per_second", "seconds_per_epoch", columns.objective.report]
+    if not columns.classifies:  # not every task has them
+        measures = [name for name in measures if name in summary and summary[name].notna().any()]
+    if not measures:
+        raise Undrawable("no run says how fast it was")
     axis = NumberAxis.of(summary[spec.x])
     data = with_text(summary, spec.groups[1:]).assign(position=axis.positions)
-    long = pd.concat([data.assign(value=data[name], measure=name) for name in SPEEDS])
-    return long.assign(measure=pd.Categorical(long["measure"], SPEEDS, ordered=True)), axis
+    long = pd.concat([data.assign(value=data[name], measure=name) for name in measures])
+    return long.assign(measure=pd.Categorical(long["measure"], measures, ordered=True)), axis
 
 
 def speed(tables: Tables, spec: FigureSpec) -> Drawing:
-    """Throughput, time per epoch and test accuracy side by side, over the batch size or another hyper-parameter."""
-    data, axis = speed_data(tables.summary, spec)
-    figure, panels = draw_lines(data, replace(spec, col="measure"), "position", axis.n_ticks, sharey=False)
-    for (ax, part), name in zip(panels, SPEEDS, strict=True):
+    """Throughput, time per epoch and the reported metric side by side, over a hyper-parameter."""
+    columns = tables.columns
+    data, axis = speed_data(tables, spec)
+    measures = list(data["measure"].cat.categories)
+    figure, panels = draw_lines(data, replace(spec, col="measure"), columns, "position", axis.n_ticks, sharey=False)
+    for (ax, part), name in zip(panels, measures, strict=True):
         axis.apply(ax)
         draw_crosses(ax, part.loc[part["status"] == "diverged", "position"])
-        if spans_decades(name, part["value"]):
+        if spans_decades(columns, name, part["value"]):
             ax.set_yscale("log")
-    label_axes(panels, axis_title(spec.x), "")
-    return figure, sentences(runs_note(tables.summary, spec.groups, data, *SPEEDS), diverged_note(tables.summary))
+    label_axes(panels, columns.title(spec.x), "")
+    return figure, sentences(runs_note(tables, spec.groups, data, *measures), diverged_note(tables.summary))

@@ -6,33 +6,33 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from dlsweep.report.figures.data import is_pooled, varying_keys
-from dlsweep.results.columns import metric
+from dlsweep.report.figures.data import Tables, is_pooled, varying_keys
 from dlsweep.results.statistics import interval_name
 
 
-def runs_note(summary: pd.DataFrame, groups: Sequence[str], drawn: pd.DataFrame, *metrics: str, kind: str = "") -> str:
+def runs_note(tables: Tables, groups: Sequence[str], drawn: pd.DataFrame, *metrics: str, kind: str = "") -> str:
     """How many runs and seeds a mark stands for, what its interval of these metrics is, and what it pools.
 
     `drawn` has a row for each run's part in a mark, its `value`; a run without one, such as the test accuracy of one
     that diverged, is in no mark.
     """
+    summary, seeds = tables.summary, seeds_in_words(tables.summary, " ({})")
     n = runs_per_mark(drawn, groups)
     if n.empty:
-        return f"No run has a value to show ({seeds_in_words(summary)})"
+        return f"No run has a value to show{seeds}"
     most, runs = n.max(), count_runs(n)
     text = f"A point a run: {runs} each" if kind == "strip" else f"{runs} each" if most == 1 else f"Mean of {runs}"
     if kind in ("box", "violin"):
         text = f"{runs} each"
-    text += f" ({seeds_in_words(summary)})"
+    text += seeds
     n_settings = runs_per_mark(drawn, groups, "label")
     over, of = ("settings", n_settings.where(n_settings > 1, n)) if (n_settings > 1).any() else ("runs", n)
-    name = interval_name(of, *(metric(y).within for y in metrics), over=over) if metrics else ""
+    name = interval_name(of, *(tables.columns.metric(y).within for y in metrics), over=over) if metrics else ""
     if name and kind not in ("box", "violin", "strip"):
         text += f"; bars or bands: {name}"
     if "label" in groups:
         return text
-    pooled = [key for key in varying_keys(summary) if key not in groups and is_pooled(summary, groups, key)]
+    pooled = [key for key in varying_keys(tables) if key not in groups and is_pooled(summary, groups, key)]
     return f"{text}; pooled over {', '.join(pooled)}" if pooled else text
 
 
@@ -50,9 +50,10 @@ def count_runs(n: pd.Series) -> str:
     return (f"{few}" if few == most else f"{few} to {most}") + (" run" if most == 1 else " runs")
 
 
-def seeds_in_words(summary: pd.DataFrame) -> str:
-    n = summary["seed"].nunique()
-    return f"{n} seed{'s' if n > 1 else ''}"
+def seeds_in_words(summary: pd.DataFrame, form: str = "{}") -> str:
+    """The number of seeds in a form such as " ({})"; nothing where the runs have none."""
+    n = summary["seed"].nunique() if "seed" in summary else 0
+    return form.format(f"{n} seed{'s' if n > 1 else ''}") if n else ""
 
 
 def sentences(*parts: str) -> str:

@@ -14,17 +14,18 @@ from matplotlib.ticker import MaxNLocator
 from dlsweep.config.kinds import FigureSpec
 from dlsweep.report.figures.axes import BAD, COLOURS, NumberAxis
 from dlsweep.report.figures.curves import BEST_LINES
-from dlsweep.report.figures.data import MOST_LINES, Drawing, Tables, varying_keys
+from dlsweep.report.figures.data import MOST_LINES, Drawing, Tables, shown_columns, varying_keys
 from dlsweep.report.figures.notes import count_runs, runs_per_mark, seeds_in_words, sentences
-from dlsweep.results.columns import axis_title
 from dlsweep.results.leaderboard import group_settings
 
 
-def parallel_data(summary: pd.DataFrame, y: str) -> pd.DataFrame:
+def parallel_data(tables: Tables, y: str) -> pd.DataFrame:
     """A row a setting, best first: its hyper-parameters that vary, the mean of y, and `n_diverged`."""
-    order = {label: i for i, label in enumerate(group_settings(summary)["label"])}
+    shown_columns(tables, tables.summary, y, ())
+    summary = tables.summary
+    order = {label: i for i, label in enumerate(group_settings(summary, tables.columns)["label"])}
     table = summary.groupby("label", sort=False).agg(
-        {**dict.fromkeys(varying_keys(summary), "first"), y: "mean", "status": lambda s: (s == "diverged").sum()}
+        {**dict.fromkeys(varying_keys(tables), "first"), y: "mean", "status": lambda s: (s == "diverged").sum()}
     )
     table = table.rename(columns={"status": "n_diverged"})
     return table.iloc[np.argsort([order[label] for label in table.index], kind="stable")]
@@ -32,8 +33,8 @@ def parallel_data(summary: pd.DataFrame, y: str) -> pd.DataFrame:
 
 def parallel(tables: Tables, spec: FigureSpec) -> Drawing:
     """Parallel coordinates: a line a setting through its hyper-parameters to the mean of a metric."""
-    summary, y = tables.summary, spec.y
-    table = parallel_data(summary, y)
+    summary, columns, y = tables.summary, tables.columns, spec.y
+    table = parallel_data(tables, y)
     keys = [name for name in table.columns if name not in (y, "n_diverged")]
     step = math.ceil(len(table) / MOST_LINES)
     shown = pd.concat([table.head(BEST_LINES), table.iloc[BEST_LINES::step]])
@@ -83,18 +84,19 @@ def parallel(tables: Tables, spec: FigureSpec) -> Drawing:
                 zorder=5,
                 bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5},
             )
-    ax.set_xticks(range(len(lines.columns)), [axis_title(name) for name in lines.columns])
+    ax.set_xticks(range(len(lines.columns)), [columns.title(name) for name in lines.columns])
     ax.set(yticks=[], xlim=(-0.35, len(lines.columns) - 0.95), ylim=(-0.12, 1.05))
     ax.grid(False)
     sns.despine(ax=ax, left=True, bottom=True)
-    bar = figure.colorbar(mpl.cm.ScalarMappable(norm, COLOURS), ax=ax, label=f"mean {axis_title(y)}", pad=0.02)
+    bar = figure.colorbar(mpl.cm.ScalarMappable(norm, COLOURS), ax=ax, label=f"mean {columns.title(y)}", pad=0.02)
     bar.outline.set_visible(False)
     every = (
         f"{len(shown)} of {len(table)} settings, evenly by rank, the best among them" if step > 1 else f"{n} settings"
     )
     n = runs_per_mark(summary.assign(value=summary[y]), ["label"])
-    mean = f"mean of {count_runs(n)}, " if len(n) else ""
-    note = f"A line a setting: {every}; {mean}{seeds_in_words(summary)}. Thick: the best by validation"
+    counts = [f"mean of {count_runs(n)}" if len(n) else "", seeds_in_words(summary)]
+    counted = "; ".join(filter(None, [every, ", ".join(filter(None, counts))]))
+    note = f"A line a setting: {counted}. Thick: the best by {columns.by_split}"
     n_bad = int(shown[y].isna().sum())
     n_partly = int((shown["n_diverged"] > 0).sum()) - n_bad
     return figure, sentences(

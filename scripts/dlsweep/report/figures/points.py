@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
@@ -12,6 +13,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from dlsweep.config.kinds import MOST_COLOURS, FigureSpec
+from dlsweep.config.metrics import FRACTION
 from dlsweep.report.figures.axes import BAD, COLOURS, GREY, NumberAxis, add_legend, draw_crosses, palette
 from dlsweep.report.figures.curves import BEST_LINES
 from dlsweep.report.figures.data import (
@@ -21,11 +23,11 @@ from dlsweep.report.figures.data import (
     best_labels,
     disturbed,
     is_log_spaced,
+    shown_columns,
     spans_decades,
     text_levels,
 )
 from dlsweep.report.figures.notes import diverged_note, seeds_in_words, sentences
-from dlsweep.results.columns import axis_title
 
 
 def _drawn_runs(summary: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -36,8 +38,10 @@ def _drawn_runs(summary: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return shown, f"{MOST_POINTS} of {len(summary)} runs, drawn at random"
 
 
-def _scatter(ax: Axes, data: pd.DataFrame, x: str, y: str, hue: str | None, levels: pd.Series, colours: Any) -> None:
-    """A point a row, coloured by level, with a legend beside the axes."""
+def _scatter(
+    ax: Axes, data: pd.DataFrame, x: str, y: str, hue: str | None, levels: pd.Series, colours: Any, title: str
+) -> None:
+    """A point a row, coloured by level, with a legend beside the axes; `title` is that of the colours."""
     options: dict[str, Any] = {"s": 24 if len(data) < 300 else 10, "alpha": 0.8, "linewidth": 0.2}
     if hue:
         options |= {"hue": levels, "palette": colours, "legend": False}
@@ -48,7 +52,7 @@ def _scatter(ax: Axes, data: pd.DataFrame, x: str, y: str, hue: str | None, leve
         looks = zip(levels.cat.categories, colours, markers, strict=True)
         add_legend(
             ax.figure,
-            "" if hue == "label" else axis_title(hue),
+            "" if hue == "label" else title,
             {
                 name: {"color": colour, "marker": marker, "linestyle": "", "markersize": 5}
                 for name, colour, marker in looks
@@ -59,7 +63,10 @@ def _scatter(ax: Axes, data: pd.DataFrame, x: str, y: str, hue: str | None, leve
 
 def scatter(tables: Tables, spec: FigureSpec) -> Drawing:
     """One quantity against another, a point a run; colour by a third."""
-    x, y, hue = spec.x, spec.y, spec.hue
+    x, y, hue, columns = spec.x, spec.y, spec.hue, tables.columns
+    for name in (x, y, hue):
+        if name and name not in columns.hyperparameters:
+            shown_columns(tables, tables.summary, name, ())
     summary, left_out = _drawn_runs(tables.summary)
     axis = NumberAxis.of(summary[x])
     data = summary.assign(position=axis.positions)
@@ -80,55 +87,72 @@ def scatter(tables: Tables, spec: FigureSpec) -> Drawing:
             linewidth=0.2,
             rasterized=len(data) > 1000,
         )
-        figure.colorbar(mpl.cm.ScalarMappable(norm, COLOURS), ax=ax, label=axis_title(hue)).outline.set_visible(False)
+        figure.colorbar(mpl.cm.ScalarMappable(norm, COLOURS), ax=ax, label=columns.title(hue)).outline.set_visible(
+            False
+        )
     else:
         levels = text_levels(data[hue]) if hue else pd.Series()
-        _scatter(ax, data, "position", y, hue, levels, palette(levels) if hue else [])
+        _scatter(ax, data, "position", y, hue, levels, palette(levels) if hue else [], columns.title(hue))
     axis.apply(ax)
-    if spans_decades(y, data[y]):
+    if spans_decades(columns, y, data[y]):
         ax.set_yscale("log")
     draw_crosses(ax, data.loc[data[y].isna(), "position"])
-    ax.set(xlabel=axis_title(x), ylabel=axis_title(y))
-    return figure, sentences(
-        left_out, f"A point a run; {seeds_in_words(tables.summary)}", diverged_note(tables.summary)
+    ax.set(xlabel=columns.title(x), ylabel=columns.title(y))
+    note = f"A point a run{seeds_in_words(tables.summary, '; {}')}"
+    return figure, sentences(left_out, note, diverged_note(tables.summary))
+
+
+def gap_data(tables: Tables, family: str) -> tuple[str, str, str]:
+    """The columns of a family of metrics on training and validation that all runs have, and how they are measured."""
+    runs, columns = tables.summary, tables.columns
+    tested_train, tested_val, train, val = (
+        f"{name}_{family}" for name in ("tested_train", "tested_val", "train", "val")
     )
-
-
-def gap_data(runs: pd.DataFrame) -> tuple[str, str, str]:
-    """The columns of training and validation accuracy that all runs have, and in words what they are measured on."""
-    tested = runs.loc[runs["status"] != "diverged", "tested_train_acc"].notna()
+    for name in (train, val):
+        shown_columns(tables, runs, name, ())
+    if not columns.classifies:
+        return train, val, "as its task logged it last"
+    title = columns.in_words(train)
+    measure = f"last epoch; its {title} is the mean during the epoch{disturbed(runs)}"
+    if not {tested_train, tested_val} <= {*runs}:
+        return train, val, measure
+    tested = runs.loc[runs["status"] != "diverged", tested_train].notna()
     if tested.all() and len(tested):
-        measure = "of the weights that are tested, without dropout and augmentation"
-        return "tested_train_acc", "tested_val_acc", measure
-    measure = f"last epoch; its training accuracy is the mean during the epoch{disturbed(runs)}"
+        return tested_train, tested_val, "of the weights that are tested, without dropout and augmentation"
     if tested.any():
         measure += f", since {int((~tested).sum())} of {len(tested)} runs have no other"
-    return "train_acc", "val_acc", measure
+    return train, val, measure
 
 
 def gap(tables: Tables, spec: FigureSpec) -> Drawing:
-    """Training against validation accuracy, a point a run; the diagonal is no gap.
+    """A metric on training against validation, a point a run; the diagonal is no gap.
 
     Both are of the weights that are tested, or, where records lack that, of the last epoch of every run.
     """
-    hue = spec.hue
-    data, left_out = _drawn_runs(tables.summary)
-    x, y, measure = gap_data(data)
+    hue, columns = spec.hue, tables.columns
+    summary, left_out = _drawn_runs(tables.summary)
+    data = summary
+    x, y, measure = gap_data(replace(tables, summary=summary), spec.y or columns.objective.family)
     levels = text_levels(data[hue]) if hue else pd.Series()
     colours = palette(levels) if hue else []
     if hue == "label" and len(colours) > MOST_COLOURS:
-        labels, _ = best_labels(tables.summary, BEST_LINES)
+        labels, _ = best_labels(tables, BEST_LINES)
         names = data["label"].where(data["label"].isin(labels), "other settings")
         levels = pd.Series(pd.Categorical(names, [*labels, "other settings"], ordered=True), data.index)
         colours = [*sns.color_palette("colorblind", len(labels)), GREY]
-        left_out = sentences(left_out, f"In colour: the best {len(labels)} settings by validation accuracy")[:-1]
+        left_out = sentences(left_out, f"In colour: the best {len(labels)} settings by {columns.by}")[:-1]
     figure, ax = plt.subplots(figsize=(3.4, 3.4))
-    _scatter(ax, data, x, y, hue, levels, colours)
-    ax.axline((1, 1), slope=1, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
-    low = np.nanmin([data[x].min(), data[y].min(), 0.95]) - 0.03
-    diverged = data.loc[data["status"] == "diverged", [x, y]].fillna(low + 0.01)
+    _scatter(ax, data, x, y, hue, levels, colours, columns.title(hue))
+    low, high = data[[x, y]].min().min(), data[[x, y]].max().max()
+    margin = 0.03 * ((high - low) or abs(high) or 1)
+    low, high, through = low - margin, high + margin, high
+    if columns.metric(y).within == FRACTION:
+        low, high, through = np.nanmin([low + margin, 0.95]) - 0.03, 1.02, 1
+        margin = 0.03
+    ax.axline((through, through), slope=1, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
+    diverged = data.loc[data["status"] == "diverged", [x, y]].fillna(low + margin / 3)
     ax.plot(diverged[x], diverged[y], "x", color=BAD, markersize=5, gid="diverged")
-    ax.set(xlim=(low, 1.02), ylim=(low, 1.02), xlabel=axis_title(x), ylabel=axis_title(y))
+    ax.set(xlim=(low, high), ylim=(low, high), xlabel=columns.title(x), ylabel=columns.title(y))
     ax.set_aspect("equal")
-    note = f"A point a run, {measure}; {seeds_in_words(tables.summary)}; dashed: no gap"
+    note = f"A point a run, {measure}{seeds_in_words(tables.summary, '; {}')}; dashed: no gap"
     return figure, sentences(left_out, note, diverged_note(tables.summary))
