@@ -11,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dlsweep.commands import derived, explain, live, orphans, plan, show
+from dlsweep.commands.importing import import_from
 from dlsweep.commands.verify import verify
 from dlsweep.config.files import CONFIG_FILE, look_beside, parse_override
 from dlsweep.config.sweep import load_sweep
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.results.export import WRITERS, export
-from dlsweep.results.importing import import_results
+from dlsweep.results.import_runs import CONFIG
 from dlsweep.workflow.paths import RESULTS, check_folders
 
 
@@ -64,9 +65,25 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_config_options(others)
 
-    importing = command("import", import_results, "results that follow the lecture's convention, as records")
-    importing.add_argument("folder", type=Path, help="folder of <exp>-<hex>.json files; it is only read")
-    add_key_values(importing, "--setting", "hyper-parameters that the files do not say, such as dataset=cifar10")
+    importing = command("import", import_from, "results that were made elsewhere, as records")
+    importing.add_argument("source", type=Path, help="CSV or JSON file, or folder of JSON files; it is only read")
+    importing.add_argument("--experiment", metavar="NAME", help="their experiment (default: as the file is named)")
+    importing.add_argument(
+        "--objective", default="", metavar="METRIC", help="selects settings: val_mae, or with its direction score=max"
+    )
+    for option, text in {
+        "--parameters": "the columns that are hyper-parameters (default: all that are nothing else by their heading)",
+        "--metrics": "columns that are metrics though their heading does not tell",
+        "--ignore": "columns to leave out",
+        "--percent": "metrics that are percentages",
+    }.items():
+        several: list[str] | None = None if option == "--parameters" else []
+        importing.add_argument(option, nargs="+", action="extend", default=several, metavar="COLUMN", help=text)
+    add_key_values(importing, "--rename", "other names for columns: OLD=NEW")
+    importing.add_argument("--run", metavar="COLUMN", help="the column that tells runs apart, where each has many rows")
+    importing.add_argument("--epoch", metavar="COLUMN", help="the column that counts the epochs")
+    importing.add_argument("--output", type=Path, default=CONFIG, help="the config to write (default: %(default)s)")
+    add_key_values(importing, "--setting", "of the lecture's results: what they do not say, such as dataset=cifar10")
     add_results_option(importing)
 
     exporting = command("export", export, "the records for TensorBoard or MLflow to read")
