@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -285,7 +286,7 @@ def test_what_is_wrong_with_a_json_file_is_said(here: Path, content: str, messag
 # -- and then ------------------------------------------------------------------------------------------------------
 
 
-def test_a_config_of_imported_runs_trains_nothing(project: Project):
+def test_tables_figures_and_a_report_are_made_of_imported_runs(project: Project):
     (project.folder / "runs.csv").write_text(RUNS)
     command = ("python", "scripts/sweep.py", "import", "runs.csv", "--experiment", "mine", "--objective", "val_mae")
     done = project.run(*command, "--parameters", "lr", "width", "seed")
@@ -293,9 +294,14 @@ def test_a_config_of_imported_runs_trains_nothing(project: Project):
     records = {path: path.read_bytes() for path in project.results.glob("mine-*.json")}
     done = project.snakemake("--configfile", "imported.yaml", cores=1)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "train" not in done.stdout + done.stderr
+    board = pd.read_csv(project.results / "imported" / "leaderboard.csv")
+    assert board["label"].tolist() == ["lr=0.1, width=16", "lr=0.01, width=64"]  # of which one run diverged
+    assert board["val_mae"][0] == pytest.approx(0.6) and board["test_mae"][0] == pytest.approx(0.625)
+    figures = project.results / "imported" / "figures"
+    assert [path.name for path in figures.glob("*.png")] == ["mine-mae.png"]  # no curves without epochs
+    explained = project.run("python", "scripts/sweep.py", "explain", next(iter(records)).name, "imported.yaml")
+    assert "none: it was trained elsewhere and imported" in explained.stdout
     assert (project.results / "imported" / "report.html").exists()
-    assert list((project.results / "imported" / "figures").iterdir())
     assert {path: path.read_bytes() for path in records} == records
 
     # What is not there cannot be trained, nor what is there made again; both are one message.

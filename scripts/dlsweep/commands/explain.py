@@ -40,7 +40,8 @@ def explain(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[
     print_columns([[f"  {key}", value_text(setting[key]), sources.get(key) or "default"] for key in ordered])
     exp_name = (experiments or _recorded_experiments(digest, results))[0]
     data = data_file(str(results), setting)
-    print(f"command\n  python scripts/train.py {train_arguments(exp_name, digest, setting, data, str(results))}")
+    command = f"python scripts/train.py {train_arguments(exp_name, digest, setting, data, str(results))}"
+    print(f"command\n  {'none: it was trained elsewhere and imported' if setting.get('imported') else command}")
     name = record_name(exp_name, digest)
     print("files")
     for what, path in {
@@ -48,7 +49,7 @@ def explain(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[
         "log": results / "logs" / Path(name).with_suffix(".log"),
         "running record": running_folder(results) / name,
         "checkpoint": checkpoint_file(running_folder(results), digest, open_token(results, exp_name, digest)),
-        "data": Path(data),
+        **({"data": Path(data)} if data else {}),
     }.items():
         print(f"  {what:<14}  {path}{'' if path.exists() else '  (not there)'}")
     return 0

@@ -21,7 +21,7 @@ from dlsweep.config.metrics import FRACTION, KEYS, Objective, metric_column, par
 from dlsweep.config.names import nearest
 from dlsweep.config.objectives import NAME
 from dlsweep.config.paths import record_name
-from dlsweep.config.sweep import load_sweep
+from dlsweep.config.sweep import Sweep, load_sweep
 from dlsweep.errors import ConfigError
 from dlsweep.files import read_json, strict, write_atomic, write_json
 from dlsweep.results.import_columns import Columns, Said, sort_columns
@@ -75,7 +75,7 @@ def import_runs(source: Path, results: Path, experiment: str, objective: str, sa
     aim = choose_objective(objective, runs)
     task = f"{experiment}({', '.join(runs[0].parameters)})"
     records = [make_record(run, source, experiment, task) for run in runs]
-    config = config_text(source, experiment, task, aim, runs)
+    config = _with_figures(config_text(source, experiment, task, aim, runs), runs)
     _check_config(config, records, output)
     _write(records, config, results, output)
     return 0
@@ -379,15 +379,30 @@ def config_text(source: Path, exp_name: str, task: str, aim: Objective, runs: Se
     )
 
 
-def _check_config(config: str, records: Sequence[Record], output: Path) -> None:
-    """Read the config as Snakemake will; it must name the very records. Nor may it replace another one."""
+def _with_figures(config: str, runs: Sequence[Run]) -> str:
+    """Return the config with its figures where no run has epochs: those that it has by itself, but for their curves."""
+    if any(run.epochs for run in runs):
+        return config
+    (experiment,) = _read(config).experiments.values()
+    figures = [figure.to_json() for figure in experiment.figures if figure.kind != "curves"]
+    lines = "".join(f"      - {json.dumps(figure)}\n" for figure in figures)
+    return f"{config}    figures:{'' if figures else ' []'} # no curves, since nothing is known of epochs\n{lines}"
+
+
+def _read(config: str) -> Sweep:
+    """The config, read as Snakemake will."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, output.name)
+        path = Path(folder, CONFIG.name)
         path.write_text(config, encoding="utf-8")
         try:
-            named = {digest for _, digest, _ in load_sweep([path]).records()}
+            return load_sweep([path])
         except ConfigError as error:
             raise ConfigError(f"the config for these runs would not be read: {error}") from None
+
+
+def _check_config(config: str, records: Sequence[Record], output: Path) -> None:
+    """The config must name the very records, and may not replace another one."""
+    named = {digest for _, digest, _ in _read(config).records()}
     if unlike := [record for record in records if record["hash"] not in named]:
         place = unlike[0]["provenance"]["imported"]["place"]
         raise ConfigError(f"{place}: its values would not be read from a config as they are; nothing is imported")
