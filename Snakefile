@@ -25,7 +25,7 @@ report: "report/overview.rst"
 wildcard_constraints:
     hash="[0-9a-f]{40}",
     exp="[A-Za-z0-9][A-Za-z0-9_.-]*",
-    data="[A-Za-z0-9_-]+",
+    data="[A-Za-z0-9_.-]+",
     check="[A-Za-z0-9_.]+-[0-9a-f]{12}",
 
 

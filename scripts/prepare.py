@@ -11,6 +11,7 @@ import sys
 sys.path.insert(0, __file__.rpartition("/")[0])  # PYTHONSAFEPATH leaves it out
 
 import argparse
+import json
 from pathlib import Path
 
 from dlsweep.config.hyperparameters import HYPERPARAMETERS
@@ -24,21 +25,12 @@ from dlsweep.runs.preload import without_collector
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", required=True, metavar="NAME", help=f"one of {', '.join(DATASETS)}")
-    own = "for npz and image_folder: "
-    parser.add_argument("--data-path", metavar="PATH", help=own + HYPERPARAMETERS["data_path"].doc)
-    parser.add_argument(
-        "--image-size",
-        metavar="N",
-        default=HYPERPARAMETERS["image_size"].default,
-        help="for image_folder: " + HYPERPARAMETERS["image_size"].doc + " (pixels; default: %(default)s)",
-    )
-    parser.add_argument(
-        "--loss",
-        metavar="NAME",
-        default=HYPERPARAMETERS["loss"].default,
-        help="what the targets are for: " + HYPERPARAMETERS["loss"].doc + " (default: %(default)s)",
-    )
+    names = f"one of {', '.join(DATASETS)}, or your own function, MODULE:FUNCTION"
+    parser.add_argument("--dataset", required=True, metavar="NAME", help=names)
+    for key in DATA_KEYS[1:]:
+        hyper = HYPERPARAMETERS[key]
+        text = f"{hyper.doc} Default: {json.dumps(hyper.default)}.".replace("%", "%%")
+        parser.add_argument(f"--{key.replace('_', '-')}", metavar="VALUE", help=text)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the prepared file")
     parser.add_argument(
         "--raw", type=Path, default=Path("data"), metavar="FOLDER", help="the raw folder (default: %(default)s)"
@@ -46,10 +38,20 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _parse(key: str, text: str) -> object:
+    if HYPERPARAMETERS[key].type is str:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def main() -> int:
     options = parse()
     try:
-        setting = check_setting({key: getattr(options, key) for key in DATA_KEYS})
+        given = {key: value for key in DATA_KEYS if (value := getattr(options, key)) is not None}
+        setting = check_setting({key: _parse(key, value) for key, value in given.items()})
         with without_collector():  # after the options are read: torch takes a second to load
             from dlsweep.tasks.classification.data import prepare
 

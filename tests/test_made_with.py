@@ -105,33 +105,35 @@ def test_comments_and_the_place_of_the_project_do_not_count(folder: Path, monkey
 
 def test_data_are_known_by_their_bytes_and_read_only_where_their_times_changed(folder: Path, monkeypatch):
     data, prepared = folder / "mine.npz", folder / "mine.pt"
+    setting = {"data_path": str(data)}
     data.write_bytes(b"one")
-    assert data_now(prepared, str(data)) is None and is_prepared(prepared, str(data))  # nothing is known
-    note_prepared(prepared, "a" * 12, look_at_source(str(data)))
-    assert data_now(prepared, str(data)) == "a" * 12
+    assert data_now(prepared, setting) is None and is_prepared(prepared, setting)  # nothing is known
+    note_prepared(prepared, "a" * 12, look_at_source(setting))
+    assert data_now(prepared, setting) == "a" * 12
     os.utime(data, (1, 1))  # as after a copy
-    assert data_now(prepared, str(data), note=True) == "a" * 12
+    assert data_now(prepared, setting, note=True) == "a" * 12
     monkeypatch.setattr("dlsweep.results.versions.look_at_source", lambda path: pytest.fail("read again"))
-    assert data_now(prepared, str(data)) == "a" * 12
+    assert data_now(prepared, setting) == "a" * 12
     monkeypatch.undo()
     data.write_bytes(b"two")
-    assert data_now(prepared, str(data)) not in (None, "a" * 12) and not is_prepared(prepared, str(data))
-    note_prepared(prepared, "b" * 12, look_at_source(str(data)))
-    assert data_now(prepared, str(data)) == "b" * 12 and is_prepared(prepared, str(data))
+    assert data_now(prepared, setting) not in (None, "a" * 12) and not is_prepared(prepared, setting)
+    note_prepared(prepared, "b" * 12, look_at_source(setting))
+    assert data_now(prepared, setting) == "b" * 12 and is_prepared(prepared, setting)
     data.write_bytes(b"one")  # as it was: known again, though another one is prepared
-    assert data_now(prepared, str(data)) == "a" * 12 and not is_prepared(prepared, str(data))
+    assert data_now(prepared, setting) == "a" * 12 and not is_prepared(prepared, setting)
 
 
 def test_a_folder_of_images_is_known_by_every_file(folder: Path):
     images = folder / "images"
     (images / "cat").mkdir(parents=True)
     (images / "cat" / "1.png").write_bytes(b"1")
-    look = look_at_source(str(images))
-    assert look is not None and look == look_at_source(str(images))
+    setting = {"data_path": str(images)}
+    look = look_at_source(setting)
+    assert look is not None and look == look_at_source(setting)
     (images / "cat" / "1.png").write_bytes(b"2")
-    changed = look_at_source(str(images))
+    changed = look_at_source(setting)
     assert changed is not None and changed.sha1 != look.sha1 and changed.stat != look.stat
-    assert look_at_source(None) is None and look_at_source("not there") is None
+    assert look_at_source({}) is None and look_at_source({"data_path": "not there"}) is None
 
 
 def test_runs_of_unlike_versions_are_told_apart_and_old_records_as_far_as_they_know():

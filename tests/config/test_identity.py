@@ -73,7 +73,8 @@ DEFAULTS = {
         "test_weights": "last",
     },
     "log_gradients": False,
-    **{"loss": "cross_entropy", "normalise_targets": True, "huber_delta": 1.0},
+    **{"loss": "cross_entropy", "normalise_targets": True, "huber_delta": 1.0, "target": None, "series": False},
+    **{"dataset_args": {}, "loss_args": {}, "optimizer_args": {}, "lr_schedule_args": {}, "metrics": []},
 }
 OTHER_DEFAULTS = {
     "model": {
@@ -239,14 +240,16 @@ def test_another_setting(a, b):
 def test_another_value_of_any_hyperparameter(key: str):
     """Where it applies, every value that is not the default has a hash of its own."""
     base = {kind: name for kind, names in REGISTRIES.items() for name in names if key in names[name].uses}
-    if key == "model_args":
-        base["model"] = "mine:Net"
-    if base.get("dataset") in ("npz", "image_folder"):
+    if key.endswith("_args"):
+        base[key.removesuffix("_args")] = "mine:Net"
+    if base.get("dataset") in ("npz", "image_folder", "csv", "parquet"):
         base["data_path"] = "my/data"
+    if base.get("dataset") in ("csv", "parquet"):
+        base["target"] = "y"
     needed = HYPERPARAMETERS[key].needs
     if needed:
         base[needed] = True if HYPERPARAMETERS[needed].type is bool else 1
-    candidates = (0.125, 3, 4, True, False, [3], {"a": 1}, "some/path", *HYPERPARAMETERS[key].choices)
+    candidates = (0.125, 3, 4, True, False, [3], {"a": 1}, "some/path", ["m:f"], *HYPERPARAMETERS[key].choices)
     found = {digest_of(base): check_setting(base)}
     for value in candidates:
         try:

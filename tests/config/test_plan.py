@@ -22,7 +22,7 @@ CONFIG = {
 OUTDATED = {"data digits": ["0123"]}
 
 
-LATER = ("loss",)
+LATER = ("loss", "metrics")
 """Hyper-parameters that came after the names below were pinned: the plan has complete settings, so they change it."""
 
 

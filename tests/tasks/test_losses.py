@@ -13,6 +13,7 @@ import torch
 from conftest import Project
 from dlsweep.config.identity import check_setting
 from dlsweep.config.registry import LOSSES, MEASURES
+from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError
 from dlsweep.tasks.checkpoint import Checkpoint, Interrupted
 from dlsweep.tasks.classification.data import load_splits, prepare
@@ -203,3 +204,30 @@ def test_a_sweep_of_losses_on_one_file(tmp_path: Path, arrays: dict[str, np.ndar
         assert {f"test_{name}" for name in names} <= record["final"].keys()
         assert all(math.isfinite(record["final"][f"test_{name}"]) for name in names)
     assert project.has_nothing_to_do("losses")
+
+
+@pytest.mark.parametrize(
+    ("spec", "objective"),
+    [
+        ({}, ("val_acc", "max", "test_acc")),
+        ({"loss": "m:focal"}, ("val_acc", "max", "test_acc")),  # digits are classes
+        ({"grid": {"loss": ["mse", "mae"]}}, ("val_rmse", "min", "test_rmse")),
+        ({"loss": "binary_cross_entropy"}, ("val_f1", "max", "test_f1")),
+        ({"loss": "m:focal", "dataset": "npz", "data_path": "x"}, ("val_loss", "min", "test_loss")),
+        ({"grid": {"loss": ["cross_entropy", "mse"]}}, ("val_loss", "min", "test_loss")),
+        ({"loss": "mse", "objective": "val_r2"}, ("val_r2", "max", "test_r2")),
+        ({"metrics": ["m:top5_acc"], "objective": "val_top5_acc"}, ("val_top5_acc", "max", "test_top5_acc")),
+    ],
+)
+def test_what_is_best_follows_from_the_loss(spec: dict[str, Any], objective: tuple[str, str, str]) -> None:
+    found = expand_config({"experiments": {"x": spec}}).experiments["x"].objective
+    assert (found.metric, found.better, found.report) == objective
+
+
+def test_an_objective_that_not_all_settings_have_is_refused() -> None:
+    for spec in (
+        {"loss": "mse", "objective": "val_acc"},
+        {"grid": {"loss": ["mse", "cross_entropy"]}, "report": "test_r2"},
+    ):
+        with pytest.raises(ConfigError, match="is not measured by the built-in training; it has train_loss"):
+            expand_config({"experiments": {"x": spec}})

@@ -14,7 +14,7 @@ from dlsweep.results.versions import find_outdated
 from dlsweep.runs.eta import duration, expected_seconds, run_seconds_left
 from dlsweep.runs.states import STATES
 from dlsweep.runs.survey import Survey
-from dlsweep.tasks.classification.own_models import model_faults
+from dlsweep.tasks.classification.own_parts import part_faults
 
 # -- show ----------------------------------------------------------------------------------------------------------
 
@@ -41,7 +41,7 @@ def show(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[str
     for row in rows:
         if row["no_effect"]:
             print(f"{row['experiment']}: {', '.join(row['no_effect'])}: swept, but applies to none of its settings")
-    for fault in model_faults(_settings_to_do(sweep, results)):
+    for fault in part_faults(_settings_to_do(sweep, results)):
         print(f"warning: {fault}")
     return 0
 

@@ -36,8 +36,9 @@ class Hyperparameter:
     `type` is int, float, bool, str, list, dict or, where it can be anything that JSON has, object; `low` and `high`
     bound a number (`open_low`, `open_high`: that end itself is not allowed); `choices` are the allowed strings, beside
     a number where `type` is one; `values` all that are allowed, where they are not strings; `items` is the type of a
-    list's items; `nullable` allows null (none, off). `needs` names a hyper-parameter without which this one does not
-    apply. A `required` one has no default: every setting must give it.
+    list's items; `own` is the form of a part of the user's own that is allowed as well, such as module:Class;
+    `nullable` allows null (none, off). `needs` names a hyper-parameter without which this one does not apply. A
+    `required` one has no default: every setting must give it.
     """
 
     type: type
@@ -53,6 +54,7 @@ class Hyperparameter:
     open_high: bool = False
     values: tuple[Any, ...] = ()
     items: Any = int
+    own: str = ""
     required: bool = False
 
     @property
@@ -67,7 +69,8 @@ class Hyperparameter:
         elif self.type is bool:
             parts.append("true or false")
         elif self.type is list:
-            parts.append("a list of positive integers" if self.items is int else "a list")
+            items = {int: "a list of positive integers", str: f'a list of "{self.own}"'}
+            parts.append(items.get(self.items, "a list"))
         elif self.type is dict:
             parts.append("a mapping of names to values")
         elif self.values:
@@ -78,6 +81,8 @@ class Hyperparameter:
             parts.append("text")
         if self.choices:
             parts.append(", ".join(self.choices))
+        if self.own and self.type is str:
+            parts.append(f'"{self.own}"')
         if self.nullable:
             parts.append("null")
         return " or ".join(parts)
@@ -87,8 +92,18 @@ _H = Hyperparameter
 
 HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     # data
-    "dataset": _H(str, "digits", "The data set.", choices=tuple(REGISTRIES["dataset"])),
-    "data_path": _H(str, None, "The user's own data: an .npz file or a folder with a folder per class.", nullable=True),
+    "dataset": _H(str, "digits", "The data set.", choices=tuple(REGISTRIES["dataset"]), own="module:function"),
+    "dataset_args": _H(dict, {}, "Keyword arguments of your own data set."),
+    "data_path": _H(
+        str,
+        None,
+        "The user's own data: an .npz, CSV or Parquet file, or a folder with a folder per class.",
+        nullable=True,
+    ),
+    "target": _H(
+        str, None, "The column of a CSV or Parquet file to predict; several are separated by commas.", nullable=True
+    ),
+    "series": _H(bool, False, "Arrays (N, C, L) are time series of C channels, and not grey images."),
     "image_size": _H(int, 32, "Images of a folder are resized to this height and width.", "pixels", 1, 1024),
     "train_size": _H(
         float,
@@ -120,7 +135,7 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     "horizontal_flip": _H(bool, False, "Flip half of the training images left to right."),
     "cutout": _H(int, 0, "Side of the square cut out of each training image; 0 is off.", "pixels", 0, 1024),
     # model
-    "model": _H(str, "mlp", 'The model; or your own, "module:Class".', choices=tuple(MODELS)),
+    "model": _H(str, "mlp", 'The model; or your own, "module:Class".', choices=tuple(MODELS), own="module:Class"),
     "model_args": _H(dict, {}, "Keyword arguments of your own model."),
     "n_layer": _H(int, 3, "Hidden layers.", "layers", 1, 1000),
     "hid_dim": _H(int, 100, "Units in each hidden layer.", "units", 1, 100_000),
@@ -150,7 +165,8 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         needs="batch_norm",
     ),
     # optimization
-    "optimizer": _H(str, "sgd", "The optimizer.", choices=tuple(OPTIMIZERS)),
+    "optimizer": _H(str, "sgd", "The optimizer.", choices=tuple(OPTIMIZERS), own="module:Class"),
+    "optimizer_args": _H(dict, {}, "Keyword arguments of your own optimizer, beside lr and weight_decay."),
     "lr": _H(float, 0.01, "Learning rate.", low=0, high=1e6, open_low=True),
     "momentum": _H(float, 0.0, "Momentum.", low=0, high=1),
     "alpha": _H(float, 0.99, "Smoothing constant of rmsprop.", low=0, high=1),
@@ -165,7 +181,9 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         "cross_entropy",
         "The loss: of classes, of several labels an image (binary_cross_entropy), or of numbers.",
         choices=tuple(LOSSES),
+        own="module:function",
     ),
+    "loss_args": _H(dict, {}, "Keyword arguments of your own loss."),
     "label_smoothing": _H(float, 0.0, "Share of the target spread over all classes.", low=0, high=1),
     "normalise_targets": _H(
         bool, True, "Learn numbers scaled to mean 0 and standard deviation 1; all but the loss is in their own unit."
@@ -174,7 +192,10 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     "grad_clip": _H(
         float, None, "Largest norm of the whole gradient; null is off.", low=0, open_low=True, nullable=True
     ),
-    "lr_schedule": _H(str, "constant", "How the learning rate changes.", choices=tuple(LR_SCHEDULES)),
+    "lr_schedule": _H(
+        str, "constant", "How the learning rate changes.", choices=tuple(LR_SCHEDULES), own="module:function"
+    ),
+    "lr_schedule_args": _H(dict, {}, "Keyword arguments of your own schedule."),
     "lr_step": _H(int, 10, "Epochs between two steps, counted after warm-up.", "epochs", 1),
     "lr_gamma": _H(float, 0.1, "Factor of each step.", low=0, high=1, open_low=True),
     "lr_milestones": _H(list, [], "Epochs after which the learning rate steps, counted after warm-up.", "epochs"),
@@ -196,13 +217,17 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         "val_loss",
         "What makes an epoch the best, also for early stopping: a metric of what the loss is of.",
         choices=tuple(dict.fromkeys(f"val_{name}" for names in MEASURES.values() for name in names)),
+        own="val_...",
     ),
+    "metrics": _H(list, [], "Your own metrics, beside those of the loss.", items=str, own="module:function"),
     "test_weights": _H(
         str, "last", "Weights that are tested: of the last or of the best epoch.", choices=("last", "best")
     ),
     "log_gradients": _H(bool, False, "Record the gradient's norm and each layer's mean absolute gradient per epoch."),
 }
 
+OWN_NAME = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
+OWN_FORMS = {"val_...": r"val_[A-Za-z_]\w*"}
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 
 
@@ -235,9 +260,11 @@ def _hint(key: str, hyper: Hyperparameter, value: Any) -> str:
     if hyper.type is str and not hyper.choices and isinstance(value, (int, float)):
         return " Write it in quotes."
     hint = nearest(value, hyper.choices)
-    if key == "model" and not hint:
+    if ":" in hyper.own and not hint:
         example = re.sub(r"\.(?=\w+$)", ":", value) if isinstance(value, str) and ":" not in value else ""
-        hint = ' Your own model is written "module:Class"' + (f': "{example}".' if ":" in example else ".")
+        written = f': "{example}".' if ":" in example else "."
+        part = {"dataset": "data set", "lr_schedule": "schedule", "metrics": "metric"}.get(key, key)
+        hint = f' Your own {part} is written "{hyper.own}"{written}'
     return hint
 
 
@@ -245,8 +272,11 @@ def _normalise(key: str, hyper: Hyperparameter, value: Any) -> Any:
     """The value in the hyper-parameter's type, or None where it is not allowed."""
     if isinstance(value, str) and value in hyper.choices:
         return value
-    if key == "model" and isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
-        return value
+    if hyper.own and isinstance(value, str) and hyper.type is str:
+        return value if re.fullmatch(OWN_FORMS.get(hyper.own, OWN_NAME), value) else None
+    if hyper.type is list and hyper.items is str:
+        good = isinstance(value, list) and all(isinstance(one, str) and re.fullmatch(OWN_NAME, one) for one in value)
+        return value if good else None
     if hyper.type is str:
         usable = isinstance(value, str) and not hyper.choices and 0 < len(value) <= 300 and value.isprintable()
         return str(value) if usable else None

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlsweep.config.hyperparameters import HYPERPARAMETERS, check_value
-from dlsweep.config.registry import CUSTOM_MODEL, MEASURES, REGISTRIES, entry
+from dlsweep.config.metrics import metric_column
+from dlsweep.config.names import nearest
+from dlsweep.config.registry import OWN, REGISTRIES, entry, measured
 from dlsweep.config.tasks import BUILT_IN, TASK_KEYS, Task, task_of
 from dlsweep.errors import ConfigError
 
 Setting = Mapping[str, Any]
 """Every hyper-parameter of a run by name, complete or as far as it is said: it is read, never changed."""
 
-_CONDITIONAL = {
-    key for registry in REGISTRIES.values() for choice in (*registry.values(), CUSTOM_MODEL) for key in choice.uses
-}
+_CONDITIONAL = {key for registry in (*REGISTRIES.values(), OWN) for choice in registry.values() for key in choice.uses}
 
 
 def default(key: str, setting: Setting) -> Any:
@@ -84,11 +84,28 @@ def check_required(setting: Setting) -> None:
         for key in entry(kind, setting[kind]).required:
             if setting[key] is None:
                 raise ConfigError(f"{key}: is missing; {kind} {setting[kind]} needs it. {HYPERPARAMETERS[key].doc}")
-    measured = MEASURES.get(entry("loss", setting["loss"]).targets)
-    if measured and setting["monitor"].removeprefix("val_") not in measured:
-        allowed = ", ".join(f"val_{name}" for name in measured)
+    if setting["metrics"] or setting["monitor"] != HYPERPARAMETERS["monitor"].default:
+        _check_measured(setting)
+
+
+def _check_measured(setting: Setting) -> None:
+    names = [name.partition(":")[2] for name in setting["metrics"]]
+    built_in = measured({**setting, "metrics": []})
+    for i, name in enumerate(names):
+        if name in built_in or name in names[:i]:
+            said = setting["metrics"][i]
+            raise ConfigError(f"metrics: {said}: there is another metric {name!r}; rename the function")
+    monitor = setting["monitor"]
+    if monitor.removeprefix("val_") not in (*built_in, *names):
+        allowed = [f"val_{name}" for name in (*built_in, *names)]
         raise ConfigError(
-            f"monitor: {setting['monitor']} is not measured with loss {setting['loss']}; allowed: {allowed}"
+            f"monitor: {monitor} is not measured with loss {setting['loss']}; allowed: {', '.join(allowed)}."
+            f"{nearest(monitor, allowed)}"
+        )
+    if not metric_column(monitor).better:
+        raise ConfigError(
+            f"monitor: whether {monitor} is to be great or small is not known; rename the function, so that its last"
+            " word says it: my_acc, my_error"
         )
 
 

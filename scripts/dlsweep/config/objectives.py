@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dlsweep.config.axes import a_mapping, number
 from dlsweep.config.files import shown
-from dlsweep.config.metrics import KEYS, METRICS, STANDARD, Column, Objective, metric_column, own_metric, parts_of
+from dlsweep.config.identity import Setting
+from dlsweep.config.metrics import KEYS, SPLITS, Column, Objective, metric_column, own_metric, parts_of
 from dlsweep.config.names import nearest
+from dlsweep.config.registry import MEASURES, measured, targets_of
 from dlsweep.config.tasks import BUILT_IN, Task
 from dlsweep.errors import ConfigError
 
@@ -56,13 +58,21 @@ def _read_range(spec: Any, where: str) -> list[float | None] | None:
 
 
 def read_objective(
-    spec: Mapping[str, Any], defaults: Mapping[str, Any], task: Task, own: Mapping[str, Column], where: str
+    spec: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    task: Task,
+    own: Mapping[str, Column],
+    where: str,
+    settings: Iterable[Setting] = (),
 ) -> Objective:
     """Return an experiment's objective; `own` is what the config says of its metrics.
 
+    That of the built-in task must be a metric which all its settings have.
+
     Raises ConfigError where its direction is not known, or where it would select by the test split.
     """
-    standard = STANDARD if task is BUILT_IN else OWN
+    settings = list(settings)
+    standard = _standard(settings) if task is BUILT_IN else OWN
     said, place = _stated("objective", spec, defaults, where)
     metric, better = _metric_and_direction(said, place) if said is not None else (standard.metric, "")
     if parts_of(metric).split == "test":
@@ -83,7 +93,7 @@ def read_objective(
     _check_name(report, report_place)
     if task is BUILT_IN:
         for name, its_place in ((metric, place), (report, report_place)):
-            _check_known(name, its_place)
+            _check_known(name, its_place, _common(settings))
     return Objective(metric, better, report)
 
 
@@ -116,9 +126,29 @@ def _check_name(name: Any, where: str) -> None:
         )
 
 
-def _check_known(name: str, where: str) -> None:
+def _standard(settings: list[Setting]) -> Objective:
+    """That of the built-in task: the accuracy of classes, the first metric of other targets, the loss of several kinds.
+
+    And the loss where only the data tell what the targets are.
+    """
+    kinds = {targets_of(setting) for setting in settings} or {"classes"}
+    kind = next(iter(kinds)) if len(kinds) == 1 else ""
+    metric = MEASURES[kind][1] if kind else "loss"
+    return Objective(f"val_{metric}", metric_column(metric).better, f"test_{metric}")
+
+
+def _common(settings: list[Setting]) -> tuple[str, ...]:
+    """The metrics that all these settings of the built-in task have, in their order."""
+    several = list(
+        {(setting["loss"], setting["dataset"], *setting["metrics"]): setting for setting in settings}.values()
+    )
+    names = [measured(setting) for setting in several] or [MEASURES["classes"]]
+    return tuple(name for name in names[0] if all(name in others for others in names))
+
+
+def _check_known(name: str, where: str, families: Iterable[str]) -> None:
     """Of the built-in task it is known what is measured."""
-    known = [name for name in METRICS if parts_of(name).split and not parts_of(name).stage]
+    known = [f"{split}_{one}" for split in SPLITS for one in families]
     if name not in known:
         has = ", ".join(known)
         raise ConfigError(f"{where}: {name} is not measured by {BUILT_IN}; it has {has}.{nearest(name, known)}")

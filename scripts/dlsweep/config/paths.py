@@ -39,7 +39,7 @@ def split_name(path: Path) -> tuple[str, str] | None:
 # -- files and commands --------------------------------------------------------------------------------------------
 
 
-DATA_KEYS = ("dataset", "data_path", "image_size", "loss")
+DATA_KEYS = ("dataset", "dataset_args", "data_path", "target", "series", "image_size", "loss")
 """The hyper-parameters that decide what is prepared; of the loss only the kind of targets that it takes."""
 
 
@@ -47,8 +47,10 @@ def data_name(setting: Setting) -> str:
     """Return the name of the prepared data set that a setting reads: one file for all its splits; "" for none."""
     if not is_built_in(setting):
         return ""
-    name: str = setting["dataset"]
-    source = {key: setting[key] for key in ("data_path", "image_size") if key in setting}
+    name: str = setting["dataset"].replace(":", ".")
+    keys = [key for key in ("dataset_args", "data_path", "target", "image_size") if key in setting]
+    keys += ["series"] if setting.get("series") else []
+    source = {key: setting[key] for key in keys}
     targets = entry("loss", setting.get("loss", "cross_entropy")).targets
     if targets != "classes":
         source["targets"] = targets

@@ -19,8 +19,8 @@ from typing import Any
 class Entry:
     """One name: `target` is "module:function" in this package, `uses` the hyper-parameters that reach it.
 
-    `required` are those of them that have no default to go by: null is not allowed. `targets`, of a loss, is what it
-    takes: a key of MEASURES, or "" for what the data have.
+    `required` are those of them that have no default to go by: null is not allowed. `targets` is what a loss takes, or
+    a data set has: a key of MEASURES, or "" where the user's file or code decides.
     """
 
     target: str
@@ -44,15 +44,19 @@ def _function(target: str) -> Callable[..., Any]:
 _FILE = ("data_path", "test_size")
 
 DATASETS = {
-    "digits": Entry("datasets:load_digits", ("test_size",)),
-    "mnist": Entry("datasets:load_torchvision"),
-    "fashion_mnist": Entry("datasets:load_torchvision"),
-    "kmnist": Entry("datasets:load_torchvision"),
-    "cifar10": Entry("datasets:load_torchvision"),
-    "cifar100": Entry("datasets:load_torchvision"),
-    "svhn": Entry("datasets:load_torchvision"),
-    "npz": Entry("datasets:load_npz", _FILE, required=("data_path",)),
-    "image_folder": Entry("datasets:load_image_folder", (*_FILE, "image_size"), required=("data_path",)),
+    "digits": Entry("datasets:load_digits", ("test_size",), targets="classes"),
+    "mnist": Entry("datasets:load_torchvision", targets="classes"),
+    "fashion_mnist": Entry("datasets:load_torchvision", targets="classes"),
+    "kmnist": Entry("datasets:load_torchvision", targets="classes"),
+    "cifar10": Entry("datasets:load_torchvision", targets="classes"),
+    "cifar100": Entry("datasets:load_torchvision", targets="classes"),
+    "svhn": Entry("datasets:load_torchvision", targets="classes"),
+    "npz": Entry("datasets:load_npz", (*_FILE, "series"), required=("data_path",)),
+    "csv": Entry("datasets:load_table", (*_FILE, "target"), required=("data_path", "target")),
+    "parquet": Entry("datasets:load_table", (*_FILE, "target"), required=("data_path", "target")),
+    "image_folder": Entry(
+        "datasets:load_image_folder", (*_FILE, "image_size"), required=("data_path",), targets="classes"
+    ),
 }
 
 ACTIVATIONS = {
@@ -88,9 +92,11 @@ MODELS = {
 MEASURES: Mapping[str, tuple[str, ...]] = {
     "classes": ("loss", "acc"),
     "labels": ("loss", "f1", "f1_macro", "ap", "auroc"),
-    "numbers": ("loss", "mae", "rmse", "r2"),
+    "numbers": ("loss", "rmse", "mae", "r2"),
 }
 """What a split is measured by, for each kind of targets: one class an image, several labels, or numbers (regression).
+
+Settings are selected by the second, where the config says nothing else.
 
 The functions are in losses.py."""
 
@@ -101,9 +107,6 @@ LOSSES = {
     "mae": Entry("losses:mae", ("normalise_targets",), targets="numbers"),
     "huber": Entry("losses:huber", ("normalise_targets", "huber_delta"), targets="numbers"),
 }
-
-CUSTOM_MODEL = Entry("models:build_custom", ("model_args",))
-"""What `model: "my_module:MyNet"` uses: any name with a colon."""
 
 OPTIMIZERS = {
     "sgd": Entry("optimizers:sgd", ("momentum",)),
@@ -134,8 +137,38 @@ REGISTRIES: Mapping[str, Mapping[str, Entry]] = {
 }
 
 
+OWN: Mapping[str, Entry] = {
+    "dataset": Entry("datasets:load_own", ("dataset_args", "test_size", "series")),
+    "model": Entry("models:build_custom", ("model_args",)),
+    "loss": Entry("losses:own_loss", ("loss_args",)),
+    "optimizer": Entry("optimizers:own_optimizer", ("optimizer_args",)),
+    "lr_schedule": Entry("optimizers:own_schedule", ("lr_schedule_args",)),
+}
+"""What a part of the user's own uses, for each kind: any name with a colon, `model: "my_module:MyNet"`."""
+
+
 def entry(kind: str, name: str) -> Entry:
     """Return the entry that `name` stands for in the registry `kind` (a key of REGISTRIES)."""
-    if kind == "model" and ":" in name:
-        return CUSTOM_MODEL
-    return REGISTRIES[kind][name]
+    return OWN[kind] if ":" in name else REGISTRIES[kind][name]
+
+
+def own_parts(setting: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the user's own parts that a setting of the built-in task names, `module:name`, by their key."""
+    named = {kind: [str(setting.get(kind) or "")] for kind in REGISTRIES} | {"metrics": setting.get("metrics") or []}
+    found = {key: [name for name in names if ":" in name] for key, names in named.items()}
+    return {key: names for key, names in found.items() if names}
+
+
+def targets_of(setting: Mapping[str, Any]) -> str:
+    """Return what the targets of a complete setting are, a key of MEASURES; "" where the user's data decide."""
+    return entry("loss", setting["loss"]).targets or entry("dataset", setting["dataset"]).targets
+
+
+def measured(setting: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the metrics of a complete setting, without their split, the loss first, then what it is selected by.
+
+    With a loss and data of the user's own all that there are, since it takes whatever targets the data have.
+    """
+    targets = targets_of(setting)
+    known = MEASURES[targets] if targets else dict.fromkeys(name for names in MEASURES.values() for name in names)
+    return (*known, *(name.partition(":")[2] for name in setting["metrics"]))

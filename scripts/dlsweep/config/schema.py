@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from dlsweep.config.axes import RANGES, SAMPLERS
-from dlsweep.config.hyperparameters import HYPERPARAMETERS, Hyperparameter
+from dlsweep.config.hyperparameters import HYPERPARAMETERS, OWN_FORMS, OWN_NAME, Hyperparameter
 from dlsweep.config.kinds import KINDS
 from dlsweep.config.objectives import DIRECTIONS
 from dlsweep.config.sweep import MOST_CHARACTERS, OUTDATED, SAFE_NAME
@@ -30,14 +30,15 @@ def value_schema(key: str, hyper: Hyperparameter) -> dict[str, Any]:
         options += [number, _NUMBER_TEXT]
     if hyper.choices:
         options.append({"enum": list(hyper.choices)})
-    if key == "model":
-        options.append({"type": "string", "pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"})
+    if hyper.own and hyper.type is str:
+        options.append({"type": "string", "pattern": f"^{OWN_FORMS.get(hyper.own, OWN_NAME)}$"})
     if hyper.type is bool:
         options.append({"type": "boolean"})
     if hyper.type is str and not hyper.choices:
         options.append({"type": "string", "minLength": 1, "maxLength": 300})
     if hyper.type is list:
-        options.append({"type": "array", "items": {"type": "integer", "minimum": 1}})
+        items = {int: {"type": "integer", "minimum": 1}, str: {"type": "string", "pattern": f"^{OWN_NAME}$"}}
+        options.append({"type": "array", "items": items[hyper.items]})
     if hyper.type is dict:
         options.append({"type": "object"})
     if hyper.nullable:

@@ -245,7 +245,7 @@ def _expand(
         raise ConfigError(f"{where}.exclude: no setting is left; every one is excluded")
     parts = [*space.axes.values(), *(rule.choices for rule in space.when)]
     swept = tuple(dict.fromkeys(key for axis in parts for values in axis for key in values))
-    objective = read_objective(spec, defaults, space.task, metrics, where)
+    objective = read_objective(spec, defaults, space.task, metrics, where, settings.values())
     varies = Experiment(exp_name, settings, [], swept).varies
     question = _question(spec.get("question"), f"{where}.question")
     try:

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple, TypeVar
 from dlsweep.config.files import own_folders, own_path, snakemake_options
 from dlsweep.config.identity import Setting
 from dlsweep.config.paths import data_file, data_name, record_name
+from dlsweep.config.registry import own_parts
 from dlsweep.config.sweep import Sweep
 from dlsweep.config.tasks import is_built_in
 from dlsweep.errors import RecordError
@@ -62,11 +63,13 @@ Key = TypeVar("Key", bound=Hashable)
 # -- code ----------------------------------------------------------------------------------------------------------
 
 
-def own_module(setting: Setting) -> str | None:
-    """Return the module of the user's that a setting runs, if any."""
-    name = setting["train"] if setting.get("train") else setting.get("model", "") if is_built_in(setting) else ""
-    module, colon, _ = str(name).partition(":")
-    return module if colon else None
+def own_modules(setting: Setting) -> list[str]:
+    """Return the modules of the user's that a setting runs: of its function, or of its own parts, each once."""
+    if not is_built_in(setting):
+        names = [str(setting["train"])] if setting.get("train") else []
+    else:
+        names = [name for part in own_parts(setting).values() for name in part]
+    return list(dict.fromkeys(name.partition(":")[0] for name in names if ":" in name))
 
 
 def code_digest(*modules: str) -> str | None:
@@ -283,9 +286,9 @@ def _stamp_file(prepared: Path | str) -> Path:
     return Path(prepared).with_suffix(".json")
 
 
-def look_at_source(data_path: str | None) -> Look | None:
-    """Return what the user's own file or folder is now, every byte read; None where there is none."""
-    files = _files(data_path)
+def look_at_source(setting: Setting) -> Look | None:
+    """Return what the user's own files that data come from are now, every byte read; None where there are none."""
+    files = _files(setting)
     stat = _stat(files)
     sha1 = hashlib.sha1()
     for name, file in files.items():
@@ -294,7 +297,11 @@ def look_at_source(data_path: str | None) -> Look | None:
     return Look(stat, sha1.hexdigest()) if files else None
 
 
-def _files(data_path: str | None) -> dict[str, Path]:
+def _files(setting: Setting) -> dict[str, Path]:
+    """The user's own files that the data of a setting come from: at `data_path`, or the code that makes them."""
+    data_path, dataset = setting.get("data_path"), str(setting.get("dataset", ""))
+    if ":" in dataset:
+        return own_files(dataset.partition(":")[0])
     path = own_path(data_path or "")
     if data_path and path.is_dir():
         found = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
@@ -322,7 +329,7 @@ def _read_stamp(prepared: Path | str) -> dict[str, Any] | None:
         return None
 
 
-def data_now(prepared: Path | str, data_path: str | None, note: bool = False) -> str | None:
+def data_now(prepared: Path | str, setting: Setting, note: bool = False) -> str | None:
     """Return the digest that the data have now; None where it is not known.
 
     The user's files are read only where their sizes or times have changed since they were last looked at (`note`
@@ -331,11 +338,11 @@ def data_now(prepared: Path | str, data_path: str | None, note: bool = False) ->
     stamp = _read_stamp(prepared)
     if stamp is None:
         return None
-    if not data_path or not (files := _files(data_path)):
+    if not (files := _files(setting)):
         return str(stamp["digest"])
     look = Look(*stamp["look"]) if stamp.get("look") else None
     if look is None or look.stat != _stat(files):
-        look = look_at_source(data_path)
+        look = look_at_source(setting)
         assert look is not None
         if note:
             write_json(_stamp_file(prepared), {**stamp, "look": look})
@@ -343,10 +350,10 @@ def data_now(prepared: Path | str, data_path: str | None, note: bool = False) ->
     return known or f"never prepared {look.sha1}"
 
 
-def is_prepared(prepared: Path | str, data_path: str | None) -> bool:
+def is_prepared(prepared: Path | str, setting: Setting) -> bool:
     """Say whether a prepared file is that of the user's files as they are now, as far as is known."""
     stamp = _read_stamp(prepared)
-    return stamp is None or data_now(prepared, data_path) == stamp["digest"]
+    return stamp is None or data_now(prepared, setting) == stamp["digest"]
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------
@@ -354,8 +361,8 @@ def is_prepared(prepared: Path | str, data_path: str | None) -> bool:
 
 def sources_of(setting: Setting) -> list[Source]:
     """Return what a run of a setting is made with, besides the setting."""
-    module = own_module(setting)
-    code = [] if module is None else [Source("code", module, module)]
+    modules = own_modules(setting)
+    code = [Source("code", ", ".join(modules), "+".join(modules))] if modules else []
     if command := setting.get("command"):
         return [Source("code", _script_name(command), command)]
     if not is_built_in(setting):
@@ -396,9 +403,10 @@ class Present:
             digest = command_digest(setting["command"])
             return (digest,) if digest else ()
         if source.kind == "code":
-            digest, file = code_digest(source.key), _find(source.key, _roots())[0]
+            modules = source.key.split("+")
+            digest, file = code_digest(*modules), _find(modules[0], _roots())[0]
             return (digest, hashlib.sha1(file.read_bytes()).hexdigest()) if digest and file else ()
-        digest = data_now(data_file(str(self.results), setting), setting.get("data_path"), self.note)
+        digest = data_now(data_file(str(self.results), setting), setting, self.note)
         return (digest,) if digest else ()
 
     def changed(self, setting: Setting, made: Made) -> list[Source]:

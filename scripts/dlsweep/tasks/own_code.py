@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Callable
@@ -55,6 +56,26 @@ def own_object(key: str, name: str) -> Callable[..., Any]:
     if not callable(build):
         raise ConfigError(f"{key}: {own_name} of {file or found} is {build!r}; allowed: a class or a function")
     return cast(Callable[..., Any], build)
+
+
+def call_fault(build: Callable[..., Any], *positional: Any, **named: Any) -> str:
+    """Say why a class or function cannot be called with these arguments, or nothing."""
+    try:
+        inspect.signature(build).bind(*positional, **named)
+    except TypeError as error:
+        return str(error)
+    except ValueError:  # one of C's has no signature
+        pass
+    return ""
+
+
+def takes(build: Callable[..., Any], name: str) -> bool:
+    """Say whether a class or function takes a keyword argument of this name."""
+    try:
+        parameters = inspect.signature(build).parameters
+    except ValueError:
+        return True
+    return name in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
 
 
 def what_happened(error: BaseException, file: Path | None) -> str:

@@ -18,7 +18,7 @@ from dlsweep.results.redo import requested
 from dlsweep.results.schema import FINISHED
 from dlsweep.runs.states import Run, run_state
 from dlsweep.runs.survey import RunProgress
-from dlsweep.tasks.classification.own_models import Check, ModelChecks
+from dlsweep.tasks.classification.own_parts import Check, PartChecks
 
 LITTLE_BYTES = 2**20
 MOST_NAMED = 20  # lines a user still reads
@@ -72,7 +72,7 @@ class HeldBack:
     n_runs: int
 
     def __str__(self) -> str:
-        return f"{self.check.model}: {self.n_runs} {'run' if self.n_runs == 1 else 'runs'} cannot start: {self.message}"
+        return f"{self.check.what}: {self.n_runs} {'run' if self.n_runs == 1 else 'runs'} cannot start: {self.message}"
 
     def lines(self, results: Path, script: str) -> list[str]:
         """Return it for the table of what failed; `script` calls scripts/train.py."""
@@ -82,7 +82,7 @@ class HeldBack:
 
 def held_back(sweep: Sweep, results: Path, runs: Iterable[Run | RunProgress]) -> list[HeldBack]:
     """Return what keeps those of the runs from starting that have not begun."""
-    checks = ModelChecks(sweep)
+    checks = PartChecks(sweep)
     waiting = Counter(
         check.name
         for run in runs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from dlsweep.config.identity import Setting
 from dlsweep.config.jobs import prepare_arguments, source_files, train_arguments, twins
 from dlsweep.config.paths import data_file, data_name, record_name
 from dlsweep.config.plan import Plan
+from dlsweep.config.registry import own_parts
 from dlsweep.config.sweep import Sweep
 from dlsweep.errors import ConfigError
 from dlsweep.results import redo
 from dlsweep.results.records import list_records
 from dlsweep.results.versions import Outdated, Present, find_outdated, is_prepared, own_files
-from dlsweep.tasks.classification.own_models import Check, ModelChecks
+from dlsweep.tasks.classification.own_parts import Check, PartChecks
 from dlsweep.workflow import internals
 from dlsweep.workflow.paths import Paths
 
@@ -97,24 +98,24 @@ class Jobs:
         An own task has none.
         """
         path = data_file(self.paths.results, setting)
-        source = path and setting.get("data_path")
-        if source and path not in self._is_prepared:
-            self._is_prepared[path] = is_prepared(path, source)
+        is_own = path and (setting.get("data_path") or ":" in setting["dataset"])
+        if is_own and path not in self._is_prepared:
+            self._is_prepared[path] = is_prepared(path, setting)
             if not self._is_prepared[path]:
                 internals.force(self.workflow, {path})
         return [path] if path else []
 
     @functools.cached_property
-    def model_checks(self) -> ModelChecks:
+    def model_checks(self) -> PartChecks:
         """What is tried of the users' own models before their runs."""
-        return ModelChecks(self.sweep)
+        return PartChecks(self.sweep)
 
     def check_input(self, wildcards: Any) -> list[str]:
         """A check waits for its data, the check of its class, and the user's files: once changed, it is tried again."""
         check = self._check(wildcards.check)
         before = [other.output(self.paths.results) for other in self.model_checks.before(check)]
         data = self._prepared(check.data) if check.data else []
-        return [*data, *before, *(str(path) for path in own_files(check.model.partition(":")[0]).values())]
+        return [*data, *before, *_code_files(name for _, name in check.parts)]
 
     def check_arguments(self, name: str, input: Any) -> str:
         """The options of scripts/train.py with which it tries a model."""
@@ -129,7 +130,8 @@ class Jobs:
 
     def data_source(self, wildcards: Any) -> list[str]:
         """The user's own files as the input of the prepare rule."""
-        files = source_files(self._data_settings[wildcards.data])
+        setting = self._data_settings[wildcards.data]
+        files = [*source_files(setting), *_code_files(own_parts(setting).get("dataset", ()))]
         try:
             for file in files:  # data_path itself has been checked, the folders below it have not
                 refuse_braces(file)
@@ -220,3 +222,8 @@ class Jobs:
     def prepare_arguments(self, data: str) -> str:
         """The options of scripts/prepare.py."""
         return prepare_arguments(self._data_settings[data])
+
+
+def _code_files(names: Iterable[str]) -> list[str]:
+    """The files of the modules of own parts, and of all that they import of the user's own."""
+    return [str(path) for path in own_files(*(name.partition(":")[0] for name in names)).values()]

@@ -20,7 +20,7 @@ from dlsweep.files import is_torn, read_json
 from dlsweep.report.contents import EMPTY_FIGURES
 from dlsweep.results import redo
 from dlsweep.results.records import DAMAGED
-from dlsweep.tasks.classification.own_models import has_own_model, model_faults
+from dlsweep.tasks.classification.own_parts import has_own_parts, part_faults
 from dlsweep.workflow import internals
 from dlsweep.workflow.failures import MOST_NAMED, storage_trouble, unfinished
 from dlsweep.workflow.jobs import Jobs
@@ -44,8 +44,8 @@ class Messages:
 
     def warn_of_models(self) -> None:
         """Say what is certainly wrong with the users' own models of the runs that are to be done."""
-        own = [(run, setting) for *run, setting in self.sweep.records() if has_own_model(setting)]
-        faults = model_faults([setting for run, setting in own if not Path(self.paths.record(*run)).exists()])
+        own = [(run, setting) for *run, setting in self.sweep.records() if has_own_parts(setting)]
+        faults = part_faults([setting for run, setting in own if not Path(self.paths.record(*run)).exists()])
         for fault in faults[:MOST_NAMED]:
             print(f"warning: {fault}", file=sys.stderr)
 

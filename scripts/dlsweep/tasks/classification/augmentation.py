@@ -17,11 +17,18 @@ from dlsweep.config.registry import AUGMENTATION
 from dlsweep.errors import ConfigError
 
 
+def described(in_shape: tuple[int, ...]) -> str:
+    """Return what data of this shape are, where they are no images."""
+    if len(in_shape) == 2:
+        return f"time series of {in_shape[0]} channels and {in_shape[1]} steps"
+    return f"vectors of {math.prod(in_shape)} values"
+
+
 def is_on(setting: Setting, in_shape: tuple[int, ...]) -> bool:
     """Say whether the setting augments at all. Raises ConfigError where data of this shape cannot be augmented so."""
     keys = [key for key in AUGMENTATION if setting[key]]
     if keys and len(in_shape) != 3:
-        raise ConfigError(f"{keys[0]}: needs images, but the data are vectors of {math.prod(in_shape)} values")
+        raise ConfigError(f"{keys[0]}: needs images, but the data are {described(in_shape)}")
     if keys and setting["cutout"] > min(in_shape[1:]):
         raise ConfigError(
             f"cutout: {setting['cutout']} is not allowed for images of {in_shape[1]}x{in_shape[2]} pixels;"

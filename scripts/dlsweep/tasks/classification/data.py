@@ -78,7 +78,7 @@ def prepare(setting: Setting, output: Path, raw_folder: Path) -> None:
 
     Raises ConfigError, naming the file and what is wrong with it, and OSError where `output` cannot be written.
     """
-    name, look = setting["dataset"], look_at_source(setting.get("data_path"))
+    name, look = setting["dataset"], look_at_source(setting)
     content = entry("dataset", name).load()(name, setting, raw_folder)
     source = setting.get("data_path") or name
     check(content, source, setting["loss"])

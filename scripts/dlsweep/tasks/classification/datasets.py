@@ -27,10 +27,12 @@ from torch import Tensor
 
 from dlsweep.config.files import own_path
 from dlsweep.config.identity import Setting
+from dlsweep.config.modules import source_file
 from dlsweep.config.names import nearest
 from dlsweep.config.registry import entry
 from dlsweep.errors import ConfigError
 from dlsweep.locks import acquire
+from dlsweep.tasks.own_code import call_fault, own_object, what_happened
 
 Content = dict[str, Any]
 
@@ -273,8 +275,13 @@ def load_npz(name: str, setting: Setting, raw_folder: Path) -> Content:
     other number becomes float32. y is what the loss takes: (N,) or (N, 1), integers that count from 0; (N, K) of 0 and
     1, labels of which an image may have several; or (N,) or (N, K), numbers to predict.
     """
-    path, wanted = _data_path(setting), entry("loss", setting["loss"]).targets
-    arrays = _read_npz(path)
+    path = _data_path(setting)
+    return _from_arrays(_read_npz(path), setting, str(path))
+
+
+def _from_arrays(arrays: Mapping[str, np.ndarray], setting: Setting, path: str) -> Content:
+    """The tensors of arrays by name; `path` says in messages where they come from."""
+    wanted = entry("loss", setting["loss"]).targets
     if "classes" in arrays and wanted == "numbers":
         raise ConfigError(f"{path}: names classes, but loss {setting['loss']} takes numbers; allowed: cross_entropy")
     known = [f"{axis}_{split}" for split in SPLITS for axis in "xy"]
@@ -288,7 +295,7 @@ def load_npz(name: str, setting: Setting, raw_folder: Path) -> Content:
             for key in (x, y):
                 if key not in arrays:
                     raise ConfigError(f"{path}: has no array {key!r}; it has {_listed(arrays) or 'none'}")
-            content[x] = _images(arrays[x], f"{path}: {x}")
+            content[x] = _images(arrays[x], f"{path}: {x}", setting.get("series", False))
             content[y] = read_targets(arrays[y], wanted, f"{path}: {y}")
     if "classes" in arrays:
         content["classes"] = [str(label) for label in np.atleast_1d(arrays["classes"])]
@@ -309,18 +316,177 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         raise ConfigError(f"{path}: is damaged ({error})") from None
 
 
-def _images(array: np.ndarray, where: str) -> Tensor:
+MOST_LISTED = 10  # names in a message
+LONG = 8  # times as long as high: rather channels of time series than a grey image
+
+
+def _images(array: np.ndarray, where: str, series: bool) -> Tensor:
     if array.dtype.kind not in "buif":
         raise ConfigError(f"{where} is {array.dtype}; allowed: numbers")
+    if series and array.ndim != 3:
+        raise ConfigError(f"{where} has shape {array.shape}; time series (series: true) are (N, C, L)")
     if not 2 <= array.ndim <= 4:
         raise ConfigError(f"{where} has shape {array.shape}; allowed: (N, D), (N, H, W), (N, C, H, W) or (N, H, W, C)")
     channels = (1, 3, 4)
     if array.ndim == 4 and array.shape[3] in channels and array.shape[1] not in channels:
         array = array.transpose(0, 3, 1, 2)
-    elif array.ndim == 3:
+    elif array.ndim == 3 and not series:
+        if max(array.shape[1:]) >= LONG * min(array.shape[1:]):
+            height, width = array.shape[1:]
+            print(f"warning: {where}: is read as grey images of {height}x{width} pixels; time series need series: true")
         array = array[:, None]
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is refused
         return torch.from_numpy(np.ascontiguousarray(array, None if array.dtype == np.uint8 else np.float32))
+
+
+# -- tables --------------------------------------------------------------------------------------------------------
+
+
+def load_table(name: str, setting: Setting, raw_folder: Path) -> Content:
+    """Return the rows of a CSV or Parquet file: the column `target` (or several) to predict, all others as features.
+
+    Text, and for classes any values, become classes in their order; for labels and numbers several columns are allowed.
+    Raises ConfigError naming the file, the column and the row, counted from 1 without the header.
+    """
+    import pandas as pd
+
+    path = _data_path(setting)
+    table = _read_table(path, name)
+    targets = _target_columns(table, setting["target"], path)
+    if len(table) < len(SPLITS):
+        n = f"{len(table)} row{'s' * (len(table) != 1)}" if len(table) else "no rows"
+        raise ConfigError(f"{path}: has {n}; training, validation and test split need one each at least")
+    features = [column for column in table if column not in targets]
+    if not features:
+        raise ConfigError(f"{path}: has no column but {_listed(targets)}, so there is nothing to predict it from")
+    for column in table:
+        missing = np.flatnonzero(table[column].isna().to_numpy())
+        if len(missing):
+            n = f"{len(missing)} rows have" if len(missing) > 1 else "the row has"
+            raise ConfigError(
+                f"{path}: column {column!r} has no value in row {missing[0] + 1} ({n} none); fill it in, or leave out"
+                " the row or the column"
+            )
+    x = np.stack([_numbers(table[column], path, "features must be numbers") for column in features], 1)
+    kind = entry("loss", setting["loss"]).targets
+    y = table[targets[0]]
+    if kind == "classes" or (not kind and len(targets) == 1 and not pd.api.types.is_numeric_dtype(y)):
+        if len(targets) > 1:
+            raise ConfigError(f"target: {_listed(targets)}: loss {setting['loss']} takes one column")
+        codes, classes = _classes(y, path)
+        return {"x_train": torch.from_numpy(x), "y_train": codes, "classes": classes}
+    values = np.stack([_numbers(table[column], path, f"loss {setting['loss']} takes numbers") for column in targets], 1)
+    content = {"x_train": torch.from_numpy(x), "y_train": read_targets(values, kind, f"{path}: {_listed(targets)}")}
+    return {**content, "classes": targets} if kind == "labels" else content
+
+
+def _read_table(path: Path, kind: str) -> Any:
+    import pandas as pd
+
+    try:
+        if kind == "parquet":
+            table = pd.read_parquet(path)
+        else:
+            with path.open(encoding="utf-8-sig") as file:
+                header = file.readline()
+            separator = max(",;\t", key=header.count)
+            table = pd.read_csv(path, sep=separator, encoding="utf-8-sig", skipinitialspace=True)
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text; save the file as UTF-8") from None
+    except (ValueError, OSError) as error:  # of pandas and pyarrow, too
+        what = " ".join(str(error).split())
+        form = "Parquet" if kind == "parquet" else "CSV"
+        raise ConfigError(f"{path}: is not a {form} file that can be read ({what})") from None
+    unnamed = [column for column in table if str(column).startswith("Unnamed: ")]
+    if unnamed:  # DataFrame.to_csv() writes it
+        print(f"warning: {path}: leaves out {len(unnamed)} column without a name, the index")
+    table = table.drop(columns=unnamed).reset_index(drop=True)
+    return table.set_axis([str(column).strip() for column in table], axis=1)
+
+
+def _target_columns(table: Any, target: str, path: Path) -> list[str]:
+    wanted = [target] if target in table else [name.strip() for name in target.split(",")]
+    for name in wanted:
+        if name not in table:
+            few = _listed(list(table)[:MOST_LISTED]) + (", ..." if len(table.columns) > MOST_LISTED else "")
+            hint = nearest(name, list(table))
+            raise ConfigError(f"target: {path} has no column {name!r}; it has {few}.{hint}")
+        if wanted.count(name) > 1 or list(table).count(name) > 1:
+            raise ConfigError(f"target: {name!r} is there twice")
+    return wanted
+
+
+def _numbers(column: Any, path: Path, wanted: str) -> np.ndarray:
+    """The values of a column as float32. Raises ConfigError naming the first that is none."""
+    import pandas as pd
+
+    numbers: np.ndarray = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
+    if pd.api.types.is_numeric_dtype(column):
+        bad = ~np.isfinite(numbers)
+    else:  # also numbers that are written as text
+        bad = np.isnan(numbers)
+        wanted += "; write 0 and 1 for two values, or a column for each (pandas.get_dummies), or leave the column out"
+    if bad.any():
+        row = int(bad.argmax())
+        raise ConfigError(f"{path}: column {column.name!r} has {_shown(column, row)} in row {row + 1}, but {wanted}")
+    with np.errstate(over="ignore"):
+        return np.asarray(numbers, np.float32)
+
+
+def _shown(column: Any, row: int) -> str:
+    value = column.iloc[row]
+    return repr(value.item() if isinstance(value, np.generic) else value)
+
+
+def _classes(column: Any, path: Path) -> tuple[Tensor, list[str]]:
+    """The classes of a column, numbered in the order of their values, and their names."""
+    import pandas as pd
+
+    if pd.api.types.is_float_dtype(column) and not (column == column.round()).all():
+        row = int((column != column.round()).to_numpy().argmax())
+        raise ConfigError(
+            f"{path}: column {column.name!r} has {_shown(column, row)} in row {row + 1}, which is no class; write loss:"
+            " mse (or mae, huber) to predict numbers"
+        )
+    values, codes = np.unique(
+        column.to_numpy() if column.dtype.kind in "buif" else column.astype(str), return_inverse=True
+    )
+    if len(values) == 1:
+        raise ConfigError(f"{path}: column {column.name!r} has a single class, {values[0]}; there must be at least two")
+    if len(values) > len(column) / 2:
+        raise ConfigError(
+            f"{path}: column {column.name!r} has {len(values)} different values in {len(column)} rows, too many for"
+            " classes; write loss: mse (or mae, huber) to predict numbers"
+        )
+    names = [f"{value:g}" if isinstance(value, float) else str(value) for value in values.tolist()]
+    return torch.from_numpy(codes.reshape(-1).astype(np.int64)), names
+
+
+def load_own(name: str, setting: Setting, raw_folder: Path) -> Content:
+    """Return what the user's own function `module:function` returns, called with `dataset_args`.
+
+    Arrays (x_train, y_train) or (x_train, y_train, x_test, y_test), or a dict of them by the names that an .npz file
+    has.
+    """
+    arguments = setting["dataset_args"]
+    function = own_object("dataset", name)
+    if fault := call_fault(function, **arguments):
+        raise ConfigError(f"dataset_args: {name}({', '.join(arguments)}): {fault}; it is called with these alone")
+    file = source_file(name)
+    try:
+        found = function(**arguments)
+    except Exception as error:
+        where = f" ({file})" if file else ""
+        raise ConfigError(f"dataset: {name}{where}: {what_happened(error, file)}") from None
+    if isinstance(found, (tuple, list)) and len(found) in (2, 4):
+        found = dict(zip(("x_train", "y_train", "x_test", "y_test"), found, strict=False))
+    if not isinstance(found, Mapping):
+        what = f"{type(found).__name__} of {len(found)}" if isinstance(found, (tuple, list)) else type(found).__name__
+        raise ConfigError(
+            f"dataset: {name} returns a {what}; allowed: arrays (x_train, y_train) or (x_train, y_train, x_test,"
+            " y_test), or a dict of them"
+        )
+    return _from_arrays({key: np.asarray(value) for key, value in found.items()}, setting, f"dataset: {name}")
 
 
 # -- targets -------------------------------------------------------------------------------------------------------

@@ -9,18 +9,32 @@ image (N, K) of 0 and 1, or numbers (N, K), both float32.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from dlsweep.config.identity import Setting
 from dlsweep.config.registry import MEASURES, entry
+from dlsweep.errors import ConfigError
 from dlsweep.tasks.classification.data import Splits, mean_std
+from dlsweep.tasks.own_code import call_fault, own_object
 
 Metrics = dict[str, float]
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Maps outputs and targets of a batch to its mean loss."""
+
+
+def build_loss(setting: Setting, device: torch.device) -> Loss:
+    """Return the loss that the setting names."""
+    if ":" in setting["loss"]:
+        return own_loss(setting, device)
+    return functools.partial(entry("loss", setting["loss"]).load(), setting)
 
 
 def cross_entropy(s: Setting, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -48,6 +62,59 @@ def huber(s: Setting, outputs: Tensor, targets: Tensor) -> Tensor:
     return F.huber_loss(outputs, targets, delta=s["huber_delta"])
 
 
+def own_loss(setting: Setting, device: torch.device) -> Loss:
+    """Return the user's own loss, `module:function`, called as `function(outputs, targets, **loss_args)`.
+
+    Or `module:Class`, such as a torch.nn.Module: `Class(**loss_args)(outputs, targets)`. Raises ConfigError where it
+    does not take these arguments or returns anything but the tensor of a single number.
+    """
+    name, arguments = setting["loss"], setting["loss_args"]
+    found = own_object("loss", name)
+    is_class = inspect.isclass(found)
+    positional: tuple[Any, ...] = () if is_class else (None, None)
+    if fault := call_fault(found, *positional, **arguments):
+        called = ", ".join((*(() if is_class else ("outputs", "targets")), *arguments))
+        raise ConfigError(f"loss_args: {name}({called}): {fault}; it is called with these alone")
+    function: Callable[..., Any] = found(**arguments) if is_class else functools.partial(found, **arguments)
+    if isinstance(function, nn.Module):
+        function.to(device)
+        if any(weight.requires_grad for weight in function.parameters()):
+            raise ConfigError(f"loss: {name} has parameters of its own, which are not trained; put them in the model")
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        value = function(outputs, targets)
+        if not isinstance(value, Tensor) or value.numel() != 1 or not value.is_floating_point():
+            what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise ConfigError(
+                f"loss: {name} returns {what}; it must be a tensor of one number, the mean over the batch"
+            )
+        if outputs.requires_grad and not value.requires_grad:
+            raise ConfigError(f"loss: {name} returns what does not depend on the outputs, so nothing can be learned")
+        return value.reshape(())
+
+    return loss
+
+
+def own_metric(name: str) -> Callable[[Tensor, Tensor], float]:
+    """Return the user's own metric, `module:function`, called as `function(outputs, targets)` with tensors on the CPU.
+
+    Raises ConfigError where it does not take these, or returns no number.
+    """
+    function = own_object("metrics", name)
+    if fault := call_fault(function, None, None):
+        raise ConfigError(f"metrics: {name}(outputs, targets): {fault}; it is called with these two alone")
+
+    def measure(outputs: Tensor, targets: Tensor) -> float:
+        value = function(outputs, targets)
+        try:
+            return float(value)
+        except (TypeError, ValueError, RuntimeError):
+            what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise ConfigError(f"metrics: {name} returns {what}; it must be a number") from None
+
+    return measure
+
+
 class Criterion:
     """What a run minimises, and what its splits are measured by.
 
@@ -57,8 +124,9 @@ class Criterion:
 
     def __init__(self, setting: Setting, data: Splits, device: torch.device) -> None:
         self.setting, self.kind = setting, data.kind
-        self._loss = entry("loss", setting["loss"]).load()
-        self._unsmoothed = {**setting, "label_smoothing": 0.0}  # as the loss is measured
+        self._loss = build_loss(setting, device)
+        self._measured = build_loss({**setting, "label_smoothing": 0.0}, device)
+        self._own = {name.partition(":")[2]: own_metric(name) for name in setting["metrics"]}
         self._scale: tuple[Tensor, Tensor] | None = None
         if setting.get("normalise_targets"):
             mean, std = mean_std(data.train_y)
@@ -67,12 +135,11 @@ class Criterion:
     @property
     def metrics(self) -> tuple[str, ...]:
         """The names of what a split is measured by, the loss first."""
-        return MEASURES[self.kind]
+        return (*MEASURES[self.kind], *self._own)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of a batch in training."""
-        loss: Tensor = self._loss(self.setting, outputs, self._scaled(targets))
-        return loss
+        return self._loss(outputs, self._scaled(targets))
 
     @torch.no_grad()
     def measure(self, outputs: Tensor, targets: Tensor) -> Metrics:
@@ -80,11 +147,12 @@ class Criterion:
 
         The argmax of NaN is class 0, which nobody predicted.
         """
-        loss = self._loss(self._unsmoothed, outputs, self._scaled(targets))
+        loss = self._measured(outputs, self._scaled(targets))
         if self._scale:
             mean, std = self._scale
             outputs = outputs * std + mean
         found = _MEASURES[self.kind](loss, outputs, targets)
+        found |= {name: function(outputs.cpu(), targets.cpu()) for name, function in self._own.items()}
         return found if math.isfinite(found["loss"]) else {**dict.fromkeys(found, math.nan), "loss": found["loss"]}
 
     def _scaled(self, targets: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""Models: each maps a batch of images (N, C, H, W), or of vectors (N, D) for `mlp`, to (N, n_classes) logits.
+"""Models: each maps a batch of images (N, C, H, W) to (N, n_classes) logits, or to as many numbers.
+
+`mlp` takes vectors (N, D) and time series (N, C, L) as well, `cnn` time series.
 
 A builder (named in registry.py) is called as `builder(setting, in_shape, n_classes)`, `in_shape` being the shape of
 one image or vector. It raises ConfigError where the model cannot take such data.
@@ -7,7 +9,6 @@ one image or vector. It raises ConfigError where the model cannot take such data
 from __future__ import annotations
 
 import hashlib
-import inspect
 import io
 import itertools
 import math
@@ -22,11 +23,14 @@ from torch import Tensor, nn
 from dlsweep.config.identity import Setting
 from dlsweep.config.registry import ACTIVATIONS, entry
 from dlsweep.errors import ConfigError
-from dlsweep.tasks.own_code import own_object
+from dlsweep.tasks.classification.augmentation import described
+from dlsweep.tasks.own_code import call_fault, own_object
 
 Shape = tuple[int, ...]
 
-POOLINGS = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
+POOLINGS = {("max", 1): nn.MaxPool1d, ("avg", 1): nn.AvgPool1d, ("max", 2): nn.MaxPool2d, ("avg", 2): nn.AvgPool2d}
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d}
+NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
 
 
 def build_model(setting: Setting, in_shape: Shape, n_classes: int) -> nn.Module:
@@ -55,7 +59,7 @@ def init_weights(model: nn.Module, init: str, bias_init: float | None, act: str 
     gain_of = act if act in ("relu", "leaky_relu", "tanh", "sigmoid") else "linear" if act == "identity" else "relu"
     slope = nn.LeakyReLU().negative_slope
     for layer in model.modules():
-        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+        if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d)):
             if init.startswith("kaiming"):
                 getattr(nn.init, f"{init}_")(layer.weight, a=slope, nonlinearity=gain_of)
             elif init != "default":
@@ -64,24 +68,31 @@ def init_weights(model: nn.Module, init: str, bias_init: float | None, act: str 
                 nn.init.constant_(layer.bias, bias_init)
 
 
-def image_shape(setting: Setting, in_shape: Shape, halvings: int = 0, key: str = "model") -> Shape:
+def image_shape(
+    setting: Setting, in_shape: Shape, halvings: int = 0, key: str = "model", series: bool = False
+) -> Shape:
     """Return the (C, H, W) that is left of an image's size after halving height and width some times.
 
-    Raises ConfigError where the data are vectors, or nothing would be left; `key` is what the user can change.
+    Where `series` are allowed, also the (C, L) of a time series. Raises ConfigError where the data are something else,
+    or nothing would be left; `key` is what the user can change.
     """
-    if len(in_shape) != 3:
+    if len(in_shape) != 3 and not (series and len(in_shape) == 2):
+        others = "mlp, cnn" if len(in_shape) == 2 else "mlp"
         raise ConfigError(
-            f"model: {setting['model']} needs images, but the data are vectors of {math.prod(in_shape)} values;"
-            " allowed: mlp, or your own model"
+            f"model: {setting['model']} needs images, but the data are {described(in_shape)};"
+            f" allowed: {others}, or your own model"
         )
-    channels, height, width = in_shape
-    most = int(math.log2(min(height, width)))
+    channels, *sizes = in_shape
+    most = int(math.log2(min(sizes)))
     if halvings > most:
-        raise ConfigError(
-            f"{key}: {setting[key]} halves height and width {halvings} times, but the images have {height}x{width}"
-            f" pixels; allowed: at most {most} times"
+        what = "height and width" if len(sizes) == 2 else "the length"
+        have = (
+            f"the images have {sizes[0]}x{sizes[-1]} pixels" if len(sizes) == 2 else f"the series have {sizes[0]} steps"
         )
-    return channels, height >> halvings, width >> halvings
+        raise ConfigError(
+            f"{key}: {setting[key]} halves {what} {halvings} times, but {have}; allowed: at most {most} times"
+        )
+    return channels, *(size >> halvings for size in sizes)
 
 
 # -- multi-layer perceptron ----------------------------------------------------------------------------------------
@@ -152,12 +163,17 @@ class CNN(nn.Module):
         return logits
 
 
-def convolutions(setting: Setting, c_in: int, c_out: int, n_conv: int, kernel_size: int) -> list[nn.Module]:
-    """Return `n_conv` convolutions that keep height and width, each with normalization where set and activation."""
+def convolutions(
+    setting: Setting, c_in: int, c_out: int, n_conv: int, kernel_size: int, n_axes: int = 2
+) -> list[nn.Module]:
+    """Return `n_conv` convolutions that keep height and width, each with normalization where set and activation.
+
+    `n_axes` is 1 for time series.
+    """
     layers: list[nn.Module] = []
     for channels in [c_in] + [c_out] * (n_conv - 1):
-        norm = nn.BatchNorm2d(c_out) if setting["batch_norm"] else None
-        layers.append(nn.Conv2d(channels, c_out, kernel_size, padding="same"))
+        norm = NORMS[n_axes](c_out) if setting["batch_norm"] else None
+        layers.append(CONVOLUTIONS[n_axes](channels, c_out, kernel_size, padding="same"))
         layers += activation(setting["act"], norm, setting.get("batch_norm_position", "before"))
     return layers
 
@@ -166,18 +182,18 @@ def build_cnn(setting: Setting, in_shape: Shape, n_classes: int) -> nn.Module:
     """Build a small network in the manner of VGG (Simonyan & Zisserman 2014).
 
     Each block is `n_conv` convolutions, pooling and dropout; the next has twice the channels; one linear layer
-    classifies.
+    classifies. For time series the convolutions go along the time.
     """
     n_block, channels = setting["n_block"], setting["channels"]
-    c_in, height, width = image_shape(setting, in_shape, n_block, "n_block")
+    c_in, *sizes = image_shape(setting, in_shape, n_block, "n_block", series=True)
     blocks: list[nn.Module] = []
     for c_out in [channels * 2**i for i in range(n_block)]:
-        layers = convolutions(setting, c_in, c_out, setting["n_conv"], setting["kernel_size"])
-        layers.append(POOLINGS[setting["pooling"]](2))
+        layers = convolutions(setting, c_in, c_out, setting["n_conv"], setting["kernel_size"], len(sizes))
+        layers.append(POOLINGS[setting["pooling"], len(sizes)](2))
         layers += [nn.Dropout(setting["dropout"])] if setting["dropout"] else []
         blocks.append(nn.Sequential(*layers))
         c_in = c_out
-    model = CNN(blocks, [nn.Linear(c_in * height * width, n_classes)])
+    model = CNN(blocks, [nn.Linear(c_in * math.prod(sizes), n_classes)])
     init_weights(model, setting["init"], setting["bias_init"], setting["act"])
     return model
 
@@ -300,13 +316,11 @@ def build_custom(setting: Setting, in_shape: Shape, n_classes: int) -> nn.Module
     """
     name, arguments = setting["model"], {"in_shape": in_shape, "n_classes": n_classes, **setting["model_args"]}
     build = own_object("model", name)
-    try:
-        inspect.signature(build).bind(**arguments)
-    except TypeError as error:
+    if fault := call_fault(build, **arguments):
         raise ConfigError(
-            f"model_args: {name}({', '.join(arguments)}): {error}; it is called with in_shape, n_classes and what"
+            f"model_args: {name}({', '.join(arguments)}): {fault}; it is called with in_shape, n_classes and what"
             " model_args says"
-        ) from None
+        )
     model: nn.Module = build(**arguments)
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model: {name} makes {type(model).__name__}, not a torch.nn.Module")

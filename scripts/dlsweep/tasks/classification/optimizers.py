@@ -11,14 +11,20 @@ A schedule is called as `schedule(setting, step, total, steps_per_epoch)`, `step
 
 from __future__ import annotations
 
+import functools
+import inspect
+import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dlsweep.config.identity import Setting
 from dlsweep.config.registry import entry
+from dlsweep.errors import ConfigError
+from dlsweep.tasks.own_code import call_fault, own_object, takes
 
 Parameters = list[nn.Parameter]
 
@@ -85,6 +91,33 @@ def penalty_l1(parameters: Iterable[nn.Parameter]) -> Tensor:
     return torch.stack([weight.abs().sum() for weight in parameters if weight.ndim > 1]).sum()
 
 
+def own_optimizer(s: Setting, p: Parameters) -> torch.optim.Optimizer:
+    """Build the user's own optimizer, `module:Class`: `Class(parameters, lr=..., weight_decay=..., **optimizer_args)`.
+
+    Without `weight_decay` where the class takes none. Raises ConfigError where the class does not take these arguments,
+    makes no torch.optim.Optimizer, or one whose step needs a closure.
+    """
+    name, given = s["optimizer"], s["optimizer_args"]
+    build = own_object("optimizer", name)
+    for key in ("lr", "weight_decay"):
+        if key in given:
+            raise ConfigError(f"optimizer_args: {key} is a key of its own; write {key}: {given[key]} beside optimizer")
+    arguments = {"lr": s["lr"], **given}
+    if takes(build, "weight_decay"):
+        arguments["weight_decay"] = s["weight_decay"]
+    elif s["weight_decay"]:
+        raise ConfigError(f"weight_decay: {s['weight_decay']:g} is not taken by {name}; allowed here: 0")
+    if fault := call_fault(build, p, **arguments):
+        called = f"{name}(parameters, {', '.join(arguments)})"
+        raise ConfigError(f"optimizer_args: {called}: {fault}; it is called with these and what optimizer_args says")
+    optimizer = build(p, **arguments)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ConfigError(f"optimizer: {name} makes {type(optimizer).__name__}, not a torch.optim.Optimizer")
+    if call_fault(optimizer.step):
+        raise ConfigError(f"optimizer: {name}: its step() needs a closure, which this training does not give")
+    return optimizer
+
+
 # -- learning-rate schedules ---------------------------------------------------------------------------------------
 
 
@@ -100,6 +133,46 @@ def lr_at(setting: Setting, step: int, steps_per_epoch: int) -> float:
     total = max(setting["epochs"] * steps_per_epoch - warmup, 1)
     schedule = entry("lr_schedule", setting["lr_schedule"]).load()
     return lr * float(schedule(setting, step - warmup, total, steps_per_epoch))
+
+
+def own_schedule(s: Setting, step: int, total: int, steps_per_epoch: int) -> float:
+    """The user's own schedule, `module:function`: called with those of step, total and steps_per_epoch that it takes.
+
+    And with `lr_schedule_args`. Raises ConfigError where it does not take these, or returns no number from 0.
+    """
+    name = s["lr_schedule"]
+    function, offered = _own_schedule(name, json.dumps(s["lr_schedule_args"]))
+    values = {"step": step, "total": total, "steps_per_epoch": steps_per_epoch}
+    factor = function(**{key: values[key] for key in offered}, **s["lr_schedule_args"])
+    try:
+        number = float(factor)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ConfigError(
+            f"lr_schedule: {name} returns {factor!r} in step {step} of {total}; it must be the factor of lr, a number"
+            " from 0"
+        )
+    return number
+
+
+@functools.cache
+def _own_schedule(name: str, arguments: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
+    """The function, and which of the numbers that are offered it takes."""
+    function = own_object("lr_schedule", name)
+    if inspect.isclass(function):
+        raise ConfigError(
+            f"lr_schedule: {name} is a class; allowed: a function of step and total that returns a factor"
+        )
+    offered = tuple(key for key in ("step", "total", "steps_per_epoch") if takes(function, key))
+    given = json.loads(arguments)
+    if fault := call_fault(function, **dict.fromkeys(offered, 0), **given):
+        called = f"{name}({', '.join((*offered, *given))})"
+        raise ConfigError(
+            f"lr_schedule_args: {called}: {fault}; it is called with those of step, total and steps_per_epoch that it"
+            " takes, and what lr_schedule_args says"
+        )
+    return function, offered
 
 
 def constant(s: Setting, step: int, total: int, steps_per_epoch: int) -> float:

@@ -23,7 +23,7 @@ from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.metrics import metric_column
 from dlsweep.errors import ConfigError
 from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS
-from dlsweep.results.versions import code_digest, own_module
+from dlsweep.results.versions import code_digest, own_modules
 from dlsweep.tasks import torch_setup
 from dlsweep.tasks.checkpoint import Checkpoint
 from dlsweep.tasks.classification import augmentation as augment
@@ -109,8 +109,7 @@ class Trainer:
         self.n_outputs, self.data_digest = data.n_outputs, data.digest
         self.criterion = Criterion(setting, data, device)
 
-        module = own_module(setting)
-        self.code_digest = code_digest(module) if module else None  # now: the files may change while the run goes on
+        self.code_digest = code_digest(*own_modules(setting))  # now: the files may change while the run goes on
         checkpoint.made_with = {
             "hash": setting_hash(setting),
             "torch": str(torch.__version__),  # a plain string, or weights_only refuses it

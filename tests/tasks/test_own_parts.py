@@ -16,7 +16,7 @@ from dlsweep.runs.states import run_state
 from dlsweep.tasks.checkpoint import Checkpoint, Interrupted
 from dlsweep.tasks.classification.data import load_splits, prepare
 from dlsweep.tasks.classification.models import build_model
-from dlsweep.tasks.classification.own_models import model_faults, static_fault
+from dlsweep.tasks.classification.own_parts import part_faults, static_fault
 from dlsweep.tasks.classification.training import Trainer
 
 MODELS = """
@@ -338,13 +338,13 @@ def test_what_is_certain_is_said_without_importing(model: str, arguments: dict, 
     for name, text in texts.items():
         (faulty.parent / f"{name}.py").parent.mkdir(exist_ok=True)
         (faulty.parent / f"{name}.py").write_text(text)
-    fault = static_fault(model, arguments)
+    fault = static_fault("model", model, arguments)
     assert message in fault and bool(message) == bool(fault)
 
 
 def test_runs_with_one_fault_are_told_together(faulty: Path) -> None:
     settings = [check_setting({"model": "faulty:Wdie", "lr": lr}) for lr in (0.1, 0.2)]
-    assert model_faults(settings) == ["model: faulty.py has no 'Wdie'. Did you mean 'Wide'? (2 runs cannot start)"]
+    assert part_faults(settings) == ["model: faulty.py has no 'Wdie'. Did you mean 'Wide'? (2 runs cannot start)"]
 
 
 # -- runs that end without a word ----------------------------------------------------------------------------------
