@@ -149,6 +149,19 @@ def test_the_time_left(runs: list[RunProgress], left: float | None):
     assert sweep_seconds_left(runs, NOW) == (None if left is None else pytest.approx(left, rel=0.1))
 
 
+def test_the_time_left_where_nobody_knows_how_many_epochs_a_run_has():
+    """A function need not have a parameter `epochs`, nor say its epochs at all: whole runs are counted."""
+
+    def one(number: int, state: str, began: float = 0, ended: float = 0) -> RunProgress:
+        started, updated = (NOW - began, NOW - ended) if began else (None, None)
+        setting = {"train": "my_training:fit", "depth": 3, "seed": number}
+        return RunProgress("a", str(number), setting, state, seconds=began - ended, started=started, updated=updated)
+
+    runs = [one(0, "finished", 220, 120), one(1, "finished", 120, 20), one(2, "running", 20), one(3, "new")]
+    assert sweep_seconds_left(runs, NOW) == pytest.approx(80 + 100, rel=0.1)
+    assert sweep_seconds_left([one(2, "running", 20), one(3, "new")], NOW) is None
+
+
 def test_a_setting_of_two_experiments_is_trained_once():
     one = run(0, "running", 5, began=50)
     copy = RunProgress("b", one.digest, one.setting, "new", n_planned=10)

@@ -70,6 +70,30 @@ What `pandas.read_csv` makes of them, without any option:
 test**: the interval and the comparisons are of the test accuracy, which chose nothing. A diverged run counts when
 settings are ranked: its validation accuracy is taken as 0. Its test accuracy is not made up, so a mean over fewer runs
 than the setting has is shown with the number of those that diverged.
+
+## Other metrics
+
+What is best is an experiment's `objective`, and what it is reported by its `report`: `val_acc` and `test_acc` where the
+config says nothing, `val_mae` and `test_mae` with `objective: val_mae`. The leaderboard then has the columns `val_mae`,
+`val_mae_sd`, `test_mae`, `test_mae_sd`, `test_mae_low` and `test_mae_high`; in a sweep of several objectives a row has
+those of its experiment. Where less is better, rank 1 has the least. A diverged run counts as the worst value that the
+metric can have: 0 for an accuracy, infinity for an error, of which the mean is `inf`. `difference` is always the
+setting's result minus that of rank 1, so a worse setting has a positive one where less is better.
+
+The tables of a [task of your own](sweeps.md) have its hyper-parameters and the metrics that it logs in place of those
+below; a metric is `<split>_<family>` (`val_mae`) or a name of its own. `columns.md` beside the tables describes them.
+
+- `summary.csv` has what each run logged last. `final` wins over the epochs; what is no number (a text, a list) is in
+  the record only. A run that diverged has what its last epoch has.
+- `tested_val_mae` is what the task returned at its end or else logged last: settings are selected by it.
+- Known metrics have a direction and a range: accuracy, loss, error, MAE, MSE, RMSE, MAPE, Huber loss, NLL, perplexity,
+  R², F1, precision, recall, AUROC, AUC, AP, IoU, Dice, BLEU, also as a part of a name (`val_top5_acc`, `val_f1_macro`).
+  Of others the config says it, with a unit and a sentence for `columns.md`:
+  `metrics: {ndcg: {better: max, range: [0, 1], doc: Of the first ten.}, mae: {unit: °C}}`.
+- Values outside the range, such as an accuracy in percent, are told, and the metric counts as one without bounds.
+- A metric that an objective names and no run has is told with the nearest name, and the tables are made all the same.
+
+The tables of the built-in classification are these.
 """
 
 

@@ -21,10 +21,13 @@ def epochs_of(record: Record) -> list[dict[str, Any]]:
 
 
 def last_values(record: Record) -> dict[str, Any]:
-    """Return what a run measured last: of an own task each metric's latest value, which may be of an earlier epoch."""
-    epochs = record["epochs"]
-    if is_built_in(record["setting"]):
-        return known_epoch(epochs[-1]) if epochs else {}
+    """Return what a run measured last: of an own task each metric's latest value, which may be of an earlier epoch.
+
+    Of a run that diverged only what its last epoch has: what was measured before says nothing of how it ended.
+    """
+    epochs = epochs_of(record)
+    if is_built_in(record["setting"]) or record.get("status") == "diverged":
+        return epochs[-1] if epochs else {}
     return {name: value for epoch in epochs for name, value in epoch.items()}
 
 

@@ -158,6 +158,7 @@ class Run:
         if token:
             self.provenance["request"] = token
         self.epochs: list[dict[str, Any]] = []
+        self.n_epochs: int | None = None
         self.next_write = 0.0
         self.memory_keys: Sequence[str] = ()
         faulthandler.enable()  # a crash of native code says so in the log
@@ -214,7 +215,7 @@ class Run:
 
     def on_epoch(self, training: Training, epochs: list[dict[str, Any]]) -> None:
         """Print the last epoch, and show them all where the running record is old enough."""
-        self.epochs = epochs
+        self.epochs, self.n_epochs = epochs, getattr(training, "n_epochs", None)
         print(training.describe_epoch(epochs[-1]), flush=True)
         start = time.perf_counter()
         if start >= self.next_write:  # it holds every epoch, so that of a long run takes its time
@@ -225,9 +226,10 @@ class Run:
     def show(self, status: str, error: str = "") -> None:
         """Write the running record."""
         show = {"status": status, "epochs": self.epochs, "provenance": self.provenance, "error": error, "log": self.log}
+        known = {"n_epochs": self.n_epochs} if self.n_epochs else {}  # of an own task, no setting may tell it
         shown = self.running / self.path.name
         try:
-            write_json(shown, {**self.record, **show, "by_signal": self.stop.by_signal}, sync=False)
+            write_json(shown, {**self.record, **known, **show, "by_signal": self.stop.by_signal}, sync=False)
         except OSError:  # it is only for show, but it must not show a run that has failed as running
             if error:
                 mark_failed(shown, status, error)
