@@ -91,6 +91,15 @@ def runnable(command: str) -> str:
     return re.sub(r"\b(snakemake|make) ", r"\1 -n ", command)
 
 
+def write_own_training(folder: Path) -> None:
+    """Write the files that docs/own_training.md shows: its function and its script."""
+    page = (ROOT / "docs/own_training.md").read_text()
+    for language, name in (("python", "my_training.py"), ("sh", "train.sh")):
+        found = re.search(rf"`{re.escape(name)}`:\n\n```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+        assert found, name
+        (folder / name).write_text(found[1])
+
+
 def test_every_command_works_as_it_is_written(tmp_path: Path):
     """On a finished sweep, whose start is the first of them."""
     project = Project(tmp_path)
@@ -100,6 +109,7 @@ def test_every_command_works_as_it_is_written(tmp_path: Path):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "*.png"))
     project.configure(CONFIG)
     project.configure(MINE, "examples/mine.yaml")
+    write_own_training(tmp_path)
     (tmp_path / "data").mkdir()
     np.savez(tmp_path / "data/mine.npz", x_train=np.eye(20, 4, dtype="float32"), y_train=np.arange(20) % 2)
     (tmp_path / "old_results").mkdir()
@@ -138,7 +148,9 @@ def configs() -> Iterator[tuple[str, str]]:
                 yield page.name, f"{block}experiments: {{a: }}\n"
 
 
-def test_every_config_is_one(tmp_path: Path):
+def test_every_config_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_own_training(tmp_path)
+    monkeypatch.chdir(tmp_path)
     found = list(configs())
     assert len(found) >= 20
     for page, text in found:

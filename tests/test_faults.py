@@ -7,10 +7,12 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -134,12 +136,7 @@ def long_project(tmp_path: Path) -> Iterator[Project]:
 def test_many_kills(long_project: Project, tmp_path_factory: pytest.TempPathFactory, record_property: Callable):
     """The sweep is extended while it is killed, so that no machine is too fast to be killed that often."""
     project, chance, seeds = long_project, random.Random(0), 2
-    started = project.folder / "started.txt"  # one line for each process that is started to train
-    script = project.folder / "scripts" / "train.py"
-    first = 'if __name__ == "__main__":  # before anything else is loaded\n'
-    note = f"    import sys\n    open({str(started)!r}, 'a').write(' '.join(sys.argv) + chr(10))\n"
-    assert first in script.read_text()
-    script.write_text(script.read_text().replace(first, first + note))
+    started = note_starts(project)
     assert project.snakemake("short").returncode == 0  # records that are there before the first kill
     before = stamps(project)
     kills: Counter[str] = Counter()
@@ -207,14 +204,31 @@ def test_many_kills(long_project: Project, tmp_path_factory: pytest.TempPathFact
     assert stamps(project).items() >= before.items()
 
 
-def wait_for_moment(sweep: Sweep, project: Project, chance: random.Random) -> None:
+def note_starts(project: Project) -> Path:
+    """Have each process that is started to train write its command line, a line each, into the file returned."""
+    started = project.folder / "started.txt"
+    script = project.folder / "scripts" / "train.py"
+    first = 'if __name__ == "__main__":  # before anything else is loaded\n'
+    note = f"    import sys\n    open({str(started)!r}, 'a').write(' '.join(sys.argv) + chr(10))\n"
+    assert first in script.read_text()
+    script.write_text(script.read_text().replace(first, first + note))
+    return started
+
+
+def wait_for_moment(
+    sweep: Sweep, project: Project, chance: random.Random, checkpoints: tuple[str, ...] = ("*.pt",)
+) -> None:
     """Wait for a random moment: while processes start, or shortly after a run has written its next checkpoint."""
     if chance.random() < 0.5:
         time.sleep(chance.uniform(0, 1))
         return
     asked = time.time()
     running = project.results / "running"
-    wait_for(lambda: any(modified(path) > asked for path in running.glob("*.pt")) or sweep.process.poll() is not None)
+
+    def is_newer() -> bool:
+        return any(modified(path) > asked for pattern in checkpoints for path in running.glob(pattern))
+
+    wait_for(lambda: is_newer() or sweep.process.poll() is not None)
     time.sleep(chance.uniform(0, 0.3))
 
 
@@ -444,9 +458,9 @@ def test_a_full_or_read_only_disk(small_disk: Project):
     assert project.snakemake().returncode == 0
     before = stamps(project)
     more = {"grid": {"lr": [0.01, 0.1, 0.2], "act": ["relu", "tanh"]}, "figures": []}
-    project.configure(
-        {"defaults": {"epochs": 2, "train_size": 200, "n_layer": 1, "hid_dim": 8}, "experiments": {"small": more}}
-    )
+    more |= {"epochs": 2, "train_size": 200, "n_layer": 1, "hid_dim": 8}
+    write_own_tasks(project)
+    project.configure({"experiments": {"small": more, **own_tasks(1)["experiments"]}})
 
     filler = project.results / "filler"
     with filler.open("wb", buffering=0) as file:
@@ -467,8 +481,8 @@ def test_a_full_or_read_only_disk(small_disk: Project):
     assert "Write-protected output files" in read_only.stderr and "Traceback" not in read_only.stderr
     subprocess.run(["mount", "-o", "remount,rw", project.results], check=True)
 
-    assert project.snakemake().returncode == 0
-    assert len(project.records()) == 6
+    assert project.snakemake("--until", "train").returncode == 0
+    assert len(project.records()) == 6 + 3
     assert stamps(project).items() >= before.items()
     assert not list(project.results.rglob("*.tmp"))
 
@@ -501,3 +515,138 @@ defaults: {hid_dim: 8.0, n_layer: 1, train_size: 200, epochs: 2}
     assert planned["train"] == 2
     assert planned.keys() <= {"train", "plan", "aggregate", "report", "html", "all"}
     assert len(project.records()) == 4
+
+
+# -- tasks of one's own --------------------------------------------------------------------------------------------
+
+OWN_FUNCTION = """
+import random
+import time
+import torch
+
+def train(run, lr: float = 0.1, seed: int = 0, epochs: int = 12):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    kept = {"sum": 0.0}
+    run.restore(model=model, optimizer=optimizer, kept=kept)
+    x = torch.randn(32, 4)
+    for epoch in run.epochs(epochs):
+        loss = model(x).square().mean() + run.rng("noise").normal()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        kept["sum"] += random.random()
+        run.log(train_mse=loss)
+        (run.folder / f"{epoch}").touch()
+        time.sleep(0.15)
+    return {"test_mse": kept["sum"]}
+"""
+OWN_PROGRAM = """
+import json, os, pathlib, random, sys, time
+metrics, folder, seed = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3])
+saved = folder / "state"
+epoch, draw = 0, random.Random(seed)
+if saved.exists():
+    epoch, state = json.loads(saved.read_text())
+    draw.setstate((state[0], tuple(state[1]), state[2]))
+while epoch < 12:
+    epoch += 1
+    with open(metrics, "a") as file:
+        print(json.dumps({"epoch": epoch, "val_mae": draw.random()}), file=file)
+    new = folder / "new"
+    new.write_text(json.dumps([epoch, draw.getstate()]))
+    new.replace(saved)
+    time.sleep(0.15)
+with open(metrics, "a") as file:
+    print(json.dumps({"test_mae": draw.random()}), file=file)
+"""
+OWN_SCRIPT = """
+for i in 1 2 3 4 5 6; do echo "{\\"val_mae\\": $i$2}" >> $1; sleep 0.1; done
+echo "{\\"test_mae\\": $2}" >> $1
+"""
+
+
+def own_tasks(seeds: int) -> dict[str, Any]:
+    """A function, a command that goes on from its checkpoint, and one that begins anew."""
+    commands = {
+        "program": f"{sys.executable} program.py {{metrics}} {{checkpoint}} {{seed}}",
+        "script": "sh script.sh {metrics} {seed}",
+    }
+    experiments: dict[str, Any] = {"function": {"train": "mine:train", "objective": "train_mse", "report": "test_mse"}}
+    experiments |= {name: {"command": text, "objective": "val_mae"} for name, text in commands.items()}
+    return {"experiments": {name: {**spec, "seeds": seeds, "figures": []} for name, spec in experiments.items()}}
+
+
+def write_own_tasks(project: Project) -> None:
+    (project.folder / "mine.py").write_text(OWN_FUNCTION)
+    (project.folder / "program.py").write_text(OWN_PROGRAM)
+    (project.folder / "script.sh").write_text(OWN_SCRIPT)
+
+
+def test_many_kills_of_own_tasks(
+    long_project: Project,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable,
+):
+    """A function and commands are killed and stopped, warm and cold, and end as undisturbed ones do."""
+    project, chance, seeds = long_project, random.Random(1), 1
+    write_own_tasks(project)
+    started = note_starts(project)
+    kills: Counter[str] = Counter()
+    before: dict[str, tuple[int, bytes]] = {}
+    changed = repeated = starts = 0
+    while kills.total() < N_KILLS // 3:
+        while 3 * seeds - len(before) < 5:
+            seeds += 1
+        project.configure(own_tasks(seeds))
+        started.write_text("")
+        starts += 1
+        monkeypatch.setenv("DLSWEEP_WARM", "0") if starts % 2 else monkeypatch.delenv("DLSWEEP_WARM", raising=False)
+        sweep = Sweep(project, "--retries", "1000", "--until", "train")
+        for _ in range(3):
+            sweep.wait_for_runs()
+            wait_for_moment(sweep, project, chance, ("*.pt", "*.checkpoint/state"))
+            if runs := [run for run in sweep.runs() if "dlsweep.runs.warm" not in " ".join(run.cmdline())]:
+                number = chance.choice([signal.SIGKILL, signal.SIGTERM])
+                with contextlib.suppress(psutil.Error):
+                    chance.choice(runs).send_signal(number)
+                    kills[f"{number.name} of a run"] += 1
+        over = sweep.process.poll() is not None
+        kind = chance.choice(["snakemake", "the whole group"])
+        with contextlib.suppress(ProcessLookupError):
+            if kind == "snakemake":
+                sweep.process.kill()
+            else:
+                os.killpg(sweep.process.pid, signal.SIGKILL)
+        sweep.process.wait()
+        kills[f"SIGKILL of {kind}"] += not over
+        wait_for(lambda: not processes_in(project.folder))  # nor any program of a command
+        now = stamps(project)
+        changed += sum(now.get(name) != stamp for name, stamp in before.items())
+        repeated += sum(name.removesuffix(".json").split("-")[1] in started.read_text() for name in before)
+        before = now
+    sweep = Sweep(project, "--until", "train")
+    assert sweep.process.wait(timeout=600) == 0, sweep.output.read_text()[-5000:]
+
+    reference = Project(tmp_path_factory.mktemp("undisturbed"))
+    write_own_tasks(reference)
+    reference.configure(own_tasks(seeds))
+    done = reference.snakemake("--until", "train")
+    assert done.returncode == 0, done.stdout + done.stderr
+    undisturbed, records = reference.outcomes(), project.records()
+    differing = sum(project.outcomes().get(name) != outcome for name, outcome in undisturbed.items())
+    resumed = Counter(record["exp_name"] for record in records.values() if record["timing"]["resumed"])
+    counted = ", ".join(f"{count} x {kind}" for kind, count in kills.items())
+    record_property(
+        "faults",
+        f"own tasks: {counted}, over a sweep of {len(undisturbed)} runs of a function and two commands, warm and cold;"
+        f" {resumed.total()} of them went on from a checkpoint;"
+        f" records lost = {len(undisturbed.keys() - records.keys())}, records changed = {changed},"
+        f" records unlike the undisturbed sweep's = {differing}, finished runs repeated = {repeated}",
+    )
+    assert (changed, repeated, differing) == (0, 0, 0)
+    assert resumed["function"] and resumed["program"] and not resumed["script"]
+    assert not list((project.results / "running").iterdir())
+    files = {path.name: len(list(path.iterdir())) for path in (project.results / "files").iterdir()}
+    assert files == {name.removesuffix(".json"): 12 for name in records if name.startswith("function-")}
