@@ -1,10 +1,15 @@
 """Aggregates over data sets, against rliable, scipy and numbers by hand."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from dlsweep.results.aggregates import improvement, interquartile_mean, profile
+from dlsweep.results.tables import write_tables
+from fake import fake_sweep
 
 # Five runs of two settings on three data sets, and what rliable 1.2.0 says of them (20,000 and 5,000 resamples).
 A = np.array([[813, 843, 498, 613, 778], [923, 666, 827, 808, 801], [644, 679, 786, 577, 678]]) / 1000
@@ -47,3 +52,32 @@ def test_the_probability_of_improvement_is_the_statistic_of_mann_and_whitney():
 def test_a_profile_of_a_loss_counts_what_is_below():
     found = profile([np.array([0.1, 0.4]), np.array([0.2])], np.array([0.15, 0.3]), "min")
     assert found.value.tolist() == [0.25, 0.75]
+
+
+# -- of a sweep ----------------------------------------------------------------------------------------------------
+
+SEVERAL = {
+    "defaults": {"epochs": 3},
+    "experiments": {
+        "several": {"grid": {"dataset": ["digits", "mnist"], "lr": [0.001, 0.03, 1]}, "seeds": 3},
+        "one": {"grid": {"lr": [0.01, 0.1]}},
+    },
+}
+
+
+def test_settings_are_compared_over_the_data_sets_of_an_experiment(tmp_path: Path):
+    plan = fake_sweep(SEVERAL, tmp_path / "results")
+    write_tables(plan, tmp_path)
+    found, profiles = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("aggregates", "profiles"))
+    assert list(found["label"]) == ["lr=0.03", "lr=0.001", "lr=1"] and set(found["exp_name"]) == {"several"}
+    assert (found["n_data"] == 2).all() and (found["n"] == 6).all() and list(found["n_diverged"]) == [0, 0, 6]
+    summary = pd.read_csv(tmp_path / "summary.csv").query("exp_name == 'several' and lr == 0.03")
+    assert found["iqm"][0] == pytest.approx(stats.trim_mean(summary["test_acc"], 0.25)) and found["iqm"][2] == 0
+    assert list(found["improvement"][1:]) == [1, 1] and (found["iqm_low"] <= found["iqm_high"]).all()
+    assert len(profiles) == 3 * 21 and profiles.groupby("label")["share"].max()["lr=1"] == 0
+    text = (tmp_path / "leaderboard.md").read_text()
+    assert "Over 2 data sets together" in text and f"| 1 | lr=0.03 | 6 | {found['iqm'][0]:.4f} [" in text
+
+    # The tables of a config that compares nothing over data take the place of these.
+    write_tables(fake_sweep({"experiments": {"one": SEVERAL["experiments"]["one"]}}, tmp_path / "results"), tmp_path)
+    assert not list(tmp_path.glob("aggregates*")) and not list(tmp_path.glob("profiles*"))

@@ -35,7 +35,7 @@ def test_the_columns_are_what_the_task_is_given_and_what_it_logs(tmp_path: Path)
     write_tables(plan, tmp_path)
     summary, epochs = pd.read_csv(tmp_path / "summary.csv"), pd.read_csv(tmp_path / "epochs.csv")
     assert " ".join(summary.columns) == (
-        "exp_name hash label lr width act epochs seed status epochs_run train_mae val_mae test_mae gpu_bytes"
+        "exp_name hash label lr width act epochs seed status learned epochs_run train_mae val_mae test_mae gpu_bytes"
         " tested_val_mae n_parameters total_seconds train_seconds seconds_per_epoch resumed code version outdated"
         " device host"
     )

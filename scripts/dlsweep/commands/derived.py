@@ -6,7 +6,7 @@ from pathlib import Path
 from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.registry import REGISTRIES
 from dlsweep.config.schema import config_schema
-from dlsweep.results.columns import TABLES, describe
+from dlsweep.results.columns import DATA_TABLES, TABLES, describe
 from dlsweep.results.schema import RECORD_SCHEMA
 
 
@@ -100,7 +100,7 @@ The tables of the built-in classification are these.
 def tables_page() -> str:
     """Return docs/tables.md."""
     lines = [_INTRODUCTION.rstrip()]
-    for name, (doc, columns) in TABLES.items():
+    for name, (doc, columns) in {**TABLES, **DATA_TABLES}.items():
         lines += describe(name, doc, columns)
     return "\n".join(lines) + "\n"
 

@@ -126,6 +126,11 @@ def hyperparameter_columns(hyperparameters: Mapping[str, Hyperparameter]) -> dic
 
 _LABEL = Column(str, "What the experiment varies, seeds aside, and its `version`: equal for the runs of one setting.")
 _STATUS = Column(str, "`finished`, `stopped_early`, or `diverged`: a loss became NaN or infinite.")
+_LEARNED = Column(
+    bool,
+    "Whether it predicts the test split better than a constant: than the most frequent class (binomial test at 1 %), or"
+    " with a positive R²; empty where the record does not tell.",
+)
 _ORIGIN = {
     "code": Column(str, "Digest of your own model's code, with all that it imports of your own files."),
     "data": Column(str, "Digest of the data that it was trained on: a set that changed in between has two."),
@@ -148,6 +153,7 @@ def columns_of_runs(
         "label": _LABEL,
         **hyperparameters,
         "status": _STATUS,
+        "learned": _LEARNED,
         **_EPOCHS_RUN,
         **measured,
         **COSTS,

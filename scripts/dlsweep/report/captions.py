@@ -12,6 +12,7 @@ from dlsweep.config.metrics import parts_of
 from dlsweep.config.plan import Plan
 from dlsweep.report.contents import figure_stem, planned_figures
 from dlsweep.results.columns import Columns
+from dlsweep.results.decisions import comparisons, decide
 from dlsweep.results.leaderboard import group_settings
 from dlsweep.results.statistics import interval_name
 from dlsweep.results.tables import fitted_columns, read_tables, remarks
@@ -29,7 +30,7 @@ def caption(exp_name: str, figure: FigureSpec, summary: pd.DataFrame, columns: C
 
 
 def finding(part: pd.DataFrame, columns: Columns) -> str:
-    """Return one experiment's finding: the best setting by its objective, and what it is reported by."""
+    """Return one experiment's finding: the best setting by its objective, and how others compare."""
     if part.empty:
         return "No run is finished."
     report, ranked = columns.objective.report, columns.ranked
@@ -55,7 +56,8 @@ def finding(part: pd.DataFrame, columns: Columns) -> str:
     name = interval_name([n], columns.metric(report).within, over=f"{n} runs" if n > 2 else "runs")
     over = f", {name}" if name else ""
     mean = columns.text(report, best[report], best[f"{report}_low"], best[f"{report}_high"], digits=3)
-    return f"{what}: {best['label']}, with {columns.metric_title(report)} {mean}{over}{diverged}. {counts}"
+    first = f"{what}: {best['label']}, with {columns.metric_title(report)} {mean}{over}{diverged}."
+    return " ".join([first, *comparisons(decide(part, columns)), counts])
 
 
 def captions(plan: Plan, folder: Path) -> dict[str, str]:

@@ -8,12 +8,19 @@ set for itself (stratified bootstrap, percentiles).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from dlsweep.results.statistics import CONFIDENCE
+from dlsweep.config.labels import setting_labels, with_version
+from dlsweep.config.plan import Plan, PlannedExperiment
+from dlsweep.results.columns import AGGREGATES, PROFILES, Columns
+from dlsweep.results.frames import make_table
+from dlsweep.results.statistics import CONFIDENCE, mean_text, runs_text
 
 RESAMPLES = 2000
 TRIMMED = 0.25  # at each end
@@ -95,3 +102,122 @@ def _estimate(value: np.ndarray, draws: np.ndarray) -> Estimate:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
     return Estimate(np.asarray(value), low, high)
+
+
+# -- of a sweep ----------------------------------------------------------------------------------------------------
+
+DATA_KEYS = ("dataset", "data_path")
+"""The hyper-parameters that name the data of a run."""
+
+
+def data_tables(plan: Plan, summary: pd.DataFrame, known: Mapping[str, Columns]) -> dict[str, pd.DataFrame]:
+    """Return the tables `aggregates` and `profiles`, without rows where no experiment compares settings over data."""
+    rows: list[dict[str, Any]] = []
+    profiles: list[dict[str, Any]] = []
+    for exp_name, experiment in plan.experiments.items():
+        part = summary[summary["exp_name"] == exp_name]
+        scores = _scores(part, experiment, known[exp_name])
+        if len(scores) > 1:
+            rows += [{"exp_name": exp_name, **row} for row in _aggregates(scores, known[exp_name])]
+            profiles += [{"exp_name": exp_name, **row} for row in _profiles(scores, known[exp_name])]
+    return {
+        name: make_table({key: [row.get(key) for row in of] for key in columns}, columns)
+        for name, of, columns in (("aggregates", rows, AGGREGATES), ("profiles", profiles, PROFILES))
+    }
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """One setting over all data sets: the values of its runs on each, a diverged run as the worst."""
+
+    label: str
+    scores: list[np.ndarray]
+    n_diverged: int
+
+
+def _scores(part: pd.DataFrame, experiment: PlannedExperiment, columns: Columns) -> list[_Scored]:
+    """The settings that have a result on every data set of an experiment; none where it has only one data set."""
+    keys = [key for key in DATA_KEYS if key in experiment.varies and key in part]
+    if not keys:
+        return []
+    report = columns.objective.report
+    labels = setting_labels(experiment.settings, {k: v for k, v in experiment.varies.items() if k not in DATA_KEYS})
+    within, better = columns.metric(report).within, columns.objective.better
+    worst = within[0] if better == "max" else within[1]
+    diverged = part["status"] == "diverged"
+    rows = part.assign(
+        label=[
+            with_version(labels.get(digest, ""), version if isinstance(version, str) else "")
+            for digest, version in zip(part["hash"], part["version"], strict=True)
+        ],
+        data=part[keys].astype(str).agg(" ".join, axis=1),
+        score=part[report].astype(float).where(~diverged, worst),
+        diverged=diverged,
+    ).dropna(subset=["score"])
+    all_data = list(dict.fromkeys(rows["data"]))
+    found = []
+    for label, of_label in rows.groupby("label", sort=False):
+        by_data = {data: of["score"].to_numpy(float) for data, of in of_label.groupby("data")}
+        if len(by_data) == len(all_data) > 1:
+            found.append(_Scored(str(label), [by_data[data] for data in all_data], int(of_label["diverged"].sum())))
+    return found
+
+
+def _has_scale(columns: Columns) -> bool:
+    """Whether values of the reported metric on unlike data mean the same: those of one with two bounds do."""
+    return all(map(math.isfinite, columns.metric(columns.objective.report).within))
+
+
+def _aggregates(scored: list[_Scored], columns: Columns) -> Iterator[dict[str, Any]]:
+    better = columns.objective.better
+    if _has_scale(columns):
+        means = {one.label: interquartile_mean(one.scores) for one in scored}
+        order = sorted(scored, key=lambda one: (-1 if better == "max" else 1) * float(means[one.label].value))
+    else:
+        means = {}
+        wins = {
+            one.label: np.mean([improvement(one.scores, other.scores, better).value for other in scored])
+            for one in scored
+        }
+        order = sorted(scored, key=lambda one: -wins[one.label])
+    for rank, one in enumerate(order, 1):
+        row: dict[str, Any] = {"label": one.label, "rank": rank, "n_data": len(one.scores)}
+        row |= {"n": sum(map(len, one.scores)), "n_diverged": one.n_diverged}
+        if one.label in means:
+            row |= _named("iqm", means[one.label])
+        if rank > 1:
+            row |= _named("improvement", improvement(order[0].scores, one.scores, better))
+        yield row
+
+
+def _profiles(scored: list[_Scored], columns: Columns) -> Iterator[dict[str, Any]]:
+    if not _has_scale(columns):
+        return
+    values = np.concatenate([np.concatenate(one.scores) for one in scored])
+    thresholds = np.linspace(values.min(), values.max(), THRESHOLDS)
+    for one in scored:
+        found = profile(one.scores, thresholds, columns.objective.better)
+        for i, threshold in enumerate(thresholds):
+            ends = {"share_low": found.low[i], "share_high": found.high[i]}
+            yield {"label": one.label, "threshold": threshold, "share": found.value[i], **ends}
+
+
+def _named(name: str, of: Estimate) -> dict[str, float]:
+    return {name: float(of.value), f"{name}_low": float(of.low), f"{name}_high": float(of.high)}
+
+
+def data_markdown(aggregates: pd.DataFrame, columns: Columns) -> list[str]:
+    """Return the lines of leaderboard.md on the settings of one experiment over all its data sets."""
+    if aggregates.empty:
+        return []
+    report = columns.objective.report
+    title = f"interquartile mean of {columns.metric_title(report)}"
+    n = aggregates["n_data"].iat[0]
+    lines = ["", f"Over {n} data sets together (Agarwal et al. 2021; in brackets the 95% bootstrap interval):"]
+    lines += ["", f"| rank | setting | runs | {title} | P(rank 1 is better) |", "|--:|---|--:|--:|--:|"]
+    for row in aggregates.to_dict("records"):
+        cells = [row["rank"], row["label"], runs_text(row["n"], row["n_diverged"])]
+        cells += [columns.text(report, row["iqm"], row["iqm_low"], row["iqm_high"])]
+        cells += [mean_text(row["improvement"], row["improvement_low"], row["improvement_high"], 2)]
+        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+    return lines

@@ -282,6 +282,40 @@ TABLES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
 }
 """The tables of the built-in classification."""
 
+_OF_DATA = {
+    "exp_name": KEYS["exp_name"],
+    "label": Column(str, "What the setting varies, data sets and seeds aside."),
+}
+AGGREGATES: Mapping[str, Column] = {
+    **_OF_DATA,
+    "rank": Column(int, "1 is the best interquartile mean or, without one, the greatest probability of improvement."),
+    "n_data": Column(int, "Data sets, on each of which the setting has a result.", "data sets"),
+    "n": Column(int, "Its runs on them; a diverged one counts as the worst.", "runs"),
+    "n_diverged": Column(int, "Those that diverged.", "runs"),
+    "iqm": Column(float, "Interquartile mean of the reported metric; empty where the metric has no common scale."),
+    "iqm_low": Column(float, "Low end of its 95% bootstrap interval."),
+    "iqm_high": Column(float, "High end of it."),
+    "improvement": Column(float, "Probability that a run of rank 1 is better than one of this setting; 0.5: neither."),
+    "improvement_low": Column(float, "Low end of its 95% bootstrap interval."),
+    "improvement_high": Column(float, "High end of it."),
+}
+PROFILES: Mapping[str, Column] = {
+    **_OF_DATA,
+    "threshold": Column(float, "A value of the reported metric."),
+    "share": Column(float, "Share of the setting's runs that are better; each data set counts alike."),
+    "share_low": Column(float, "Low end of its 95% bootstrap interval."),
+    "share_high": Column(float, "High end of it."),
+}
+DATA_TABLES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
+    "aggregates": (
+        "One row per setting, over all data sets, of an experiment that varies `dataset` or `data_path` and something"
+        " else. The file is there only where there is such an experiment.",
+        AGGREGATES,
+    ),
+    "profiles": ("The performance profiles of the same settings: one row per setting and threshold.", PROFILES),
+}
+"""The tables of sweeps that compare settings over several data sets."""
+
 
 def describe(name: str, doc: str, columns: Mapping[str, Column]) -> list[str]:
     """Return the lines of a page that describe one table."""

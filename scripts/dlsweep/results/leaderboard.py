@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dlsweep.results.columns import Columns, leaderboard_columns
@@ -96,7 +98,7 @@ def leaderboard(summary: pd.DataFrame, known: Mapping[str, Columns]) -> pd.DataF
     """
     columns = leaderboard_columns(known.values())
     boards = [
-        _compared(group_settings(part, known[exp_name]), part, known[exp_name]).assign(exp_name=exp_name)
+        compare_settings(part, known[exp_name]).assign(exp_name=exp_name)
         for exp_name, part in summary.groupby("exp_name", sort=False)
     ]
     if not boards:
@@ -104,22 +106,28 @@ def leaderboard(summary: pd.DataFrame, known: Mapping[str, Columns]) -> pd.DataF
     return pd.concat(boards, ignore_index=True).reindex(columns=list(columns))
 
 
-def _compared(board: pd.DataFrame, part: pd.DataFrame, columns: Columns) -> pd.DataFrame:
-    """Add the test of each setting's reported metric against that of rank 1."""
-    report = columns.objective.report
-    # One row per seed, one column per setting; two runs of one seed differ in what no label shows: no pairs. Runs
-    # without a seed share nothing.
-    seeds = part["seed"].astype(str) if "seed" in part else part["hash"]
-    nth = part.groupby("label").cumcount() if "seed" not in part else part.groupby(["label", "seed"]).cumcount()
-    row = seeds.where((nth == 0) & (seeds != "nan"), part["label"] + nth.astype(str))
-    values = part.assign(row=row).pivot(index="row", columns="label", values=report)
-    found = compare_with_first(values.reindex(columns=board["label"]).to_numpy(float))
+def compare_settings(part: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    """Return one row per setting of one experiment's summary, best first, each with its test against rank 1."""
+    report, board = columns.objective.report, group_settings(part, columns)
+    found = compare_with_first(by_seed(part, report, board["label"]))
     return board.assign(
         difference=board[report] - board[report].iloc[0],
         test=pd.Series(found.test, dtype="str").replace("", None),
         p_value=found.p_value,
         p_holm=found.p_holm,
     )
+
+
+def by_seed(part: pd.DataFrame, column: str, labels: Iterable[str]) -> np.ndarray:
+    """Return a column of one experiment's summary with a row per seed and a column per setting, of these labels."""
+    # One row per seed, one column per setting; two runs of one seed differ in what no label shows: no pairs. Runs
+    # without a seed share nothing.
+    seeds = part["seed"].astype(str) if "seed" in part else part["hash"]
+    nth = part.groupby("label").cumcount() if "seed" not in part else part.groupby(["label", "seed"]).cumcount()
+    row = seeds.where((nth == 0) & (seeds != "nan"), part["label"] + nth.astype(str))
+    values = part.assign(row=row).pivot(index="row", columns="label", values=column)
+    found: np.ndarray = values.reindex(columns=list(labels)).to_numpy(float)
+    return found
 
 
 def leaderboard_notes(columns: Columns) -> list[str]:
@@ -137,8 +145,17 @@ def leaderboard_notes(columns: Columns) -> list[str]:
     ]
 
 
-def leaderboard_markdown(board: pd.DataFrame, known: Mapping[str, Columns]) -> str:
-    """Return leaderboard.md: the best settings of each experiment."""
+def leaderboard_markdown(
+    board: pd.DataFrame,
+    known: Mapping[str, Columns],
+    above: Mapping[str, Iterable[str]] | None = None,
+    below: Mapping[str, Iterable[str]] | None = None,
+) -> str:
+    """Return leaderboard.md: the best settings of each experiment.
+
+    `above` are paragraphs of text that an experiment begins with, `below` lines that it ends with.
+    """
+    above, below = above or {}, below or {}
     shared = {columns.objective for columns in known.values()}
     lines = ["# Leaderboard"]
     if len(shared) == 1:
@@ -147,6 +164,8 @@ def leaderboard_markdown(board: pd.DataFrame, known: Mapping[str, Columns]) -> s
         columns = known[exp_name]
         report, ranked = columns.objective.report, columns.ranked
         lines += ["", f"## {exp_name}"]
+        for paragraph in above.get(exp_name, ()):
+            lines += ["", *textwrap.wrap(html.escape(paragraph, quote=False), 118)]
         if len(shared) > 1:
             lines += ["", *_wrapped(columns)]
         if note := outdated_note(part.groupby("outdated")["n_outdated"].sum().to_dict(), part["n"].sum()):
@@ -162,6 +181,7 @@ def leaderboard_markdown(board: pd.DataFrame, known: Mapping[str, Columns]) -> s
             lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
         if len(part) > SHOWN_SETTINGS:
             lines += ["", f"{len(part) - SHOWN_SETTINGS} more settings in leaderboard.csv."]
+        lines += below.get(exp_name, ())
     return "\n".join(lines) + "\n"
 
 

@@ -48,6 +48,41 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+CHANCE = 0.01  # how often a run that has learned nothing may seem to have
+
+
+def has_learned(record: Record) -> bool | None:
+    """Say whether a run predicts better than a constant does; None where its record does not tell, or it diverged.
+
+    A classifier's correct test images are compared with those of always naming the most frequent class, by the exact
+    binomial test (Clopper & Pearson 1934), one-sided at 1 %; both are counted in the confusion matrix. A regression has
+    learned where R² is positive: by definition the mean of the test targets has an R² of 0.
+    """
+    if record["status"] == "diverged":
+        return None
+    r2 = record["final"].get("test_r2")
+    if is_number(r2):
+        return bool(r2 > 0)
+    matrix = record["final"].get("confusion")
+    if not matrix or not is_confusion(matrix):
+        return None
+    from scipy.special import bdtrc
+
+    of_class = [sum(row) for row in matrix]
+    n, n_correct = sum(of_class), sum(row[i] for i, row in enumerate(matrix))
+    if n == 0 or n_correct == 0:
+        return False if n else None
+    most = max(of_class) / n
+    return bool(most < 1 and bdtrc(n_correct - 1, n, most) < CHANCE)  # P(at least so many | constant)
+
+
+def is_confusion(value: Any) -> bool:
+    """Say whether a value is a confusion matrix: a task of your own may call anything so."""
+    rows = value if isinstance(value, list) else [None]
+    counts = (type(count) is int and count >= 0 for row in rows if isinstance(row, list) for count in row)
+    return all(isinstance(row, list) and len(row) == len(rows) for row in rows) and all(counts)
+
+
 def epoch_metrics(records: Iterable[Record]) -> list[str]:
     """Return the names of the metrics that runs log by the epoch, those of a family together."""
     found: dict[str, None] = {}

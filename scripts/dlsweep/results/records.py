@@ -20,6 +20,7 @@ from dlsweep.locks import take
 from dlsweep.results.schema import is_diverged, validator
 
 REQUEST = ".redo"  # suffix of a request to make a record again (redo.py)
+FINDINGS = "logs/findings.json"  # what the tables say, in words, for who loads no pandas
 DAMAGED = "logs/damaged.json"  # in a folder of tables: the records that were left out of them, and why
 
 Record = dict[str, Any]

@@ -19,6 +19,7 @@ from dlsweep.config.plan import Plan
 from dlsweep.config.tasks import is_built_in
 from dlsweep.errors import RecordError
 from dlsweep.files import write_atomic, write_json
+from dlsweep.results.aggregates import data_markdown, data_tables
 from dlsweep.results.columns import (
     CONFUSION,
     GRADIENTS,
@@ -30,18 +31,21 @@ from dlsweep.results.columns import (
     leaderboard_columns,
     summary_columns,
 )
+from dlsweep.results.decisions import decisions, findings, paragraphs
 from dlsweep.results.frames import make_table
 from dlsweep.results.leaderboard import best_run, leaderboard, leaderboard_markdown
 from dlsweep.results.measured import (
     epoch_metrics,
     epochs_of,
+    has_learned,
+    is_confusion,
     is_number,
     lacking,
     last_values,
     run_metrics,
     tested_value,
 )
-from dlsweep.results.records import DAMAGED, Record, read_record
+from dlsweep.results.records import DAMAGED, FINDINGS, Record, read_record
 from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS
 from dlsweep.results.versions import made_with, outdated_sources, tell_apart
 
@@ -84,6 +88,7 @@ def _summary_row(record: Record, selected: Collection[str]) -> dict[str, Any]:
         "exp_name": record["exp_name"],
         "hash": record["hash"],
         "status": record["status"],
+        "learned": has_learned(record),
         "code": provenance.get("code"),
         "data": provenance.get("data"),
         "device": provenance.get("device"),
@@ -167,19 +172,13 @@ def confusion_table(records: Iterable[Record], summary: pd.DataFrame, known: Map
 def _cells(final: Mapping[str, Any]) -> list[tuple[int, int, int]]:
     """The (true class, predicted class, count) of a record; of many classes only the most frequent confusions."""
     matrix = final.get("confusion") or []
-    if not _is_matrix(matrix):  # whatever an own task means by it
+    if not is_confusion(matrix):  # whatever an own task means by it
         return []
     cells = [(true, predicted, count) for true, counts in enumerate(matrix) for predicted, count in enumerate(counts)]
     if len(matrix) > MOST_CLASSES:  # of a version that knew no bound
         wrong = (cell for cell in cells if cell[0] != cell[1] and cell[2])
         return sorted(wrong, key=lambda cell: -cell[2])[:MOST_CONFUSIONS]
     return cells or [tuple(cell) for cell in final.get("confusions") or []]
-
-
-def _is_matrix(value: Any) -> bool:
-    rows = value if isinstance(value, list) else [None]
-    counts = (type(count) is int for row in rows if isinstance(row, list) for count in row)
-    return all(isinstance(row, list) and len(row) == len(rows) for row in rows) and all(counts)
 
 
 def _by_column(rows: list[tuple[Any, ...]], columns: Mapping[str, Column]) -> dict[str, list[Any]]:
@@ -266,14 +265,38 @@ def write_tables(plan: Plan, folder: Path, partial: bool = False) -> None:
     for remark in remarks(tables["summary"], known):
         print(f"warning: {remark}", file=sys.stderr)
     for name, table in tables.items():
-        write_atomic(folder / f"{name}.csv", table.to_csv(index=False).encode())
-        if plan.parquet:
-            buffer = io.BytesIO()
-            table.to_parquet(buffer, index=False)
-            write_atomic(folder / f"{name}.parquet", buffer.getvalue())
-    write_atomic(folder / "leaderboard.md", leaderboard_markdown(tables["leaderboard"], known).encode())
+        _write_table(plan, folder, name, table)
+    decided = decisions(plan, tables["summary"], known)
+    over_data = data_tables(plan, tables["summary"], known)
+    _write_tables_of_data(plan, folder, over_data)
+    markdown = leaderboard_markdown(
+        tables["leaderboard"],
+        known,
+        {name: paragraphs(plan.experiments[name].question, decision) for name, decision in decided.items()},
+        {name: data_markdown(part, known[name]) for name, part in over_data["aggregates"].groupby("exp_name")},
+    )
+    write_atomic(folder / "leaderboard.md", markdown.encode())
+    write_json(folder / FINDINGS, findings(plan, decided))
     if not all(columns.classifies for columns in known.values()):
         write_atomic(folder / COLUMNS_PAGE, columns_page(plan, tables).encode())
+
+
+def _write_table(plan: Plan, folder: Path, name: str, table: pd.DataFrame) -> None:
+    write_atomic(folder / f"{name}.csv", table.to_csv(index=False).encode())
+    if plan.parquet:
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        write_atomic(folder / f"{name}.parquet", buffer.getvalue())
+
+
+def _write_tables_of_data(plan: Plan, folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write the tables over data sets where they have rows; take away those of an earlier config."""
+    for name, table in tables.items():
+        if len(table):
+            _write_table(plan, folder, name, table)
+        else:
+            for suffix in ("csv", "parquet"):
+                (folder / f"{name}.{suffix}").unlink(missing_ok=True)
 
 
 COLUMNS_PAGE = "columns.md"

@@ -1,0 +1,457 @@
+"""What an experiment decides: the best setting, what cannot be told apart from it, what never learned, what to do next.
+
+Leaderboard, captions, page and terminal all say what is found here, in words first; the numbers are those of the
+leaderboard.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dlsweep.config.labels import format_value
+from dlsweep.config.plan import Plan
+from dlsweep.results.columns import Columns, all_columns
+from dlsweep.results.leaderboard import by_seed, compare_settings
+from dlsweep.results.statistics import (
+    FEWEST_RUNS,
+    MOST_SEEDS,
+    ONE_RUN,
+    PAIRED,
+    SIGNIFICANT,
+    seeds_needed,
+)
+
+BEST, TIED, WORSE, BETTER = "best", "tied", "worse", "better"
+UNTESTED, DIVERGED = "untested", "diverged"
+
+FEWEST_VALUES = 3  # of a hyper-parameter that has an edge worth a note: one of two values is always at one
+DIGITS = 3  # of a number in a sentence
+NAMED = 2  # settings that a sentence names before it only counts
+
+
+@dataclass(frozen=True)
+class Place:
+    """One setting, its seeds together.
+
+    `verdict` compares it with the best, the setting that validation chose: TIED cannot be told apart from it, WORSE and
+    BETTER are clearly so, UNTESTED had no test (`test` says why), DIVERGED has only runs that diverged. `learned` is
+    False where no run is better than a constant prediction, None where the records do not tell. `selected` is the mean
+    over all `n_runs` of what settings are selected by; mean, interval and difference from the best are of what they are
+    reported by, over the `n` runs that have it. `p_value` is the leaderboard's `p_holm`. What is unknown is NaN.
+    """
+
+    label: str
+    verdict: str
+    learned: bool | None
+    n: int
+    n_runs: int
+    n_diverged: int
+    selected: float
+    mean: float
+    low: float
+    high: float
+    difference: float
+    p_value: float
+    test: str
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """How many seeds each of the first two needs to be told apart, of which there are `have`.
+
+    `paired` where both have the same seeds, else `unpaired`; None: more than MOST_SEEDS, or nothing to tell it from.
+    """
+
+    have: int
+    paired: int | None
+    unpaired: int | None
+    are_paired: bool
+
+    @property
+    def needed(self) -> int | None:
+        """The number for the seeds as they are."""
+        return self.paired if self.are_paired else self.unpaired
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The best setting has the smallest or the largest value of a hyper-parameter: `at` says which."""
+
+    key: str
+    value: float
+    at: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one experiment's finished runs say; `places` are its settings in the order of the leaderboard."""
+
+    known: Columns
+    places: tuple[Place, ...]
+    n_runs: int
+    n_diverged: int
+    seeds: Seeds | None = None
+    edges: tuple[Edge, ...] = ()
+    test_order: str = ""
+
+    @property
+    def best(self) -> Place | None:
+        """The setting that validation chose; None where no run is finished, or every run diverged."""
+        return next((place for place in self.places if place.verdict == BEST), None)
+
+    def of(self, verdict: str) -> list[Place]:
+        """Return the settings of a verdict."""
+        return [place for place in self.places if place.verdict == verdict]
+
+    @property
+    def tied(self) -> list[Place]:
+        """The settings that cannot be told apart from the best."""
+        return self.of(TIED)
+
+    @property
+    def worse(self) -> list[Place]:
+        """The settings that are clearly worse than the best."""
+        return self.of(WORSE)
+
+    @property
+    def better(self) -> list[Place]:
+        """The settings that are clearly better, as reported, than what validation chose."""
+        return self.of(BETTER)
+
+    @property
+    def untested(self) -> list[Place]:
+        """The settings that cannot be compared with the best."""
+        return self.of(UNTESTED)
+
+    @property
+    def diverged(self) -> list[Place]:
+        """The settings of which every run diverged."""
+        return self.of(DIVERGED)
+
+    @property
+    def never_learned(self) -> list[Place]:
+        """The settings that ended, but no better than a constant prediction."""
+        return [place for place in self.places if place.learned is False]
+
+    @property
+    def notes(self) -> list[str]:
+        """What to know beside the answer: where to go on, and what its uncertainty leaves out."""
+        return [*_edge_notes(self), *_order_note(self), *_interval_note(self)]
+
+
+# -- deciding ------------------------------------------------------------------------------------------------------
+
+
+def decisions(plan: Plan, summary: pd.DataFrame, known: Mapping[str, Columns] | None = None) -> dict[str, Decision]:
+    """Return what each experiment of a plan decides, in the plan's order, from the summary of its finished runs.
+
+    `known` are the columns of each as its runs have them, where that is known.
+    """
+    known = known or all_columns(plan)
+    return {
+        exp_name: decide(summary[summary["exp_name"] == exp_name], known[exp_name], experiment.varies)
+        for exp_name, experiment in plan.experiments.items()
+    }
+
+
+def decide(part: pd.DataFrame, known: Columns, varies: Mapping[str, list[Any]] | None = None) -> Decision:
+    """Return what one experiment's part of the summary decides; `varies` are the values that its config names.
+
+    The best is the setting that validation chose, and every other one is compared with it by the metric that is
+    reported: `compare_with_first`, corrected by Holm's method. So the settings that are not clearly worse hold the
+    truly best one with 95 % confidence: the subset selection of Gupta (1965, Technometrics 7), which Hsu (1981, Annals
+    of Statistics 9) calls multiple comparisons with the best. Their and Dunnett's (1955) critical values pool the
+    spread of all settings, which differs widely in a sweep; the tests here do not (docs/methods.md).
+    """
+    n_diverged = int((part["status"] == "diverged").sum())
+    places = tuple(_places(part, known)) if len(part) else ()
+    found = Decision(known, places, len(part), n_diverged)
+    if found.best is None:
+        return found
+    return Decision(
+        known,
+        places,
+        len(part),
+        n_diverged,
+        _seeds_for_the_first_two(part, known, places),
+        tuple(_edges(part, known, found.best.label, varies or {})),
+        _other_first(found),
+    )
+
+
+def _places(part: pd.DataFrame, known: Columns) -> Iterator[Place]:
+    report, better = known.objective.report, known.metric(known.objective.report).better or known.objective.better
+    board = compare_settings(part, known)
+    learned = part.groupby("label")["learned"].agg(_learned) if "learned" in part else {}
+    for row in board.to_dict("records"):
+        all_diverged = row["n_diverged"] == row["n"]
+        yield Place(
+            label=row["label"],
+            verdict=_verdict(all_diverged, row["rank"], row["p_holm"], row["difference"], better),
+            learned=None if all_diverged else learned.get(row["label"]),
+            n=row["n_tested"],
+            n_runs=row["n"],
+            n_diverged=row["n_diverged"],
+            selected=row[known.ranked],
+            mean=row[report],
+            low=row[f"{report}_low"],
+            high=row[f"{report}_high"],
+            difference=row["difference"],
+            p_value=row["p_holm"],
+            test=row["test"] if isinstance(row["test"], str) else "",
+        )
+
+
+def _verdict(all_diverged: bool, rank: int, p_value: float, difference: float, better: str) -> str:
+    if all_diverged:
+        return DIVERGED
+    if rank == 1:
+        return BEST
+    if math.isnan(p_value):
+        return UNTESTED
+    if p_value >= SIGNIFICANT:
+        return TIED
+    return BETTER if (difference > 0) == (better == "max") else WORSE
+
+
+def _learned(values: pd.Series) -> bool | None:
+    """Of the runs of a setting: False where none has learned, None where that is known of none."""
+    known = [bool(value) for value in values.dropna()]
+    return any(known) if known else None
+
+
+def _seeds_for_the_first_two(part: pd.DataFrame, known: Columns, places: tuple[Place, ...]) -> Seeds | None:
+    """How many seeds would tell the first two apart, by the same test; None where they are, or nothing can be told."""
+    if len(places) < 2 or places[1].verdict != TIED:
+        return None
+    # Where the others are clearly worse, Holm's method tests those that are left at this level.
+    level = SIGNIFICANT / sum(place.verdict == TIED for place in places)
+    values = by_seed(part, known.objective.report, [place.label for place in places[:2]])
+    both = values[np.isfinite(values).all(axis=1)]
+    are_paired = places[1].test == PAIRED
+    difference, have = abs(places[1].difference), min(places[0].n, places[1].n)
+    sds = np.nanstd(values, axis=0, ddof=1)
+    paired = seeds_needed(difference, float(np.std(both[:, 1] - both[:, 0], ddof=1)), level) if are_paired else None
+    unpaired = seeds_needed(difference, float(np.sqrt(np.mean(sds**2))), level, paired=False)
+
+    def more(needed: int | None) -> int | None:
+        # The test has just been made with those that there are: by luck it can miss what it has the power for.
+        return needed if needed is None else max(needed, have + 1)
+
+    return Seeds(have, more(paired), more(unpaired), are_paired)
+
+
+def _edges(part: pd.DataFrame, known: Columns, best: str, varies: Mapping[str, list[Any]]) -> Iterator[Edge]:
+    """What the best setting has at the edge of what was tried, and could have beyond it.
+
+    The values are compared among the settings that are like the best in all that is not a number.
+    """
+    keys = [key for key in varies if key in part and not key.endswith("seed")]
+    row = part[part["label"] == best].iloc[0]
+    numbers = {key: pd.to_numeric(part[key], errors="coerce") for key in keys if _is_number(row[key])}
+    alike = pd.Series(True, part.index)
+    for key in keys:
+        if key not in numbers:
+            alike &= (part[key] == row[key]) | (part[key].isna() & pd.isna(row[key]))
+    for key, values in numbers.items():
+        tried = sorted(values[alike].dropna().unique())
+        if len(tried) < FEWEST_VALUES:
+            continue
+        hyper, value = known.hyperparameters.get(key), float(row[key])
+        beyond_all = part.loc[alike, key].astype(str).isin(hyper.choices).any() if hyper else False  # full: no number
+        if value == tried[0] and (hyper is None or hyper.low is None or value > hyper.low):
+            yield Edge(key, value, "smallest")
+        elif value == tried[-1] and not beyond_all and (hyper is None or hyper.high is None or value < hyper.high):
+            yield Edge(key, value, "largest")
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, (bool, np.bool_)):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
+
+
+def _other_first(decision: Decision) -> str:
+    """The setting that is first by what is reported, where that is not the one that validation chose."""
+    known = decision.known
+    better = known.metric(known.objective.report).better or known.objective.better
+    tested = [place for place in decision.places if place.verdict != DIVERGED and not math.isnan(place.mean)]
+    if not tested or decision.best is None or math.isnan(decision.best.mean):
+        return ""
+    sign = 1 if better == "max" else -1
+    first = max(tested, key=lambda place: sign * place.mean)
+    return first.label if sign * (first.mean - decision.best.mean) > 0 else ""
+
+
+def findings(plan: Plan, decided: Mapping[str, Decision]) -> dict[str, Any]:
+    """Return what is decided, ready for JSON, for those who load no pandas."""
+    return {
+        "plan": plan.digest,
+        "experiments": {
+            exp_name: {
+                "question": plan.experiments[exp_name].question,
+                "finding": " ".join(_in_short(decision)),
+                "sentences": sentences(decision),
+                "planned": len(plan.experiments[exp_name].settings),
+                "runs": decision.n_runs,
+                "diverged": decision.n_diverged,
+            }
+            for exp_name, decision in decided.items()
+        },
+    }
+
+
+# -- in words ------------------------------------------------------------------------------------------------------
+
+
+def paragraphs(question: str, decision: Decision) -> list[str]:
+    """Return the question of an experiment, where it has one, and its answer."""
+    return [*([question] if question else []), " ".join(sentences(decision))]
+
+
+def sentences(decision: Decision) -> list[str]:
+    """Return what an experiment decides in plain words, the most important first."""
+    return [
+        *_first(decision),
+        *_others_in_words(decision),
+        *_diverged_in_words(decision),
+        *_seeds_in_words(decision),
+        *decision.notes,
+    ]
+
+
+def comparisons(decision: Decision) -> list[str]:
+    """Return how the other settings compare with the best, in sentences."""
+    return [*_others_in_words(decision), *_seeds_in_words(decision)]
+
+
+def _others_in_words(decision: Decision) -> list[str]:
+    if decision.best is None:
+        return []
+    return [
+        *_compared_in_words(decision),
+        *([f"Clearly worse: {_these(decision.worse, count=True)}."] if decision.worse else []),
+        *_untested_in_words(decision),
+        *_learned_in_words(decision),
+    ]
+
+
+def _in_short(decision: Decision) -> list[str]:
+    """The answer for one line of a terminal."""
+    said = [*_first(decision)]
+    if decision.best is not None:
+        said += [*_compared_in_words(decision), *_learned_in_words(decision)]
+    return said
+
+
+def _first(decision: Decision) -> list[str]:
+    if decision.n_runs == 0:
+        return ["No run is finished."]
+    if decision.best is None:
+        return [f"{_all(decision.n_runs, 'run')} diverged."]
+    return [_best_in_words(decision, decision.best)]
+
+
+def _compared_in_words(decision: Decision) -> list[str]:
+    better = decision.better
+    if len(better) == 1:
+        return [f"{_these(better)} is clearly better on test.", *_tied_in_words(decision)]
+    return [*([f"Clearly better on test: {_these(better)}."] if better else []), *_tied_in_words(decision)]
+
+
+def _best_in_words(decision: Decision, best: Place) -> str:
+    what = f"Best: {best.label}" if len(decision.places) > 1 else "One setting"
+    report, selected = decision.known.objective.report, decision.known.objective.selected
+    if math.isnan(best.mean):
+        value = decision.known.text(selected, best.selected, digits=DIGITS)
+        return f"{what}, {decision.known.metric_title(selected)} {value}; no run of it was tested."
+    value = decision.known.text(report, best.mean, best.low, best.high, DIGITS)
+    return f"{what}, {decision.known.metric_title(report)} {value}."
+
+
+def _tied_in_words(decision: Decision) -> list[str]:
+    others = len(decision.places) - 1 - len(decision.diverged)
+    if not decision.tied:
+        is_all = others and len(decision.worse) == others
+        return ["It is clearly better than every other setting."] if is_all and others > 1 else []
+    if len(decision.tied) == others and others > 1:
+        return [f"None of the {others} other settings can be told apart from it."]
+    return [f"Cannot be told apart from {_these(decision.tied)}."]
+
+
+def _untested_in_words(decision: Decision) -> list[str]:
+    if not decision.untested:
+        return []
+    if all(place.n < 2 for place in decision.places) and all(place.test == ONE_RUN for place in decision.untested):
+        return ["With one run of each setting, chance cannot be told from a difference: use several seeds."]
+    why = "; ".join(dict.fromkeys(place.test for place in decision.untested))
+    return [f"Not tested: {_these(decision.untested, count=True)} ({why})."]
+
+
+def _learned_in_words(decision: Decision) -> list[str]:
+    dull, n = decision.never_learned, len(decision.places)
+    if not dull:
+        return []
+    if len(dull) + len(decision.diverged) == n:
+        return ["No setting learned: none is better than a constant prediction."]
+    return [f"{len(dull)} of {n} settings never learned."]
+
+
+def _diverged_in_words(decision: Decision) -> list[str]:
+    if not decision.n_diverged or decision.best is None:
+        return []
+    n = len(decision.places)
+    runs = f"{decision.n_diverged} of {decision.n_runs} runs diverged"
+    gone = len(decision.diverged)
+    return [f"{gone} of {n} settings diverged in every run; {runs}." if gone else f"{runs}."]
+
+
+def _seeds_in_words(decision: Decision) -> list[str]:
+    seeds = decision.seeds
+    if seeds is None:
+        return []
+    if seeds.needed is None:
+        return [f"The first two are too alike to be told apart by {MOST_SEEDS} seeds."]
+    more = seeds.needed - seeds.have
+    return [f"About {more} more {'seed' if more == 1 else 'seeds'} would settle the first two."]
+
+
+def _edge_notes(decision: Decision) -> list[str]:
+    if not decision.edges:
+        return []
+    ways = {"smallest": "smaller", "largest": "larger"}
+    found = [f"{edge.key}={format_value(edge.value)} is the {edge.at} that was tried" for edge in decision.edges]
+    further = " and ".join(f"a {ways[edge.at]} {edge.key}" for edge in decision.edges)
+    return [f"The best lies on the edge: {' and '.join(found)}; {further} may be better still."]
+
+
+def _order_note(decision: Decision) -> list[str]:
+    if not decision.test_order:
+        return []
+    return [f"By test alone {decision.test_order} would be first, but test results choose nothing."]
+
+
+def _interval_note(decision: Decision) -> list[str]:
+    if decision.best is None or decision.best.n < FEWEST_RUNS:
+        return []
+    return ["Intervals and tests cover the seeds, not the choice of test data."]
+
+
+def _these(places: list[Place], count: bool = False) -> str:
+    """The first settings by name, then how many more; with `count` only how many, where there are more than NAMED."""
+    if len(places) <= NAMED:
+        return " and ".join(place.label for place in places)
+    return f"{len(places)}" if count else f"{places[0].label} and {len(places) - 1} more"
+
+
+def _all(n: int, noun: str) -> str:
+    return f"The only {noun}" if n == 1 else f"All {n} {noun}s"
