@@ -19,8 +19,8 @@ from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.identity import check_setting, setting_hash
 from dlsweep.config.jobs import prepare_arguments, train_arguments
 from dlsweep.config.paths import data_name, record_name
-from dlsweep.config.space import SPECIAL_KEYS
 from dlsweep.config.sweep import load_sweep
+from dlsweep.config.tasks import SPECIAL_KEYS
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import is_torn
 from dlsweep.results.records import read_record

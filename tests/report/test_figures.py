@@ -21,7 +21,7 @@ from dlsweep.config.kinds import KINDS, FigureSpec
 from dlsweep.config.plan import Plan
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError
-from dlsweep.report.captions import caption, captions
+from dlsweep.report.captions import caption, captions, finding
 from dlsweep.report.figures import axes, data, drawing
 from dlsweep.results.columns import Columns
 from dlsweep.results.tables import write_tables
@@ -379,7 +379,9 @@ def test_captions_state_the_finding(sweep: tuple):
         f"{best['test_acc'].mean():.3f} [" in text and ", 95% confidence interval over 3 runs (t, logit scale)" in text
     )
     assert "18 runs of 6 settings, 3 seeds; 6 diverged" in text
-    found = captions(plan, Path(plan.tables))
+    known = {name: of.columns for name, of in tables.items()}
+    findings = {name: finding(of.summary, of.columns) for name, of in tables.items()}
+    found = captions(plan, findings, known)
     assert len(found) == sum(len(experiment.figures) for experiment in plan.experiments.values())
     assert all(found.values())
 

@@ -7,13 +7,13 @@ from typing import Any
 from dlsweep.commands.show import print_columns, value_text
 from dlsweep.config.identity import Setting, identity
 from dlsweep.config.jobs import train_arguments
-from dlsweep.config.metrics import Objective
+from dlsweep.config.metrics import Objective, is_number
 from dlsweep.config.paths import data_file, record_name, running_folder
 from dlsweep.config.sources import value_sources
 from dlsweep.config.sweep import Sweep
 from dlsweep.errors import ConfigError
 from dlsweep.results.columns import Columns
-from dlsweep.results.measured import epoch_metrics, is_number, last_values
+from dlsweep.results.measured import epoch_metrics, last_values
 from dlsweep.results.records import list_records, read_record
 from dlsweep.results.redo import checkpoint_file, open_token
 from dlsweep.runs.states import Run, run_state

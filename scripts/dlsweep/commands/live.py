@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from dlsweep.commands.show import print_columns
 from dlsweep.config.labels import setting_labels, with_version
-from dlsweep.config.metrics import SPLITS, UNBOUNDED, Range
+from dlsweep.config.metrics import SPLITS, UNBOUNDED, Range, is_number
 from dlsweep.config.paths import record_name
 from dlsweep.config.sweep import Sweep
 from dlsweep.files import strict
 from dlsweep.results.columns import Columns, all_columns
-from dlsweep.results.measured import is_number, lacking
+from dlsweep.results.measured import lacking
 from dlsweep.results.schema import FINISHED
 from dlsweep.results.statistics import mean_text, rank
 from dlsweep.results.versions import find_outdated, tell_apart

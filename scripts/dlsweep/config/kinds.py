@@ -14,7 +14,16 @@ from typing import Any
 from dlsweep.config.hyperparameters import Hyperparameter
 from dlsweep.config.identity import Setting
 from dlsweep.config.labels import is_grid
-from dlsweep.config.metrics import CLASSIFICATION, EPOCH_METRICS, MEASURED, METRICS, STANDARD, SUMMARY, Objective
+from dlsweep.config.metrics import (
+    CLASSIFICATION,
+    EPOCH_METRICS,
+    MEASURED,
+    METRICS,
+    STANDARD,
+    SUMMARY,
+    Objective,
+    is_number,
+)
 from dlsweep.config.tasks import is_built_in, task_of
 from dlsweep.errors import ConfigError
 
@@ -96,7 +105,7 @@ class Varied:
         ]
 
     def _has_numbers(self, key: str) -> bool:
-        return all(_is_number(setting.get(key)) for setting in self.settings.values())
+        return all(is_number(setting.get(key)) for setting in self.settings.values())
 
     @property
     def numbers(self) -> list[str]:
@@ -117,11 +126,7 @@ class Varied:
 
     def is_number(self, key: str) -> bool:
         """Say whether a hyper-parameter has numbers only: a batch size may be `full`."""
-        return key in self.numeric and all(_is_number(value) for value in self.values[key])
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return key in self.numeric and all(is_number(value) for value in self.values[key])
 
 
 class Takes(enum.Enum):

@@ -172,14 +172,16 @@ EPOCH_METRICS: Mapping[str, Column] = {
     "grad_norm": _positive("Mean norm of the gradient; empty without `log_gradients`.", "", "gradient norm"),
 }
 
+
+def is_number(value: Any) -> bool:
+    """Say whether a value is a number, as one of a record that gets a column: true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 # -- any metric ----------------------------------------------------------------------------------------------------
 
 SPLITS = ("train", "val", "test")
 SPLITS_IN_WORDS = {"train": "training", "val": "validation", "test": "test"}
-_STAGES = (
-    "best",
-    "tested",
-)  # best_val_mae is that of the best epoch, tested_val_mae that of the weights that are tested
 
 
 def _family(title: str, better: str, within: Range = POSITIVE, unit: str = "") -> Column:

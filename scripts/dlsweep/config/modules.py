@@ -27,14 +27,9 @@ def find_module(module: str, places: Iterable[Path | str]) -> importlib.machiner
     return spec if spec and spec.origin else None  # a mere folder is no module
 
 
-def find_own(module: str, folder: Path | None = None) -> importlib.machinery.ModuleSpec | None:
-    """Return where a module is found in the working folder or beside the config, or only in `folder`; else None."""
-    return find_module(module, [folder] if folder else own_folders())
-
-
 def source_file(name: str) -> Path | None:
     """Return the user's own file that a `module`, or `module:name`, is in, relative to the working folder, or None."""
-    spec = find_own(name.partition(":")[0])
+    spec = find_module(name.partition(":")[0], own_folders())
     return Path(os.path.relpath(spec.origin)) if spec and spec.has_location and spec.origin else None
 
 

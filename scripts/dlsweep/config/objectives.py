@@ -63,7 +63,7 @@ def read_objective(
     task: Task,
     own: Mapping[str, Column],
     where: str,
-    settings: Iterable[Setting] = (),
+    settings: Iterable[Setting],
 ) -> Objective:
     """Return an experiment's objective; `own` is what the config says of its metrics.
 
@@ -92,8 +92,9 @@ def read_objective(
         raise ConfigError(f"{report_place}: {shown(report)} is not allowed; allowed: the name of a metric")
     _check_name(report, report_place)
     if task is BUILT_IN:
+        common = _common(settings)
         for name, its_place in ((metric, place), (report, report_place)):
-            _check_known(name, its_place, _common(settings))
+            _check_known(name, its_place, common)
     return Objective(metric, better, report)
 
 
@@ -131,7 +132,7 @@ def _standard(settings: list[Setting]) -> Objective:
 
     And the loss where only the data tell what the targets are.
     """
-    kinds = {targets_of(setting) for setting in settings} or {"classes"}
+    kinds = {targets_of(setting) for setting in settings}
     kind = next(iter(kinds)) if len(kinds) == 1 else ""
     metric = MEASURES[kind][1] if kind else "loss"
     return Objective(f"val_{metric}", metric_column(metric).better, f"test_{metric}")
@@ -142,7 +143,7 @@ def _common(settings: list[Setting]) -> tuple[str, ...]:
     several = list(
         {(setting["loss"], setting["dataset"], *setting["metrics"]): setting for setting in settings}.values()
     )
-    names = [measured(setting) for setting in several] or [MEASURES["classes"]]
+    names = [measured(setting) for setting in several]
     return tuple(name for name in names[0] if all(name in others for others in names))
 
 

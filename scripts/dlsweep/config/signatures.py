@@ -34,14 +34,8 @@ _CONTAINERS: Mapping[str, type] = {
     **dict.fromkeys(("list", "List", "tuple", "Tuple", "Sequence"), list),
     **dict.fromkeys(("dict", "Dict", "Mapping"), dict),
 }
-_BOUNDS: Mapping[str, dict[str, str]] = {
-    "Gt": {"": "gt"},
-    "Ge": {"": "ge"},
-    "Lt": {"": "lt"},
-    "Le": {"": "le"},
-    "Interval": {},
-    "Field": {},
-}
+_BOUNDS = {"Gt": "gt", "Ge": "ge", "Lt": "lt", "Le": "le", "Interval": "", "Field": ""}
+"""What annotated-types and pydantic call bounds, each with the end that it has without a name."""
 _ENDS = {"gt": ("low", "open_low"), "ge": ("low", ""), "lt": ("high", "open_high"), "le": ("high", "")}
 
 
@@ -257,8 +251,8 @@ def _with_bounds(
             changes["doc"] = extra.value
         elif isinstance(extra, ast.Call) and (known := _BOUNDS.get(_name(extra.func))) is not None:
             given = {keyword.arg: keyword.value for keyword in extra.keywords}
-            if "" in known and extra.args:
-                given[known[""]] = extra.args[0]
+            if known and extra.args:
+                given[known] = extra.args[0]
             for end, node in given.items():
                 if end in _ENDS:
                     bound, is_open = _ENDS[end]

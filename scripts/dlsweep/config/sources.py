@@ -8,7 +8,8 @@ from typing import Any
 
 from dlsweep.config.files import Values, read_configs, where_stated
 from dlsweep.config.identity import setting_hash
-from dlsweep.config.space import KEYED, SPECIAL_KEYS, Space, merged_spec, read_space
+from dlsweep.config.space import KEYED, Space, merged_spec, read_space
+from dlsweep.config.tasks import SPECIAL_KEYS
 
 
 def value_sources(files: list[Path], overrides: Mapping[str, Any], exp_name: str, digest: str) -> dict[str, str]:

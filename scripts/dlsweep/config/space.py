@@ -22,7 +22,7 @@ from dlsweep.config.files import Values, shown
 from dlsweep.config.identity import Setting, resolve
 from dlsweep.config.names import nearest
 from dlsweep.config.rules import Condition, Rule, matches, read_exclude, read_when
-from dlsweep.config.tasks import BUILT_IN, TASK_KEYS, Task, is_task_name, task_of
+from dlsweep.config.tasks import BUILT_IN, SPECIAL_KEYS, TASK_KEYS, TASK_WORDS, Task, is_task_name, task_of
 from dlsweep.errors import ConfigError
 
 AXES: Mapping[str, Callable[[Any, str, Task], list[Values]]] = {
@@ -33,9 +33,6 @@ AXES: Mapping[str, Callable[[Any, str, Task], list[Values]]] = {
     "seeds": read_seeds,
 }
 """The constructs that name several values, each with its reader; an experiment is their cross product."""
-SPECIAL_KEYS = (*AXES, "exclude", "when", "extends", "figures", "question")
-TASK_WORDS = (*TASK_KEYS, "objective", "report")
-"""What `defaults` and an experiment say of the task itself; none of it is swept."""
 
 
 # -- one experiment ------------------------------------------------------------------------------------------------

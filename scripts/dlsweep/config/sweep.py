@@ -34,8 +34,8 @@ from dlsweep.config.metrics import STANDARD, Column, Objective
 from dlsweep.config.names import nearest
 from dlsweep.config.objectives import read_metrics, read_objective
 from dlsweep.config.plan import Plan, PlannedExperiment
-from dlsweep.config.space import TASK_WORDS, merged_spec, read_space
-from dlsweep.config.tasks import BUILT_IN, Task
+from dlsweep.config.space import merged_spec, read_space
+from dlsweep.config.tasks import BUILT_IN, TASK_WORDS, Task
 from dlsweep.errors import ConfigError
 
 TOP_KEYS = ("name", "parquet", "jobs_per_gpu", "gpus_per_run", "outdated", "metrics", "defaults", "experiments")
@@ -198,7 +198,7 @@ def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:
     metrics = read_metrics(config["metrics"]) if config.get("metrics") is not None else {}
     expanded = {exp_name: _expand(exp_name, experiments, defaults, metrics) for exp_name in experiments}
     _check_defaults(defaults, [experiment.task for experiment in expanded.values()])
-    if gpus_per_run > 1 and all(experiment.task.kind == "classification" for experiment in expanded.values()):
+    if gpus_per_run > 1 and all(experiment.task is BUILT_IN for experiment in expanded.values()):
         raise ConfigError(
             f"gpus_per_run: {gpus_per_run} is for a task of your own (train, command); the built-in one uses one GPU"
         )

@@ -31,10 +31,11 @@ TASK_KEYS = ("train", "command", "imported")
 BRACES = ("metrics", "checkpoint", "threads", "device", "results")
 """What stands in the braces of a command beside hyper-parameters: what the run gives it."""
 
-CONFIG_WORDS = (
-    *("grid", "zip", "settings", "sample", "search", "seeds", "exclude", "when", "extends", "figures"),
-    *("question", *TASK_KEYS, "objective", "report", "n"),
-)
+TASK_WORDS = (*TASK_KEYS, "objective", "report")
+"""What `defaults` and an experiment say of the task itself; none of it is swept."""
+SPECIAL_KEYS = ("grid", "zip", "settings", "sample", "seeds", "exclude", "when", "extends", "figures", "question")
+"""The keys of an experiment that are neither this nor a hyper-parameter."""
+CONFIG_WORDS = (*SPECIAL_KEYS, *TASK_WORDS, "search", "n")
 RUN_OPTIONS = (
     *("exp_name", "hash", "data", "results", "device", "jobs_per_gpu", "gpus_per_run", "threads", "time_limit"),
     *("check", "help"),
@@ -49,14 +50,12 @@ class Task:
     """What a run does, and the hyper-parameters that it has, in its own order.
 
     `kind` is classification (the built-in task), function, command or imported; `name` is "", "module:function", the
-    command's text or "name(parameters)". `source` is the user's own file that the function is in, or "" where it is
-    installed.
+    command's text or "name(parameters)".
     """
 
     kind: str
     name: str
     hyperparameters: Mapping[str, Hyperparameter]
-    source: str = ""
 
     @property
     def key(self) -> str:
@@ -133,8 +132,7 @@ def _read_function(name: str) -> Task:
     hyperparameters = read_parameters(found, tree, file)
     for parameter in hyperparameters:
         _refuse_reserved(parameter, f"{file}, line {found.lineno}: {parameter}")
-    own = source_file(name)
-    return Task("function", name, hyperparameters, str(own) if own else "")
+    return Task("function", name, hyperparameters)
 
 
 def _file_of(module: str) -> Path:

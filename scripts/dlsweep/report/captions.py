@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -15,18 +15,22 @@ from dlsweep.results.columns import Columns
 from dlsweep.results.decisions import comparisons, decide
 from dlsweep.results.leaderboard import group_settings
 from dlsweep.results.statistics import interval_name
-from dlsweep.results.tables import fitted_columns, read_tables, remarks
+from dlsweep.results.tables import remarks
 from dlsweep.results.versions import outdated_note
 
 
 def caption(exp_name: str, figure: FigureSpec, summary: pd.DataFrame, columns: Columns) -> str:
     """Return a figure's caption: what it shows, the best setting, and how many runs, seeds and failures."""
+    return _caption(figure, columns, finding(summary[summary["exp_name"] == exp_name], columns))
+
+
+def _caption(figure: FigureSpec, columns: Columns, found: str) -> str:
     objective = columns.objective
     family = parts_of(figure.y or objective.metric).family
     sentence = KINDS[figure.kind].sentence(
         columns.metric_title(family), columns.metric_title(objective.report), columns.metric(family).better
     )
-    return f"{sentence} {finding(summary[summary['exp_name'] == exp_name], columns)}"
+    return f"{sentence} {found}"
 
 
 def finding(part: pd.DataFrame, columns: Columns) -> str:
@@ -41,7 +45,7 @@ def finding(part: pd.DataFrame, columns: Columns) -> str:
     counts = f"{runs}{seeds}; {n_diverged or 'none'} diverged."
     if note := outdated_note(part["outdated"].value_counts().to_dict(), len(part)):
         counts += f" {note}."
-    counts = " ".join([counts, *(f"{remark}" for remark in remarks(part, {str(part["exp_name"].iat[0]): columns}))])
+    counts = " ".join([counts, *remarks(part, {str(part["exp_name"].iat[0]): columns})])
     best = board.iloc[0]
     if best["n_diverged"] == best["n"]:
         return f"Every run diverged. {counts}"
@@ -60,11 +64,9 @@ def finding(part: pd.DataFrame, columns: Columns) -> str:
     return " ".join([first, *comparisons(decide(part, columns)), counts])
 
 
-def captions(plan: Plan, folder: Path) -> dict[str, str]:
-    """Return the captions of a plan's figures from the tables in `folder`, by the figures' stems."""
-    tables = read_tables(folder, "summary", "epochs", plan=plan)
-    known = fitted_columns(plan, tables["summary"], tables["epochs"])
+def captions(plan: Plan, findings: Mapping[str, str], known: Mapping[str, Columns]) -> dict[str, str]:
+    """Return the captions of a plan's figures, by the figures' stems, from each experiment's finding and columns."""
     return {
-        figure_stem(exp_name, figure): caption(exp_name, figure, tables["summary"], known[exp_name])
+        figure_stem(exp_name, figure): _caption(figure, known[exp_name], findings[exp_name])
         for exp_name, figure in planned_figures(plan)
     }

@@ -60,19 +60,20 @@ def write_pages(plan: Plan, folder: Path, configs: Sequence[str], overrides: Map
         for exp_name, columns in known.items()
     }
     parts = {exp_name: summary[summary["exp_name"] == exp_name] for exp_name in plan.experiments}
+    findings = {exp_name: finding(part, known[exp_name]) for exp_name, part in parts.items()}
     unfinished = unfinished_runs(plan, summary)
     for exp_name, rows in boards.items():
         write(
             leaderboard_page(exp_name),
             "leaderboard.html",
             title=exp_name,
-            finding=finding(parts[exp_name], known[exp_name]),
+            finding=findings[exp_name],
             columns=known[exp_name],
             rows=rows[:SHOWN_SETTINGS],
             n_more=max(len(rows) - SHOWN_SETTINGS, 0),
             notes=leaderboard_notes(known[exp_name]),
         )
-    for stem, text in captions(plan, folder).items():
+    for stem, text in captions(plan, findings, known).items():
         write(caption_file(stem), "caption.html", text=text)
     write(
         CONFIG_PAGE,

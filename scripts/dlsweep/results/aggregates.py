@@ -62,15 +62,24 @@ def improvement(scores: Scores, others: Scores, better: str) -> Estimate:
     count half; `better` is `max` or `min`. 0.5 says that neither is better. It needs no common scale, so it holds for
     any metric; how much better it does not say.
     """
-    values, draws = [], []
+    draws = []
     for i, (task, other) in enumerate(zip(scores, others, strict=True)):
-        sign = 1 if better == "max" else -1
-        beyond = sign * (task[:, None] - other[None, :])
-        wins = (beyond > 0) + 0.5 * (beyond == 0)
-        values.append(wins.mean())
         first, second = _weights(task, 2 * i), _weights(other, 2 * i + 1)
-        draws.append(((first @ wins) * second).sum(axis=1))
-    return _estimate(np.mean(values), np.mean(draws, axis=0))
+        draws.append(((first @ _wins(task, other, better)) * second).sum(axis=1))
+    return _estimate(_improvement(scores, others, better), np.mean(draws, axis=0))
+
+
+def _improvement(scores: Scores, others: Scores, better: str) -> np.ndarray:
+    """The probability itself, without its interval."""
+    wins = [_wins(task, other, better).mean() for task, other in zip(scores, others, strict=True)]
+    return np.asarray(np.mean(wins))
+
+
+def _wins(task: np.ndarray, other: np.ndarray, better: str) -> np.ndarray:
+    """Of each run of one setting against each of another on a data set: 1 where it is better, 0.5 where it is equal."""
+    beyond = (1 if better == "max" else -1) * (task[:, None] - other[None, :])
+    wins: np.ndarray = (beyond > 0) + 0.5 * (beyond == 0)
+    return wins
 
 
 def profile(scores: Scores, thresholds: np.ndarray, better: str) -> Estimate:
@@ -176,8 +185,7 @@ def _aggregates(scored: list[_Scored], columns: Columns) -> Iterator[dict[str, A
     else:
         means = {}
         wins = {
-            one.label: np.mean([improvement(one.scores, other.scores, better).value for other in scored])
-            for one in scored
+            one.label: np.mean([_improvement(one.scores, other.scores, better) for other in scored]) for one in scored
         }
         order = sorted(scored, key=lambda one: -wins[one.label])
     for rank, one in enumerate(order, 1):

@@ -60,6 +60,7 @@ CONFUSION: Mapping[str, Column] = {
 
 _CLASSIFIED = {name for name in MEASURED if name != "best_epoch"}
 """What only the built-in classification measures; an own task may have a metric of that name."""
+_KNOWN: Mapping[str, Column] = {**GRADIENTS, **METRICS, **EPOCH_METRICS}
 _FIXED: Mapping[str, Column] = {**CONFUSION, **GRADIENTS, **EPOCHS, **SUMMARY}
 
 
@@ -92,14 +93,18 @@ class Columns:
         """What a diverged run counts as when settings are ranked."""
         return self.metric(self.objective.selected).within[0 if self.objective.better == "max" else 1]
 
+    @property
+    def reported_better(self) -> str:
+        """What is better of what settings are reported by: `max` or `min`."""
+        return self.metric(self.objective.report).better or self.objective.better
+
     def metric(self, name: str) -> Column:
         """Return the column of a metric of a run, an epoch or a layer; of a family that of its test split."""
         if self.classifies and name in CLASSIFICATION:
             name = f"test_{name}"
-        known = {**GRADIENTS, **METRICS, **EPOCH_METRICS}
         for found in (name, name.removeprefix("tested_")):
-            if found in known and (self.classifies or found not in _CLASSIFIED):
-                return known[found]
+            if found in _KNOWN and (self.classifies or found not in _CLASSIFIED):
+                return _KNOWN[found]
         column = metric_column(name, self.own)
         if parts_of(name).family == self.objective.family:
             column = replace(column, better=column.better or self.objective.better)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from dlsweep.config.labels import format_value
 from dlsweep.config.plan import Plan
-from dlsweep.results.columns import Columns, all_columns
+from dlsweep.results.columns import Columns
 from dlsweep.results.leaderboard import by_seed, compare_settings
 from dlsweep.results.statistics import (
     FEWEST_RUNS,
@@ -148,20 +148,32 @@ class Decision:
 # -- deciding ------------------------------------------------------------------------------------------------------
 
 
-def decisions(plan: Plan, summary: pd.DataFrame, known: Mapping[str, Columns] | None = None) -> dict[str, Decision]:
+def decisions(
+    plan: Plan, summary: pd.DataFrame, board: pd.DataFrame, known: Mapping[str, Columns]
+) -> dict[str, Decision]:
     """Return what each experiment of a plan decides, in the plan's order, from the summary of its finished runs.
 
-    `known` are the columns of each as its runs have them, where that is known.
+    `board` is their leaderboard, `known` are the columns of each as its runs have them.
     """
-    known = known or all_columns(plan)
+
+    def of(table: pd.DataFrame, exp_name: str) -> pd.DataFrame:
+        return table[table["exp_name"] == exp_name]
+
     return {
-        exp_name: decide(summary[summary["exp_name"] == exp_name], known[exp_name], experiment.varies)
+        exp_name: decide(of(summary, exp_name), known[exp_name], experiment.varies, of(board, exp_name))
         for exp_name, experiment in plan.experiments.items()
     }
 
 
-def decide(part: pd.DataFrame, known: Columns, varies: Mapping[str, list[Any]] | None = None) -> Decision:
+def decide(
+    part: pd.DataFrame,
+    known: Columns,
+    varies: Mapping[str, list[Any]] | None = None,
+    board: pd.DataFrame | None = None,
+) -> Decision:
     """Return what one experiment's part of the summary decides; `varies` are the values that its config names.
+
+    `board` is its part of the leaderboard, where that is made already.
 
     The best is the setting that validation chose, and every other one is compared with it by the metric that is
     reported: `compare_with_first`, corrected by Holm's method. So the settings that are not clearly worse hold the
@@ -170,7 +182,9 @@ def decide(part: pd.DataFrame, known: Columns, varies: Mapping[str, list[Any]] |
     spread of all settings, which differs widely in a sweep; the tests here do not (docs/methods.md).
     """
     n_diverged = int((part["status"] == "diverged").sum())
-    places = tuple(_places(part, known)) if len(part) else ()
+    places: tuple[Place, ...] = ()
+    if len(part):
+        places = tuple(_places(part, known, compare_settings(part, known) if board is None else board))
     found = Decision(known, places, len(part), n_diverged)
     if found.best is None:
         return found
@@ -185,15 +199,14 @@ def decide(part: pd.DataFrame, known: Columns, varies: Mapping[str, list[Any]] |
     )
 
 
-def _places(part: pd.DataFrame, known: Columns) -> Iterator[Place]:
-    report, better = known.objective.report, known.metric(known.objective.report).better or known.objective.better
-    board = compare_settings(part, known)
+def _places(part: pd.DataFrame, known: Columns, board: pd.DataFrame) -> Iterator[Place]:
+    report = known.objective.report
     learned = part.groupby("label")["learned"].agg(_learned) if "learned" in part else {}
     for row in board.to_dict("records"):
         all_diverged = row["n_diverged"] == row["n"]
         yield Place(
             label=row["label"],
-            verdict=_verdict(all_diverged, row["rank"], row["p_holm"], row["difference"], better),
+            verdict=_verdict(all_diverged, row["rank"], row["p_holm"], row["difference"], known.reported_better),
             learned=None if all_diverged else learned.get(row["label"]),
             n=row["n_tested"],
             n_runs=row["n"],
@@ -283,11 +296,10 @@ def _is_number(value: Any) -> bool:
 def _other_first(decision: Decision) -> str:
     """The setting that is first by what is reported, where that is not the one that validation chose."""
     known = decision.known
-    better = known.metric(known.objective.report).better or known.objective.better
     tested = [place for place in decision.places if place.verdict != DIVERGED and not math.isnan(place.mean)]
     if not tested or decision.best is None or math.isnan(decision.best.mean):
         return ""
-    sign = 1 if better == "max" else -1
+    sign = 1 if known.reported_better == "max" else -1
     first = max(tested, key=lambda place: sign * place.mean)
     return first.label if sign * (first.mean - decision.best.mean) > 0 else ""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dlsweep.config.metrics import KNOWN_FAMILIES
+from dlsweep.config.metrics import KNOWN_FAMILIES, is_number
 from dlsweep.errors import ConfigError
 from dlsweep.results.import_columns import HISTORY, metric_name
 
@@ -180,7 +180,7 @@ def _row(content: Any, file: Path, place: str) -> Row:
     for name, value in tidy(content).items():
         if name.lower() in HISTORIES and isinstance(value, (list, Mapping)):
             history = history or _history(value, f"{place}, {name}")
-        elif isinstance(value, list) and (metric := _metric_of_a_list(name)) and all(map(_is_number, value)):
+        elif isinstance(value, list) and (metric := _metric_of_a_list(name)) and all(map(_is_number_or_none, value)):
             curves[metric] = value
         else:
             values[name] = value
@@ -220,8 +220,8 @@ def _is_metric(name: str) -> bool:
     return found is not None and found.split("_")[-1] in KNOWN_FAMILIES
 
 
-def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+def _is_number_or_none(value: Any) -> bool:
+    return value is None or is_number(value)
 
 
 def is_missing(value: Any) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 
 from dlsweep.config.files import shown
 from dlsweep.config.identity import check_setting, setting_hash
-from dlsweep.config.metrics import FRACTION, KEYS, Objective, metric_column, parts_of
+from dlsweep.config.metrics import FRACTION, KEYS, Objective, is_number, metric_column, parts_of
 from dlsweep.config.names import nearest
 from dlsweep.config.objectives import NAME
 from dlsweep.config.paths import record_name
@@ -113,11 +113,7 @@ def _has_numbers(column: str, rows: Iterable[Row]) -> bool | None:
     """Say whether any value of a column is a number; None where it has no value at all."""
     parts = (part for row in rows for part in ([row.values] if column in row.values else row.history))
     values = [part[column] for part in parts if part.get(column) is not None]
-    return any(map(_is_number, values)) if values else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return any(map(is_number, values)) if values else None
 
 
 def _is_finished(row: Row, columns: Columns, faults: list[str]) -> bool:
@@ -229,7 +225,7 @@ def _numbers(values: Mapping[str, Any], place: str, columns: Columns, faults: li
         value = values.get(column)
         if value is None:
             continue
-        if not _is_number(value):
+        if not is_number(value):
             comma = "; numbers need a decimal point" if re.fullmatch(r"-?\d+,\d+", str(value)) else ""
             faults.append(f"{place}, {column}: {shown(value)} is not a number{comma}")
             continue
@@ -246,7 +242,7 @@ def _times(row: Row, columns: Columns, faults: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {name: row.values.get(column) for column, name in columns.times.items()}
     known = {name: value for name, value in found.items() if not is_missing(value)}
     for name, value in known.items():
-        if not _is_number(value) or value < 0:
+        if not is_number(value) or value < 0:
             faults.append(f"{row.place}, {name}: {shown(value)} is not allowed; allowed: a number >= 0")
     return known
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from dlsweep.config.metrics import SPLITS, Objective, parts_of
+from dlsweep.config.metrics import SPLITS, Objective, is_number, parts_of
 from dlsweep.config.names import nearest
 from dlsweep.config.tasks import is_built_in
 from dlsweep.results.records import Record, known_epoch
@@ -41,11 +41,6 @@ def tested_value(record: Record, name: str) -> float | None:
         name = f"best_{name}"
     value = final[name] if name in final else last_values(record).get(name)
     return value if is_number(value) else None
-
-
-def is_number(value: Any) -> bool:
-    """Say whether a value of a record is a number, which a column can hold."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 CHANCE = 0.01  # how often a run that has learned nothing may seem to have

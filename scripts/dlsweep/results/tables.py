@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from dlsweep.config.labels import setting_labels, with_version
-from dlsweep.config.metrics import Column, columns_of_runs, parts_of
+from dlsweep.config.metrics import Column, columns_of_runs, is_number, parts_of
 from dlsweep.config.paths import record_name
 from dlsweep.config.plan import Plan
 from dlsweep.config.tasks import is_built_in
@@ -39,7 +39,6 @@ from dlsweep.results.measured import (
     epochs_of,
     has_learned,
     is_confusion,
-    is_number,
     lacking,
     last_values,
     run_metrics,
@@ -189,17 +188,18 @@ def _by_column(rows: list[tuple[Any, ...]], columns: Mapping[str, Column]) -> di
 # -- files ---------------------------------------------------------------------------------------------------------
 
 
-def make_tables(plan: Plan, records: list[Record]) -> dict[str, pd.DataFrame]:
-    """Return the tables of the records, by name."""
+def make_tables(plan: Plan, records: list[Record]) -> tuple[dict[str, pd.DataFrame], dict[str, Columns]]:
+    """Return the tables of the records, by name, and the columns of each experiment as its runs have them."""
     summary, epochs = summary_table(records, plan), epochs_table(records, plan)
     known = fitted_columns(plan, summary, epochs)
-    return {
+    tables = {
         "summary": summary,
         "epochs": epochs,
         "gradients": gradients_table(records),
         "confusion": confusion_table(records, summary, known),
         "leaderboard": leaderboard(summary, known),
     }
+    return tables, known
 
 
 def fitted_columns(plan: Plan, summary: pd.DataFrame, epochs: pd.DataFrame) -> dict[str, Columns]:
@@ -260,13 +260,12 @@ def write_tables(plan: Plan, folder: Path, partial: bool = False) -> None:
         raise RecordError(f"{plan.results}: {len(missing)} of {n} records are missing, such as {missing[0]}")
     if missing or bad:
         print(f"{len(records)} of {n} records; {len(missing)} missing, {len(bad)} left out", file=sys.stderr)
-    tables = make_tables(plan, records)
-    known = fitted_columns(plan, tables["summary"], tables["epochs"])
+    tables, known = make_tables(plan, records)
     for remark in remarks(tables["summary"], known):
         print(f"warning: {remark}", file=sys.stderr)
     for name, table in tables.items():
         _write_table(plan, folder, name, table)
-    decided = decisions(plan, tables["summary"], known)
+    decided = decisions(plan, tables["summary"], tables["leaderboard"], known)
     over_data = data_tables(plan, tables["summary"], known)
     _write_tables_of_data(plan, folder, over_data)
     markdown = leaderboard_markdown(

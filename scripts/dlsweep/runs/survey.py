@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from dlsweep.config.identity import Setting
-from dlsweep.config.metrics import Objective
+from dlsweep.config.metrics import Objective, is_number
 from dlsweep.config.paths import record_name, running_folder, split_name
 from dlsweep.config.sweep import Sweep
 from dlsweep.files import read_json
-from dlsweep.results.measured import is_number, last_values, run_metrics, tested_value
+from dlsweep.results.measured import last_values, run_metrics, tested_value
 from dlsweep.results.records import REQUEST, Record, read_record
 from dlsweep.results.schema import FINISHED
 from dlsweep.results.versions import Made, made_with

@@ -17,7 +17,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from dlsweep.results.versions import code_digest
 from dlsweep.tasks import logged
 from dlsweep.tasks.checkpoint import Checkpoint, Interrupted, pack, unpack
 from dlsweep.tasks.job import Job, device_without_torch
-from dlsweep.tasks.own_code import own_object
+from dlsweep.tasks.own_code import own_object, place_of
 from dlsweep.tasks.seeds import derive_seed
 
 MEMORY_KEYS = ("batch_size", "width", "hid_dim")
@@ -300,7 +299,7 @@ class FunctionTraining:
                 returned = self.function(Handle(self), **arguments)
                 self._leave_loop()  # where something keeps the iterator alive
         except ConfigError as error:
-            raise ConfigError(f"{error}{self._place(error)}") from None
+            raise ConfigError(f"{error}{place_of(error, source_file(self.task.name))}") from None
         except (Exception, SystemExit):
             if self.job.stop():  # by a signal that killed what the function has started, its loader's processes say
                 raise Interrupted(self._kept()) from None
@@ -310,13 +309,6 @@ class FunctionTraining:
         self.call_seconds = time.perf_counter() - start
         final = {**self.final, **self._returned(returned)}
         return logged.outcome(self.task, self.entries, final, self.stopped_early, self._n_parameters())
-
-    def _place(self, error: BaseException) -> str:
-        """Where in the user's file an error came up."""
-        file = source_file(self.task.name)
-        frames = traceback.extract_tb(error.__traceback__) if file else []
-        lines = [frame.lineno for frame in frames if file and frame.filename == str(file.absolute())]
-        return f" ({file.name}, line {lines[-1]})" if file and lines else ""
 
     def _returned(self, value: Any) -> dict[str, Any]:
         """The metrics that the function has returned: a mapping, or a tuple of which the last mapping is meant."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from dlsweep.config.hyperparameters import HYPERPARAMETERS
-from dlsweep.config.metrics import SUMMARY, parts_of
+from dlsweep.config.metrics import SUMMARY, is_number, parts_of
 from dlsweep.config.tasks import Task
 from dlsweep.errors import ConfigError
 from dlsweep.results.schema import is_diverged
@@ -60,11 +60,6 @@ def as_json(name: str, value: Any) -> Any:
         f"{name} is a {type(value).__name__}, which a record cannot hold; allowed: what JSON has, and arrays;"
         " write anything else into run.folder"
     )
-
-
-def is_number(value: Any) -> bool:
-    """Say whether a value of a record is a number, which gets a column."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def outcome(

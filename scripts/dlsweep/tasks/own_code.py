@@ -83,9 +83,15 @@ def what_happened(error: BaseException, file: Path | None) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, SystemExit):
         text = f"exit status {error.code}" if isinstance(error.code, int) else text or "exit status 0"
+    if isinstance(error, SyntaxError) and error.lineno:
+        text = error.msg
+    return f"{type(error).__name__}: {text}{place_of(error, file)}"
+
+
+def place_of(error: BaseException, file: Path | None) -> str:
+    """Return where in the user's file an error came up, in brackets; nothing where it came from elsewhere."""
     frames = traceback.extract_tb(error.__traceback__) if file else []
     lines = [frame.lineno for frame in frames if file and frame.filename == str(file.absolute())]
     if isinstance(error, SyntaxError) and error.lineno:
-        lines, text = [error.lineno], error.msg
-    place = f" ({file.name}, line {lines[-1]})" if file and lines else ""
-    return f"{type(error).__name__}: {text}{place}"
+        lines = [error.lineno]
+    return f" ({file.name}, line {lines[-1]})" if file and lines else ""

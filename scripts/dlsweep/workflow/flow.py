@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,13 +58,11 @@ class Flow:
         files, overrides = internals.config(workflow)
         files = files or [_default_config()]
         look_beside(files)
-        try:
+        with _ended_by_mistakes():
             flow = cls(load_sweep(files, overrides), files, overrides, workflow)
             check_folders(flow.paths.results, flow.paths.tables_folder)
             surroundings.check_text([exp.settings for exp in flow.sweep.experiments.values()], files[0])
             flow.gpus.limit(workflow)
-        except ConfigError as error:
-            sys.exit(f"error: {error}")  # to an exception Snakemake adds the lines of code that raised it
         internals.no_backups()
         if internals.is_main(workflow):
             internals.quieten()
@@ -153,7 +151,8 @@ class Flow:
             if len(runs) > 1 and not deployment:  # the runs are in this Python
                 self._trainer = warm.start()
             if runs:
-                self._check_gpus(runs)
+                with _ended_by_mistakes():
+                    self.gpus.check(workflow, [self.jobs.setting(*run) for run in runs])
         again = self._request_again(runs)
         records = set(self.paths.records)
         left = [job for run, job in self._jobs_left.items() if self.paths.record(*run) in records]
@@ -170,12 +169,6 @@ class Flow:
             f"{len(self.paths.records)} runs in {len(self.sweep.experiments)} experiments; {done} are finished",
             flush=True,
         )
-
-    def _check_gpus(self, runs: Collection[tuple[str, str]]) -> None:
-        try:
-            self.gpus.check(self.workflow, [self.jobs.setting(*run) for run in runs])
-        except ConfigError as error:
-            sys.exit(f"error: {error}")  # to an exception Snakemake adds the lines of code that raised it
 
     def _request_again(self, runs: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
         """Ask train.py for the records of this start that are there and made again, and say so; return them."""
@@ -195,13 +188,11 @@ class Flow:
 
     def _claimed(self, targets: Collection[str]) -> Any:
         """The lock of the sweep. Tables of what is finished can be made while the sweep runs."""
-        try:
+        with _ended_by_mistakes():
             surroundings.check_writable(self.paths.results, self.paths.tables_folder, ".snakemake")
             return claim(
                 f"{self.paths.tables_folder}/partial" if set(targets) == {"partial"} else self.paths.tables_folder
             )
-        except ConfigError as error:
-            sys.exit(f"error: {error}")  # to an exception Snakemake adds the lines of code that raised it
 
     def _end(self) -> None:
         clear_finished(Path(self.paths.results))
@@ -223,6 +214,15 @@ class Flow:
         """End, and say which runs are not finished and why."""
         self._end()
         self.messages.failure(self.script("train.py"))
+
+
+@contextlib.contextmanager
+def _ended_by_mistakes() -> Iterator[None]:
+    """End this start with one message where the user has made a mistake."""
+    try:
+        yield
+    except ConfigError as error:
+        sys.exit(f"error: {error}")  # to an exception Snakemake adds the lines of code that raised it
 
 
 def _default_config() -> str:

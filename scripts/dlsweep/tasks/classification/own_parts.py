@@ -37,7 +37,7 @@ def has_own_parts(setting: Setting) -> bool:
     return is_built_in(setting) and bool(own_parts(setting))
 
 
-def _tried(setting: Setting) -> list[Part]:
+def tried_parts(setting: Setting) -> list[Part]:
     """The own parts of a setting that are tried; of a data set it shows when it is prepared."""
     parts = own_parts(setting) if is_built_in(setting) else {}
     return [(key, name) for key, names in parts.items() for name in names if key != "dataset"]
@@ -61,7 +61,7 @@ class Check:
     @property
     def parts(self) -> list[Part]:
         """The parts that are tried, each with its key."""
-        return _tried(self.values)
+        return tried_parts(self.values)
 
     @property
     def what(self) -> str:
@@ -97,7 +97,7 @@ class PartChecks:
         self._imports: dict[Part, Check] = {}
         counts: Counter[str] = Counter()
         of_part: dict[Part, set[str]] = defaultdict(set)
-        own = {digest: setting for _, digest, setting in sweep.records() if _tried(setting)}
+        own = {digest: setting for _, digest, setting in sweep.records() if tried_parts(setting)}
         for setting in own.values():
             check = _training_check(setting)
             self.checks[check.name] = check
@@ -112,7 +112,7 @@ class PartChecks:
 
     def of_run(self, setting: Setting) -> list[Check]:
         """Return what must have been tried before a run of this setting starts."""
-        parts = _tried(setting)
+        parts = tried_parts(setting)
         if not parts:
             return []
         shared = self.checks.get(_training_check(setting).name)
@@ -148,7 +148,7 @@ def _training_check(setting: Setting) -> Check:
     }
     if setting["loss"] != HYPERPARAMETERS["loss"].default:
         values["loss"] = setting["loss"]
-    what = ", ".join(name for _, name in _tried(setting))
+    what = ", ".join(name for _, name in tried_parts(setting))
     return Check(_name(what, {**values, "data": data_name(setting)}), values, setting)
 
 

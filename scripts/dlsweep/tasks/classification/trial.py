@@ -11,10 +11,10 @@ import torch
 
 from dlsweep.config.identity import Setting
 from dlsweep.config.modules import source_file
-from dlsweep.config.registry import own_parts
 from dlsweep.errors import ConfigError
 from dlsweep.tasks.checkpoint import Checkpoint
 from dlsweep.tasks.classification.data import Content, Splits, kind_of, mean_std, read
+from dlsweep.tasks.classification.own_parts import tried_parts
 from dlsweep.tasks.classification.training import Trainer
 from dlsweep.tasks.own_code import own_object, what_happened
 
@@ -27,7 +27,7 @@ def try_once(setting: Setting, data: Path | None, threads: int) -> str:
     Without `data` they are only imported. Raises ConfigError where nothing can be trained with them.
     """
     torch.set_num_threads(threads)
-    parts = [(key, name) for key, names in own_parts(setting).items() for name in names if key != "dataset"]
+    parts = tried_parts(setting)
     named = ", ".join(name for _, name in parts)
     try:
         if data:
