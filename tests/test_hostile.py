@@ -66,27 +66,31 @@ def test_a_name_that_is_no_safe_file_name_is_refused(name: str, tmp_path: Path):
 @pytest.mark.parametrize("value", HOSTILE)
 def test_a_hostile_value_is_refused_or_quoted(value: str):
     kinds = (value, [value], {value: value})
-    for key, given_value in itertools.product(HYPERPARAMETERS.keys() - {"data_path"}, kinds):
+    for key, given_value in itertools.product(HYPERPARAMETERS.keys() - {"data_path", "target"}, kinds):
         try:
-            setting = check_setting(
-                {key: given_value, "model": "own:Net"} if key == "model_args" else {key: given_value}
-            )
+            own_part = {key.removesuffix("_args"): "own:Part"} if key.endswith("_args") else {}
+            setting = check_setting({key: given_value, **own_part})
         except ConfigError as error:
             assert str(error).startswith(key)
             continue
-        assert key == "model_args"
+        assert own_part  # only the arguments of an own part may hold anything
+        option = f"--{key.replace('_', '-')}="
         words = shlex.split(train_arguments("a", setting_hash(setting), setting, "results/data/x.pt", "results"))
-        assert json.loads(next(word for word in words if word.startswith("--model-args="))[13:]) == setting[key]
+        assert json.loads(next(word for word in words if word.startswith(option)).removeprefix(option)) == setting[key]
 
 
 @pytest.mark.parametrize("value", [value for value in HOSTILE if value.isprintable() and value])
-def test_a_path_of_data_is_quoted_and_its_file_stays_in_results(value: str):
-    try:
-        setting = check_setting({"dataset": "npz", "data_path": value})
-    except ConfigError:
-        return
-    assert set(data_name(setting)) <= set(string.ascii_letters + string.digits + "-_")
-    assert f"--data-path={value}" in shlex.split(prepare_arguments(setting))
+def test_a_path_or_a_column_of_data_is_quoted_and_its_file_stays_in_results(value: str):
+    for option, data in (
+        (f"--data-path={value}", {"dataset": "npz", "data_path": value}),
+        (f"--target={value}", {"dataset": "csv", "data_path": "a.csv", "target": value}),
+    ):
+        try:
+            setting = check_setting(data)
+        except ConfigError:
+            continue
+        assert set(data_name(setting)) <= set(string.ascii_letters + string.digits + "-_")
+        assert option in shlex.split(prepare_arguments(setting))
 
 
 def test_nothing_is_executed(project: Project):
