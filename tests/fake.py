@@ -10,7 +10,7 @@ from dlsweep.config.plan import Plan
 from dlsweep.config.sweep import expand_config
 from dlsweep.config.tasks import is_built_in, task_of
 from dlsweep.files import write_json
-from dlsweep.results.records import Record
+from dlsweep.results.schema import Record
 
 
 def fake_record(exp_name: str, digest: str, setting: dict, n_epochs: int | None = None) -> Record:

@@ -15,8 +15,7 @@ from dlsweep.config.paths import record_name
 from dlsweep.config.sweep import expand_config
 from dlsweep.files import write_json
 from dlsweep.report.figures import data, drawing
-from dlsweep.results.records import Record
-from dlsweep.results.schema import MOST_CONFUSIONS
+from dlsweep.results.schema import MOST_CONFUSIONS, Record
 from dlsweep.results.tables import write_tables
 from fake import fake_record
 

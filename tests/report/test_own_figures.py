@@ -10,7 +10,7 @@ from dlsweep.config.kinds import KINDS, FigureSpec
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError
 from dlsweep.report.figures import data, drawing
-from dlsweep.results.records import Record
+from dlsweep.results.schema import Record
 from dlsweep.results.tables import write_tables
 from fake import own_sweep
 

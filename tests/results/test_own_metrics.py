@@ -16,7 +16,7 @@ from dlsweep.files import write_json
 from dlsweep.report.captions import finding
 from dlsweep.results.columns import LEADERBOARD, all_columns
 from dlsweep.results.leaderboard import leaderboard_markdown
-from dlsweep.results.records import Record
+from dlsweep.results.schema import Record
 from dlsweep.results.tables import read_tables, write_tables
 from fake import own_sweep
 

@@ -12,7 +12,7 @@ from dlsweep.config.labels import format_value
 from dlsweep.config.sweep import Sweep
 from dlsweep.errors import ConfigError
 from dlsweep.results.measured import epochs_of, numbers_in
-from dlsweep.results.records import Record
+from dlsweep.results.schema import Record
 
 
 def export(sweep: Sweep, results: Path, format: str, output: Path | None) -> int:

@@ -26,8 +26,8 @@ from dlsweep.errors import ConfigError
 from dlsweep.files import read_json, strict, write_atomic, write_json
 from dlsweep.results.import_columns import Columns, Said, sort_columns
 from dlsweep.results.import_files import Row, is_missing, read_rows
-from dlsweep.results.records import Record, record_fault
-from dlsweep.results.schema import SCHEMA_VERSION, is_diverged
+from dlsweep.results.records import record_fault
+from dlsweep.results.schema import SCHEMA_VERSION, Record, is_diverged
 
 CONFIG = Path("imported.yaml")
 SEED = "seed"

@@ -22,8 +22,8 @@ from dlsweep.config.paths import record_name
 from dlsweep.config.sweep import SAFE_NAME
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import strict, write_json
-from dlsweep.results.records import Record, known_epoch, record_fault
-from dlsweep.results.schema import SCHEMA_VERSION
+from dlsweep.results.records import known_epoch, record_fault
+from dlsweep.results.schema import SCHEMA_VERSION, Record
 
 FILE_NAME = re.compile(r"(?P<exp_name>.+)-(?P<hex>[0-9a-f]{6}|[0-9a-f]{40})\.json")
 LECTURE_CURVES = ("train_losses", "val_losses", "train_accs", "val_accs")

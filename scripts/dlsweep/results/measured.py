@@ -8,19 +8,20 @@ from typing import Any
 from dlsweep.config.metrics import SPLITS, Objective, is_number, parts_of
 from dlsweep.config.names import nearest
 from dlsweep.config.tasks import is_built_in
-from dlsweep.results.records import Record, known_epoch
+from dlsweep.results.records import known_epoch
+from dlsweep.results.schema import Epoch, Record
 
 _NO_METRICS = ("epoch", "seconds")
 _BUILT_IN = ("lr", "grad_norm", "layer_gradients")  # what else an epoch of the built-in task has
 
 
-def epochs_of(record: Record) -> list[dict[str, Any]]:
+def epochs_of(record: Record) -> list[Epoch]:
     """Return a record's epochs; those of the built-in task without accuracies of a loss that is not finite."""
-    epochs: list[dict[str, Any]] = record["epochs"]
+    epochs = record["epochs"]
     return [known_epoch(epoch) for epoch in epochs] if is_built_in(record["setting"]) else epochs
 
 
-def last_values(record: Record) -> dict[str, Any]:
+def last_values(record: Record) -> Epoch:
     """Return what a run measured last: of an own task each metric's latest value, which may be of an earlier epoch.
 
     Of a run that diverged only what its last epoch has: what was measured before says nothing of how it ended.
@@ -56,7 +57,7 @@ def has_learned(record: Record) -> bool | None:
     if record["status"] == "diverged":
         return None
     r2 = record["final"].get("test_r2")
-    if is_number(r2):
+    if r2 is not None and is_number(r2):
         return bool(r2 > 0)
     matrix = record["final"].get("confusion")
     if not matrix or not is_confusion(matrix):

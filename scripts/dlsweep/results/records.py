@@ -17,13 +17,11 @@ from dlsweep.config.tasks import TASK_KEYS
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import read_json
 from dlsweep.locks import take
-from dlsweep.results.schema import is_diverged, validator
+from dlsweep.results.schema import Epoch, Record, is_diverged, validator
 
 REQUEST = ".redo"  # suffix of a request to make a record again (redo.py)
 FINDINGS = "logs/findings.json"  # what the tables say, in words, for who loads no pandas
 DAMAGED = "logs/damaged.json"  # in a folder of tables: the records that were left out of them, and why
-
-Record = dict[str, Any]
 
 
 def list_records(results: Path) -> Iterator[tuple[str, str]]:
@@ -62,7 +60,7 @@ def clear_finished(results: Path) -> None:
                 clear_run(results, digest)
 
 
-def known_epoch(epoch: dict[str, Any]) -> dict[str, Any]:
+def known_epoch(epoch: Epoch) -> Epoch:
     """Return an epoch of a record without accuracies of a loss that is not finite.
 
     Where the loss became NaN, the outputs say nothing of the class; older records counted them as class 0.

@@ -17,7 +17,8 @@ from pathlib import Path
 from dlsweep.config.paths import record_name, running_folder, split_name
 from dlsweep.errors import RecordError
 from dlsweep.files import write_atomic
-from dlsweep.results.records import REQUEST, Record, read_record
+from dlsweep.results.records import REQUEST, read_record
+from dlsweep.results.schema import Record
 
 _TOKEN = re.compile("[0-9a-f]{1,40}")
 

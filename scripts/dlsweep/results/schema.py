@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
+
+from dlsweep.config.identity import Setting
 
 SCHEMA_VERSION = 1
 FINISHED = ("finished", "diverged", "stopped_early")
@@ -115,6 +117,57 @@ RECORD_SCHEMA: dict[str, Any] = {
         },
     },
 }
+
+
+# -- the same, for those who read and write records ------------------------------------------------------------------
+
+Epoch = dict[str, Any]
+"""`epoch`, `seconds` (None where imported), and by its name each metric: a number, or None where it is not finite."""
+
+
+class TaskName(TypedDict):
+    """The task of one's own that made a record, see TASK_SCHEMA."""
+
+    kind: str
+    name: str
+    defaults: dict[str, Any]
+
+
+class Model(TypedDict):
+    """The size of the model, None where unknown, and the digest of the file of an own one."""
+
+    n_parameters: int | None
+    source_sha1: NotRequired[str | None]
+
+
+class Timing(TypedDict):
+    """Seconds of the epochs, and of the whole run; `resumed` counts how often it went on from a checkpoint."""
+
+    total_seconds: NotRequired[float | None]  # a task does not know it
+    train_seconds: float | None
+    samples_per_second: float | None
+    resumed: int
+
+
+class Outcome(TypedDict):
+    """What a task gives of a run that has ended: its part of the record."""
+
+    status: str
+    epochs: list[Epoch]
+    final: dict[str, Any]
+    model: Model
+    task: NotRequired[TaskName]
+
+
+class Record(Outcome):
+    """The finished outcome of one run."""
+
+    schema_version: int
+    exp_name: str
+    hash: str
+    setting: Setting
+    timing: Timing
+    provenance: dict[str, Any]
 
 
 @functools.cache

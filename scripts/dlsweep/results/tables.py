@@ -44,8 +44,8 @@ from dlsweep.results.measured import (
     run_metrics,
     tested_value,
 )
-from dlsweep.results.records import DAMAGED, FINDINGS, Record, read_record
-from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS
+from dlsweep.results.records import DAMAGED, FINDINGS, read_record
+from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS, Record
 from dlsweep.results.versions import made_with, outdated_sources, tell_apart
 
 
@@ -66,7 +66,7 @@ def read_records(plan: Plan) -> tuple[list[Record], list[str], dict[str, str]]:
 
 def _summary_row(record: Record, selected: Collection[str]) -> dict[str, Any]:
     """Everything about a run that a column of the summary may hold; `selected` are the metrics of the objectives."""
-    final, timing, provenance = (record[part] for part in ("final", "timing", "provenance"))
+    final, timing, provenance = record["final"], record["timing"], record["provenance"]
     last = last_values(record)
     n_epochs = len(record["epochs"])
     tested_val_acc = tested_value(record, "val_acc")
@@ -135,12 +135,10 @@ def epochs_table(records: Iterable[Record], plan: Plan) -> pd.DataFrame:
     columns = epoch_columns(all_columns(plan).values(), epoch_metrics(records))
     rows: dict[str, list[Any]] = {name: [] for name in columns}
     for record in records:
+        run = {"exp_name": record["exp_name"], "hash": record["hash"]}
         epochs = epochs_of(record)
         for name, values in rows.items():
-            if name in ("exp_name", "hash"):
-                values += [record[name]] * len(epochs)
-            else:
-                values += [epoch.get(name) for epoch in epochs]
+            values += [run[name]] * len(epochs) if name in run else [epoch.get(name) for epoch in epochs]
     return make_table(rows, columns)
 
 

@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.paths import files_folder, record_name, running_folder
@@ -20,8 +19,8 @@ from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import copy_folder, read_json, to_json, write_json
 from dlsweep.locks import Busy, acquire
 from dlsweep.results import redo
-from dlsweep.results.records import Record, clear_run, read_record
-from dlsweep.results.schema import SCHEMA_VERSION
+from dlsweep.results.records import clear_run, read_record
+from dlsweep.results.schema import SCHEMA_VERSION, Epoch, Outcome, Record, Timing
 from dlsweep.results.versions import is_own_file
 from dlsweep.runs.devices import ORDER, take_slot
 from dlsweep.runs.machine import describe_machine, now_text
@@ -157,7 +156,7 @@ class Run:
         self.provenance = {**describe_machine(command), "device_slot": slot, "started": started}
         if token:
             self.provenance["request"] = token
-        self.epochs: list[dict[str, Any]] = []
+        self.epochs: list[Epoch] = []
         self.n_epochs: int | None = None
         self.next_write = 0.0
         self.memory_keys: Sequence[str] = ()
@@ -213,7 +212,7 @@ class Run:
         self.show("running")
         return training
 
-    def on_epoch(self, training: Training, epochs: list[dict[str, Any]]) -> None:
+    def on_epoch(self, training: Training, epochs: list[Epoch]) -> None:
         """Print the last epoch, and show them all where the running record is old enough."""
         self.epochs, self.n_epochs = epochs, getattr(training, "n_epochs", None)
         print(training.describe_epoch(epochs[-1]), flush=True)
@@ -240,7 +239,7 @@ class Run:
             return False
         return not redo.open_token(self.options.results, self.options.exp_name, self.digest)
 
-    def finish(self, outcome: dict[str, Any], timing: dict[str, Any]) -> None:
+    def finish(self, outcome: Outcome, timing: Timing) -> None:
         """Write the record, after the files that belong to it: what interrupts this finds all that it needs again."""
         copy_folder(self.job.files, files_folder(self.options.results, self.options.exp_name, self.digest))
         timing = {"total_seconds": time.perf_counter() - self.start, **timing}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,9 @@ from dlsweep.config.sweep import Sweep
 from dlsweep.errors import RecordError
 from dlsweep.files import read_json
 from dlsweep.locks import is_held
-from dlsweep.results.records import Record, read_record
+from dlsweep.results.records import read_record
 from dlsweep.results.redo import request_file
-from dlsweep.results.schema import FINISHED
+from dlsweep.results.schema import FINISHED, Record
 
 STATES = (*FINISHED, "running", "interrupted", "failed", "damaged", "new")
 STALE_SECONDS = 600.0  # a running record of another host that is older than this is taken for dead
@@ -39,7 +39,7 @@ class Run:
     exp_name: str
     digest: str
     state: str
-    record: Record
+    record: Mapping[str, Any]
     error: str = ""
 
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dlsweep.config.identity import Setting
 from dlsweep.config.metrics import Objective, is_number
@@ -16,8 +16,8 @@ from dlsweep.config.paths import record_name, running_folder, split_name
 from dlsweep.config.sweep import Sweep
 from dlsweep.files import read_json
 from dlsweep.results.measured import last_values, run_metrics, tested_value
-from dlsweep.results.records import REQUEST, Record, read_record
-from dlsweep.results.schema import FINISHED
+from dlsweep.results.records import REQUEST, read_record
+from dlsweep.results.schema import FINISHED, Record
 from dlsweep.results.versions import Made, made_with
 from dlsweep.runs.states import Run, run_state
 
@@ -86,9 +86,9 @@ def _glance(path: Path) -> Record:
 
 
 def _progress(run: Run, setting: Setting, results: Path, objective: Objective) -> RunProgress:
-    record = {"setting": setting, "epochs": [], "final": {}, **run.record}
+    record = cast(Record, {"setting": setting, "epochs": [], "final": {}, **run.record})
     epochs = record["epochs"]
-    provenance, timing = (record.get(key, {}) for key in ("provenance", "timing"))
+    provenance, timing = run.record.get("provenance", {}), run.record.get("timing", {})
     last, is_finished = last_values(record), run.state in FINISHED
     latest = [epoch["seconds"] for epoch in epochs[-5:] if epoch.get("seconds") is not None]
     trained = sum(epoch.get("seconds") or 0.0 for epoch in epochs)

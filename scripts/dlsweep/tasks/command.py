@@ -24,6 +24,7 @@ from typing import IO, Any
 from dlsweep.config.tasks import format_command, task_of
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import read_json, write_json
+from dlsweep.results.schema import Epoch, Outcome, Timing
 from dlsweep.results.versions import command_digest
 from dlsweep.tasks import logged
 from dlsweep.tasks.checkpoint import Interrupted, unlike
@@ -50,7 +51,7 @@ class CommandTraining:
         self.metrics = job.checkpoint.with_suffix(".metrics.jsonl")
         self.folder = job.checkpoint.with_suffix(".checkpoint")
         self.header = job.checkpoint.with_suffix(".made-with")  # of what is in this folder
-        self.entries: list[dict[str, Any]] = []
+        self.entries: list[Epoch] = []
         self.final: dict[str, Any] = {}
         self.resumed = 0
         self.line_number = self.position = 0  # in the file of metrics
@@ -60,7 +61,7 @@ class CommandTraining:
         self.last_words = ""
 
     @property
-    def epochs(self) -> list[dict[str, Any]]:
+    def epochs(self) -> list[Epoch]:
         """The entries of the epochs so far."""
         return self.entries
 
@@ -69,15 +70,15 @@ class CommandTraining:
         device = f"{device_without_torch(self.job)} {platform.machine()}"
         return {"torch": None, "device": device, "threads": self.job.threads, "code": self.code_digest}
 
-    def timing(self) -> dict[str, Any]:
+    def timing(self) -> Timing:
         """Return the record's `timing`: the time of the program, of its last process where it was interrupted."""
         return {"train_seconds": self.seconds, "samples_per_second": None, "resumed": self.resumed}
 
-    def describe_epoch(self, entry: dict[str, Any]) -> str:
+    def describe_epoch(self, entry: Epoch) -> str:
         """Return the line that the log gets for an epoch."""
         return logged.describe_epoch(entry)
 
-    def describe_outcome(self, outcome: dict[str, Any]) -> str:
+    def describe_outcome(self, outcome: Outcome) -> str:
         """Return what the log says of the end of the run."""
         return logged.in_words(outcome["final"])
 
@@ -202,7 +203,7 @@ class CommandTraining:
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> Outcome:
         """Run the command; return the record's `task`, `status`, `epochs`, `final` and `model`.
 
         Raises Interrupted where the run was asked to stop, ConfigError where the program fails or measures nothing.

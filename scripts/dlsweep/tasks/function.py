@@ -24,7 +24,7 @@ from typing import Any
 from dlsweep.config.modules import source_file
 from dlsweep.config.tasks import task_of
 from dlsweep.errors import ConfigError
-from dlsweep.results.schema import is_diverged
+from dlsweep.results.schema import Epoch, Outcome, Timing, is_diverged
 from dlsweep.results.versions import code_digest
 from dlsweep.tasks import logged
 from dlsweep.tasks.checkpoint import Checkpoint, Interrupted, pack, unpack
@@ -128,7 +128,7 @@ class FunctionTraining:
         self.libraries.seed("import")
         self.function = own_object("train", self.task.name)
         self.checkpoint = Checkpoint(job.checkpoint, job.stop)
-        self.entries: list[dict[str, Any]] = []
+        self.entries: list[Epoch] = []
         self.resumed = 0
         self.final: dict[str, Any] = {}
         self.open: dict[str, Any] | None = None  # what is logged of the epoch that is under way
@@ -141,7 +141,7 @@ class FunctionTraining:
         self.begun = self.call_seconds = 0.0
 
     @property
-    def epochs(self) -> list[dict[str, Any]]:
+    def epochs(self) -> list[Epoch]:
         """The entries of the epochs so far."""
         return self.entries
 
@@ -149,16 +149,16 @@ class FunctionTraining:
         """Return the record's `provenance` as far as this knows it."""
         return {**self.libraries.describe(), "code": self.code_digest}
 
-    def timing(self) -> dict[str, Any]:
+    def timing(self) -> Timing:
         """Return the record's `timing`: the training time is that of the epochs or, without, of the function."""
         seconds = logged.total(entry["seconds"] for entry in self.entries) if self.entries else self.call_seconds
         return {"train_seconds": seconds, "samples_per_second": None, "resumed": self.resumed}
 
-    def describe_epoch(self, entry: dict[str, Any]) -> str:
+    def describe_epoch(self, entry: Epoch) -> str:
         """Return the line that the log gets for an epoch."""
         return logged.describe_epoch(entry, self.n_epochs)
 
-    def describe_outcome(self, outcome: dict[str, Any]) -> str:
+    def describe_outcome(self, outcome: Outcome) -> str:
         """Return what the log says of the end of the run."""
         return logged.in_words(outcome["final"])
 
@@ -285,7 +285,7 @@ class FunctionTraining:
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> Outcome:
         """Call the function; return the record's `task`, `status`, `epochs`, `final` and `model`.
 
         Raises Interrupted where the run was asked to stop: inside of the loop at the end of the epoch, after writing

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dlsweep.config.identity import Setting
+from dlsweep.results.schema import Epoch, Outcome, Timing
 
 
 class Stop(Protocol):
@@ -38,7 +39,7 @@ class Job:
     data: Path | None
     checkpoint: Path
     stop: Stop
-    on_epoch: Callable[[list[dict[str, Any]]], None]
+    on_epoch: Callable[[list[Epoch]], None]
     device: str = "auto"
     slot: str | None = None
     threads: int = 1
@@ -61,23 +62,23 @@ class Training(Protocol):
     """One run of a task, where its checkpoint has left it."""
 
     @property
-    def epochs(self) -> list[dict[str, Any]]:
+    def epochs(self) -> list[Epoch]:
         """The entries of the epochs so far."""
 
     def made_with(self) -> dict[str, Any]:
         """Return the record's `provenance` as far as the task knows it: torch, device, threads, code, data."""
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> Outcome:
         """Run to the end; return the record's `status`, `epochs`, `final` and `model`.
 
         Raises tasks.checkpoint.Interrupted where it was asked to stop.
         """
 
-    def timing(self) -> dict[str, Any]:
+    def timing(self) -> Timing:
         """Return the record's `timing`, but for `total_seconds`, of which only the whole run knows."""
 
-    def describe_epoch(self, entry: dict[str, Any]) -> str:
+    def describe_epoch(self, entry: Epoch) -> str:
         """Return the line that the log gets for an epoch."""
 
-    def describe_outcome(self, outcome: dict[str, Any]) -> str:
+    def describe_outcome(self, outcome: Outcome) -> str:
         """Return what the log says of the end of the run."""

@@ -11,7 +11,7 @@ from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.metrics import SUMMARY, is_number, parts_of
 from dlsweep.config.tasks import Task
 from dlsweep.errors import ConfigError
-from dlsweep.results.schema import is_diverged
+from dlsweep.results.schema import Epoch, Outcome, is_diverged
 
 RESERVED = {"epoch", "seconds"} | {
     name for name in SUMMARY if name not in HYPERPARAMETERS and name != "best_epoch" and not parts_of(name).split
@@ -64,11 +64,11 @@ def as_json(name: str, value: Any) -> Any:
 
 def outcome(
     task: Task,
-    epochs: list[dict[str, Any]],
+    epochs: list[Epoch],
     final: dict[str, Any],
     stopped_early: bool = False,
     n_parameters: int | None = None,
-) -> dict[str, Any]:
+) -> Outcome:
     """Return what the record says of a run that came to its end. Raises ConfigError where it has measured nothing."""
     measured = [key for entry in epochs for key in entry if key not in ("epoch", "seconds")]
     if not measured and not any(map(is_number, final.values())):
@@ -76,7 +76,7 @@ def outcome(
         raise ConfigError(f"{task}: has measured nothing: {how}; a run needs one metric at least")
     status = "diverged" if is_diverged(epochs, final) else "stopped_early" if stopped_early else "finished"
     return {
-        "task": {"kind": task.kind, "name": task.name, "defaults": task.defaults},
+        "task": {"kind": task.kind, "name": task.name, "defaults": dict(task.defaults)},
         "status": status,
         "epochs": epochs,
         "final": final,

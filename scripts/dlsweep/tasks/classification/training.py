@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.metrics import metric_column
 from dlsweep.errors import ConfigError
-from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS
+from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS, Epoch, Outcome, Timing
 from dlsweep.results.versions import code_digest, own_modules
 from dlsweep.tasks import torch_setup
 from dlsweep.tasks.checkpoint import Checkpoint
@@ -48,7 +48,7 @@ class Progress:
     logits: list[Tensor] = field(default_factory=list)  # what the model said of its images so far
     gradients: Tensor | None = None  # steps, and sums of their gradient norms and mean absolute gradients, so far
     seconds: float = 0.0  # its training time so far
-    epochs: list[dict[str, Any]] = field(default_factory=list)
+    epochs: list[Epoch] = field(default_factory=list)
     resumed: int = 0
     train_seconds: float = 0.0
 
@@ -89,7 +89,7 @@ class Trainer:
         data: Splits,
         device: torch.device,
         checkpoint: Checkpoint,
-        on_epoch: Callable[[list[dict[str, Any]]], None] = lambda epochs: None,
+        on_epoch: Callable[[list[Epoch]], None] = lambda epochs: None,
     ) -> None:
         self.setting, self.device, self.checkpoint, self.on_epoch = setting, device, checkpoint, on_epoch
         self.progress = Progress()
@@ -267,7 +267,7 @@ class Trainer:
 
     # -- the run -----------------------------------------------------------------------------------------------
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> Outcome:
         """Train to the end, from the checkpoint where one was loaded.
 
         Returns the record's `status`, `epochs`, `final` and `model`. Raises Interrupted, after writing the
@@ -291,7 +291,7 @@ class Trainer:
         }
 
     @property
-    def epochs(self) -> list[dict[str, Any]]:
+    def epochs(self) -> list[Epoch]:
         """The entries of the epochs so far."""
         return self.progress.epochs
 
@@ -299,7 +299,7 @@ class Trainer:
         """Return the record's `provenance` as far as this knows it."""
         return {**torch_setup.describe(self.device), "data": self.data_digest, "code": self.code_digest}
 
-    def timing(self) -> dict[str, Any]:
+    def timing(self) -> Timing:
         """Return the record's `timing`, but for `total_seconds`, of which only the whole run knows."""
         seconds = self.progress.train_seconds
         return {
@@ -308,7 +308,7 @@ class Trainer:
             "resumed": self.progress.resumed,
         }
 
-    def describe_epoch(self, entry: dict[str, Any]) -> str:
+    def describe_epoch(self, entry: Epoch) -> str:
         """Return the line that the log gets for an epoch."""
         splits = (
             f"{split} " + " ".join(f"{name} {entry[f'{split}_{name}']:.4f}" for name in self.criterion.metrics)
@@ -316,7 +316,7 @@ class Trainer:
         )
         return f"epoch {entry['epoch']}/{self.setting['epochs']}  {'  '.join(splits)}  {entry['seconds']:.2f} s"
 
-    def describe_outcome(self, outcome: dict[str, Any]) -> str:
+    def describe_outcome(self, outcome: Outcome) -> str:
         """Return what the log says of the end of the run."""
         if "test_acc" in outcome["final"]:
             return f"test accuracy {outcome['final']['test_acc']}"
