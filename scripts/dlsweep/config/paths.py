@@ -29,6 +29,11 @@ def files_folder(results: Path, exp_name: str, digest: str) -> Path:
     return results / "files" / f"{exp_name}-{digest}"
 
 
+def predictions_file(results: Path, exp_name: str, digest: str) -> Path:
+    """Return the file of what a record's run predicted on the test split (results/predictions.py)."""
+    return results / "predictions" / f"{exp_name}-{digest}.npz"
+
+
 def split_name(path: Path) -> tuple[str, str] | None:
     """Return (exp_name, hash) of a record's file name, or None where it is no record's name."""
     exp_name, dash, digest = path.name.removesuffix(".json").rpartition("-")
