@@ -21,16 +21,16 @@ from dlsweep.results.versions import outdated_note
 
 def caption(exp_name: str, figure: FigureSpec, summary: pd.DataFrame, columns: Columns) -> str:
     """Return a figure's caption: what it shows, the best setting, and how many runs, seeds and failures."""
-    return _caption(figure, columns, finding(summary[summary["exp_name"] == exp_name], columns))
+    return f"{what_it_shows(figure, columns)} {finding(summary[summary['exp_name'] == exp_name], columns)}"
 
 
-def _caption(figure: FigureSpec, columns: Columns, found: str) -> str:
+def what_it_shows(figure: FigureSpec, columns: Columns) -> str:
+    """Return what a figure shows, in a sentence."""
     objective = columns.objective
     family = parts_of(figure.y or objective.metric).family
-    sentence = KINDS[figure.kind].sentence(
+    return KINDS[figure.kind].sentence(
         columns.metric_title(family), columns.metric_title(objective.report), columns.metric(family).better
     )
-    return f"{sentence} {found}"
 
 
 def finding(part: pd.DataFrame, columns: Columns) -> str:
@@ -67,6 +67,6 @@ def finding(part: pd.DataFrame, columns: Columns) -> str:
 def captions(plan: Plan, findings: Mapping[str, str], known: Mapping[str, Columns]) -> dict[str, str]:
     """Return the captions of a plan's figures, by the figures' stems, from each experiment's finding and columns."""
     return {
-        figure_stem(exp_name, figure): _caption(figure, known[exp_name], findings[exp_name])
+        figure_stem(exp_name, figure): f"{what_it_shows(figure, known[exp_name])} {findings[exp_name]}"
         for exp_name, figure in planned_figures(plan)
     }

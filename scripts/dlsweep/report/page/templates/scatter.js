@@ -1,0 +1,116 @@
+// A scatter plot of any two columns. A box is a filter of both; a click ticks a run.
+
+let scatterAxes = null;
+let scatterRuns = [];
+
+function scatterColumns() {
+    const { report, selected, varies } = objective();
+    const firstOf = (...names) => names.find((name) => COLUMNS.has(name)) ?? COLUMNS.keys().next().value;
+    const free = varies.filter((name) => name !== "seed");
+    const x =
+        state.x ||
+        firstOf(
+            free.find((name) => COLUMNS.get(name)?.numeric),
+            free[0],
+            "train_seconds",
+            selected,
+        );
+    return {
+        x: COLUMNS.get(x),
+        y: COLUMNS.get(state.y || firstOf(report, selected)),
+        color: COLUMNS.get(
+            state.color ||
+                firstOf(
+                    free.find((name) => name !== x),
+                    x,
+                    "status",
+                ),
+        ),
+    };
+}
+
+function drawScatter() {
+    const { x, y, color } = scatterColumns();
+    for (const [id, column] of Object.entries({ x, y, color })) byId(id).value = column.name;
+    const axes = { x: axisOf(x, scope), y: axisOf(y, scope) };
+    const known = (run) => x.values[run] !== null && y.values[run] !== null;
+    scatterRuns = shown.filter(known);
+    scatterAxes = { x, y, axes };
+    const paint = coloursBy(color, scope);
+    const style = axisStyle();
+    const spaced = {
+        log: (one) => ({ min: one.min / 1.3, max: one.max * 1.3 }),
+        value: () => ({ scale: true, boundaryGap: one.isFraction ? null : ["5%", "5%"], min: null, max: null }),
+        category: () => ({}),
+    };
+    const axis = (column, one) => ({
+        ...one.option,
+        ...spaced[one.type](one),
+        name: painted(titleOf(column), 30),
+        nameLocation: "middle",
+        ...style,
+        axisLabel: { ...style.axisLabel, formatter: (value) => one.text(value) },
+    });
+    const chart = chartIn("scatter");
+    const size = scatterRuns.length > 2000 ? 4 : 8;
+    chart.setOption(
+        {
+            ...base(),
+            tooltip: {
+                ...base().tooltip,
+                trigger: "item",
+                formatter: (at) => runHint(scatterRuns[at.dataIndex], paint(scatterRuns[at.dataIndex])),
+            },
+            grid: { left: 70, right: 20, top: 15, bottom: 45 },
+            xAxis: { ...axis(x, axes.x), nameGap: 28 },
+            yAxis: { ...axis(y, axes.y), nameGap: 50 },
+            toolbox: { show: false },
+            brush: {
+                xAxisIndex: 0,
+                yAxisIndex: 0,
+                brushStyle: { color: css("--accent"), opacity: 0.15, borderColor: css("--accent") },
+                throttleType: "debounce",
+            },
+            series: {
+                type: "scatter",
+                symbolSize: (value, at) => (state.ticked.has(scatterRuns[at.dataIndex]) ? 2 * size : size),
+                data: scatterRuns.map((run) => ({
+                    value: [axes.x.place(x.values[run]), axes.y.place(y.values[run])],
+                    itemStyle: {
+                        color: paint(run),
+                        opacity: scatterRuns.length > 2000 ? 0.5 : 0.85,
+                        ...(state.ticked.has(run) ? { borderColor: css("--ink"), borderWidth: 2, opacity: 1 } : {}),
+                    },
+                })),
+            },
+        },
+        { notMerge: true },
+    );
+    chart.dispatchAction({
+        type: "takeGlobalCursor",
+        key: "brush",
+        brushOption: { brushType: "rect", brushMode: "single" },
+    });
+    if (!chart.listens) {
+        chart.on("brushEnd", onBox);
+        chart.on("click", (at) => tick([scatterRuns[at.dataIndex]], !state.ticked.has(scatterRuns[at.dataIndex])));
+        chart.listens = true;
+    }
+    const nMissing = shown.length - scatterRuns.length;
+    const words = color.numeric && distinct(scope.map((run) => color.values[run])).length > PALETTE.length;
+    const legend = words ? [] : distinct(scope.map((run) => color.values[run])).slice(0, 12);
+    const note = byId("scatter-note");
+    note.replaceChildren(
+        ...swatches(legend.map((value, i) => [PALETTE[i % PALETTE.length], formatted(color, value)])),
+        nMissing ? ` ${nMissing} runs have no value of both.` : "",
+    );
+}
+
+function onBox(event) {
+    const range = event.areas[0]?.coordRange;
+    if (!range) return;
+    const { x, y, axes } = scatterAxes;
+    const [[x0, x1], [y0, y1]] = range;
+    if (x0 === x1 || y0 === y1) return; // a click
+    setFilter({ [x.name]: filterFor(x, axes.x, [[x0, x1]]), [y.name]: filterFor(y, axes.y, [[y0, y1]]) });
+}
