@@ -77,7 +77,7 @@ def measured(n: int) -> list[tuple[str, float, float, float]]:
         ("nothing to do", *common.measure(snakemake, folder)),
         ("tables", *common.measure([sys.executable, "scripts/aggregate.py", str(plan)], folder)),
         ("figures", *common.measure([sys.executable, "scripts/report.py", str(plan)], folder)),
-        ("HTML report", *common.measure(["snakemake", "--report", "results/report.html", "--nolock"], folder)),
+        ("page", *common.measure([sys.executable, "scripts/page.py", str(plan)], folder)),
     ]
     shutil.rmtree(folder)
     return found

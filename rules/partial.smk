@@ -3,7 +3,6 @@
 
 localrules:
     partial,
-    partial_report,
 
 
 rule partial:
@@ -21,16 +20,10 @@ rule partial:
     params:
         aggregate=SWEEP.script("aggregate.py"),
         report=SWEEP.script("report.py"),
+        page=SWEEP.script("page.py"),
         folder=PATHS.partial_folder,
         config=SWEEP.config_arguments,
-        snakemake=SWEEP.snakemake_command,
     shell:
         "({params.aggregate} {input.plan} --partial --tables={params.folder} &&"
-        " {params.report} {input.plan} {params.config} --tables={params.folder}) 2>&1 | tee {log} &&"
-        " {params.snakemake} --report={params.folder}/report.html partial_report >>{log} 2>&1"
-
-
-rule partial_report:
-    """What the report of `partial` shows."""
-    input:
-        PATHS.partial_items(report),
+        " {params.report} {input.plan} {params.config} --tables={params.folder} &&"
+        " {params.page} {input.plan} {params.config} --tables={params.folder}) 2>&1 | tee {log}"

@@ -72,9 +72,11 @@ rule report:
 
 
 rule html:
-    """Put figures, leaderboards, config and provenance in one HTML file: Snakemake's own report."""
+    """Put the answers, the figures and the runs in one page."""
     input:
-        rules.report.output,
+        plan=JOBS.plan_file,
+        tables=PATHS.tables,
+        figures=rules.report.output,
     output:
         PATHS.html_report,
     log:
@@ -86,6 +88,7 @@ rule html:
         mem_mb=4000,
         runtime=30,
     params:
-        snakemake=SWEEP.snakemake_command,
+        script=SWEEP.script("page.py"),
+        config=SWEEP.config_arguments,
     shell:
-        "{params.snakemake} --report={output} >{log} 2>&1"
+        "{params.script} {input.plan} {params.config} --output={output} 2>{log}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlsweep.config.files import CONFIG_FILE, look_beside, override_options, snakemake_options
+from dlsweep.config.files import CONFIG_FILE, look_beside, override_options
 from dlsweep.config.sweep import Sweep, load_sweep
 from dlsweep.errors import ConfigError
 from dlsweep.files import write_json
@@ -94,17 +94,6 @@ class Flow:
         """
         python = "python" if internals.deployment(self.workflow) else _python()
         return f"{python} {'scripts' if Path.cwd() == FOLDER else shlex.quote(str(FOLDER / 'scripts'))}/{name}"
-
-    @property
-    def snakemake_command(self) -> str:
-        """Snakemake's report on this sweep, to be called by one of its rules with --report.
-
-        With --rerun-incomplete, which runs nothing here: without it, a report refuses a record whose job was killed
-        after writing it, although the profile says that such files are complete.
-        """
-        call = [sys.executable, "-m", "snakemake", "--cores=1", "--rerun-incomplete"]
-        lies = [f"--snakefile={FOLDER / 'Snakefile'}", f"--report-stylesheet={FOLDER / 'report/style.css'}"]
-        return shlex.join([*call, *lies, *snakemake_options(self.config_files, self.overrides)])
 
     def gpus_of_run(self, wildcards: Any) -> int:
         """How many GPUs a run takes on its machine."""

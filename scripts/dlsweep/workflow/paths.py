@@ -51,20 +51,16 @@ class Paths:
 
         `mark` is Snakemake's report(), which says that its report shows a file.
         """
-        shown = [self._shown(mark, self.tables_folder, item) for item in self._items()]
+        shown = [self._shown(mark, item) for item in self._items()]
         captions = [f"{self.tables_folder}/{item.caption}" for item in self._items() if item.caption]
         svgs = [path for path in self.figures if path.endswith(".svg")]
         return [*shown, *captions, *svgs]
 
-    def partial_items(self, mark: Any) -> list[Any]:
-        """What is there of the report of the finished runs."""
-        there = (item for item in self._items() if Path(self.partial_folder, item.path).exists())
-        return [self._shown(mark, self.partial_folder, item) for item in there]
-
     def _items(self) -> list[Item]:
         return list(report_items({name: exp.figures for name, exp in self.sweep.experiments.items()}))
 
-    def _shown(self, mark: Any, folder: str, item: Item) -> Any:
+    def _shown(self, mark: Any, item: Item) -> Any:
+        folder = self.tables_folder
         caption = str(Path(folder, item.caption).resolve()) if item.caption else None  # not beside the Snakefile
         return mark(f"{folder}/{item.path}", category=item.category, labels={"result": item.name}, caption=caption)
 
@@ -75,7 +71,7 @@ class Paths:
 
     @property
     def html_report(self) -> str:
-        """Snakemake's report of the whole sweep."""
+        """The page of the whole sweep."""
         return f"{self.tables_folder}/report.html"
 
     @functools.cached_property

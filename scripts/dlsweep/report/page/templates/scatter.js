@@ -40,7 +40,7 @@ function drawScatter() {
     const style = axisStyle();
     const spaced = {
         log: (one) => ({ min: one.min / 1.3, max: one.max * 1.3 }),
-        value: () => ({ scale: true, boundaryGap: one.isFraction ? null : ["5%", "5%"], min: null, max: null }),
+        value: (one) => ({ scale: true, boundaryGap: ["5%", one.isFraction ? 0 : "5%"], min: null, max: null }),
         category: () => ({}),
     };
     const axis = (column, one) => ({
