@@ -28,6 +28,8 @@ from dlsweep.config.sweep import expand_config
 from dlsweep.report.page.build import write_page
 from dlsweep.report.page.data import FEWEST_EPOCHS
 from dlsweep.report.pages import as_rst
+from dlsweep.results.columns import all_columns
+from dlsweep.results.leaderboard import leaderboard
 from dlsweep.results.tables import write_tables
 
 pytestmark = pytest.mark.flaky(reruns=2)  # a browser that is slow to draw beside other tests; told in the summary
@@ -413,6 +415,7 @@ def invented(plan: Plan, folder: Path, metrics: dict[str, np.ndarray], epochs: p
         (folder / record_name(row["exp_name"], row["hash"])).write_text(json.dumps(record))
     summary = pd.DataFrame(rows).assign(**metrics, train_seconds=1.0, device="cpu", outdated=None)
     summary.to_csv(folder / "summary.csv", index=False)
+    leaderboard(summary, all_columns(plan)).to_csv(folder / "leaderboard.csv", index=False)
     of = summary.iloc[epochs["run"]].reset_index(drop=True)
     epochs.assign(exp_name=of["exp_name"], hash=of["hash"]).to_csv(folder / "epochs.csv", index=False)
     write_page(plan, folder, folder / "report.html", [], {})
@@ -429,7 +432,7 @@ def test_a_page_of_ten_thousand_runs(browser: webdriver.Chrome, tmp_path: Path):
     sample = {"n": n, "seed": 1, "lr": {"log_uniform": [1e-3, 1]}, "hid_dim": {"int_uniform": [8, 512]}}
     plan = expand_config({"experiments": {"search": {"sample": sample, "figures": []}}}).plan(str(tmp_path))
     values = np.random.default_rng(0).uniform(0.1, 0.99, n)
-    metrics = {"val_acc": values, "tested_val_acc": values, "test_acc": values - 0.01}
+    metrics = {"val_acc": values, "tested_val_acc": values, "test_acc": values - 0.01, "test_loss": 1 - values}
     names = ("train_loss", "train_acc", "val_loss", "val_acc", "lr", "seconds")
     html = invented(plan, tmp_path, metrics, curves(n, 20, *names))
     assert html.stat().st_size < 15e6

@@ -58,10 +58,10 @@ def write_page(plan: Plan, folder: Path, output: Path, configs: Sequence[str], o
 
     `configs` and `overrides` are the config files and the changes of them that the plan was made of.
     """
-    tables = read_tables(folder, "summary", "epochs", plan=plan)
+    tables = read_tables(folder, "summary", "epochs", "leaderboard", plan=plan)
     summary = tables["summary"]
     known = fitted_columns(plan, summary, tables["epochs"])
-    decided = decisions(plan, summary, known)
+    decided = decisions(plan, summary, tables["leaderboard"], known)
     parts = {exp_name: summary[summary["exp_name"] == exp_name] for exp_name in plan.experiments}
     answers = [answer(name, experiment, decided[name]) for name, experiment in plan.experiments.items()]
     unfinished = unfinished_runs(plan, summary)
