@@ -386,7 +386,7 @@ def test_a_near_name_is_proposed(said: str, meant: str):
         settings_of({said: 1})
 
 
-@pytest.mark.parametrize("said", ["name", "search", "augment", "workers", "root", "notes"])
+@pytest.mark.parametrize("said", ["name", "augment", "workers", "root", "notes"])
 def test_nonsense_is_not_proposed(said: str):
     with pytest.raises(ConfigError, match=r"unknown key; allowed: [^?']*$"):
         settings_of({said: 1})

@@ -10,7 +10,8 @@ import hashlib
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dlsweep.config.files import Values, shown
@@ -67,14 +68,17 @@ def read_sample(spec: Any, where: str, task: Task) -> list[Values]:
     more key, changes nothing that was drawn before.
     """
     spec = a_mapping(spec, where)
-    n = _integer(spec.get("n"), f"{where}.n", 1, MOST_SETTINGS)
-    seed = _integer(spec.get("seed", 0), f"{where}.seed")
+    n = integer(spec.get("n"), f"{where}.n", 1, MOST_SETTINGS)
+    seed = integer(spec.get("seed", 0), f"{where}.seed")
     spaces = {key: space for key, space in spec.items() if key not in ("n", "seed")}
-    draws = {key: _read_space(key, space, f"{where}.{key}", task) for key, space in spaces.items()}
-    if not draws:
+    dimensions = {key: read_dimension(key, space, f"{where}.{key}", task) for key, space in spaces.items()}
+    if not dimensions:
         raise ConfigError(f"{where}: names no hyper-parameter to sample")
     return [
-        {key: checked(key, draw(_fraction(f"{seed}/{k}/{key}")), f"{where}.{key}", task) for key, draw in draws.items()}
+        {
+            key: checked(key, dimension.at(fraction(f"{seed}/{k}/{key}")), f"{where}.{key}", task)
+            for key, dimension in dimensions.items()
+        }
         for k in range(n)
     ]
 
@@ -194,7 +198,7 @@ def _read_range(key: str, item: Mapping[str, Any], where: str, task: Task) -> li
         found = [_rounded(start + i * step) for i in range(int((stop - start) / step + 1e-9) + 1)]
         return [int(x) if whole and x.is_integer() else x for x in found]
     low, high = numbers[:2]
-    n = _integer(arguments[2], where, 1, MOST_SETTINGS)
+    n = integer(arguments[2], where, 1, MOST_SETTINGS)
     if kind == "logspace" and (low <= 0 or high <= 0):
         raise ConfigError(f"{where}: {shown(arguments)} is not allowed; allowed: both ends above 0")
     scale, back = (math.log, math.exp) if kind == "logspace" else (float, float)
@@ -208,22 +212,48 @@ def _rounded(value: float) -> float:
     return float(f"{value:.12g}")
 
 
-# -- random search -------------------------------------------------------------------------------------------------
+# -- what is drawn from --------------------------------------------------------------------------------------------
 
 
-def _fraction(text: str) -> float:
-    """A number in [0, 1) that follows from the text on every machine and in every version of Python."""
+def fraction(text: str) -> float:
+    """Return a number in [0, 1) that follows from the text on every machine and in every version of Python."""
     return int.from_bytes(hashlib.sha1(text.encode()).digest()[:6]) / 2**48
 
 
-def _read_space(key: str, space: Any, where: str, task: Task) -> Callable[[float], Any]:
-    """Return the function that makes a value of a number in [0, 1)."""
+@dataclass(frozen=True)
+class Dimension:
+    """What one hyper-parameter is drawn from: `values`, or the numbers from `low` to `high`, both of them included.
+
+    `log` says that each factor is as probable as any other, `whole` that the numbers are integers.
+    """
+
+    values: tuple[Any, ...] = ()
+    low: float = 0.0
+    high: float = 1.0
+    log: bool = False
+    whole: bool = False
+
+    def at(self, u: float) -> Any:
+        """Return the value at a number in [0, 1)."""
+        if self.values:
+            return self.values[int(u * len(self.values))]
+        top = self.high + 1 if self.whole else self.high  # an integer stands for the interval from itself to the next
+        if not self.log:
+            return self.within(self.low + u * (top - self.low))
+        return self.within(math.exp(math.log(self.low) + u * (math.log(top) - math.log(self.low))))
+
+    def within(self, drawn: float) -> float:
+        """Return the number drawn, rounded; the last bit of a logarithm must not carry it beyond an end."""
+        return min(max(math.floor(drawn) if self.whole else _rounded(drawn), self.low), self.high)
+
+
+def read_dimension(key: str, space: Any, where: str, task: Task) -> Dimension:
+    """Return what one hyper-parameter is drawn from: {log_uniform: [1e-4, 1]}, {choice: [relu, tanh]}."""
     check_key(key, where, task)
     kind, arguments = _one_of(SAMPLERS, space, where)
     where = f"{where}.{kind}"
     if kind == "choice":
-        values = read_values(key, arguments, where, task)
-        return lambda u: values[int(u * len(values))]
+        return Dimension(tuple(read_values(key, arguments, where, task)))
     if not isinstance(arguments, list) or len(arguments) != 2:
         raise ConfigError(f"{where}: must be [low, high], not {shown(arguments)}")
     low, high = (number(argument, where) for argument in arguments)
@@ -233,15 +263,7 @@ def _read_space(key: str, space: Any, where: str, task: Task) -> Callable[[float
         raise ConfigError(f"{where}: {shown(arguments)} is not allowed; allowed: {allowed}")
     if not whole and task.hyperparameters[key].type is int:
         raise ConfigError(f"{where}: draws no whole numbers; allowed: int_uniform, log_int_uniform, choice")
-    top = high + 1 if whole else high  # an integer stands for the interval from itself to the next
-    if "log" in kind:
-        return lambda u: _within(low, high, whole, math.exp(math.log(low) + u * (math.log(top) - math.log(low))))
-    return lambda u: _within(low, high, whole, low + u * (top - low))
-
-
-def _within(low: float, high: float, whole: bool, drawn: float) -> float:
-    """The number drawn, rounded; the logarithm's last bit must not carry it beyond an end."""
-    return min(max(math.floor(drawn) if whole else _rounded(drawn), low), high)
+    return Dimension(low=low, high=high, log="log" in kind, whole=whole)
 
 
 # -- single values -------------------------------------------------------------------------------------------------
@@ -258,7 +280,7 @@ def number(value: Any, where: str) -> float:
     return found
 
 
-def _integer(value: Any, where: str, low: int | None = None, high: int | None = None) -> int:
+def integer(value: Any, where: str, low: int | None = None, high: int | None = None) -> int:
     good = isinstance(value, int) and not isinstance(value, bool)
     if not good or (low is not None and value < low) or (high is not None and value > high):
         limits = "" if low is None else f" from {low:,} to {high:,}"

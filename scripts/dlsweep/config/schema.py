@@ -12,6 +12,7 @@ from dlsweep.config.axes import RANGES, SAMPLERS
 from dlsweep.config.hyperparameters import HYPERPARAMETERS, OWN_FORMS, OWN_NAME, Hyperparameter
 from dlsweep.config.kinds import KINDS
 from dlsweep.config.objectives import DIRECTIONS
+from dlsweep.config.search import METHODS
 from dlsweep.config.sweep import MOST_CHARACTERS, OUTDATED, SAFE_NAME
 from dlsweep.config.tasks import FUNCTION_NAME, IMPORTED_NAME, TASK_KEYS
 
@@ -108,12 +109,14 @@ def _experiment(values: dict[str, Any] | None) -> dict[str, Any]:
         "seed": {"type": "integer"},
         **sample.get("properties", {}),
     }
+    search = {"type": "object", "required": ["method"], **_of_search(values)}
     constructs = {
         **_task_words(),
         "grid": _or_null("The cross product of lists of values.", axes),
         "zip": _or_null("Lists of values that advance together.", axes),
         "settings": _or_null("An explicit list.", _list_of(partial)),
         "sample": _or_null("Random search.", sample),
+        "search": _or_null("Points that fill the space evenly, or that follow from earlier results.", search),
         "seeds": _or_null("How many seeds, or which.", {"type": "integer", "minimum": 1}, axis),
         "exclude": _or_null("Settings that match are dropped.", condition, _list_of(condition)),
         "when": _or_null("Values for settings that match.", rule, _list_of(rule)),
@@ -126,6 +129,19 @@ def _experiment(values: dict[str, Any] | None) -> dict[str, Any]:
     if values is None:
         return {"type": ["object", "null"], "properties": constructs}
     return {"type": ["object", "null"], **_closed({**values, **constructs})}
+
+
+def _of_search(values: dict[str, Any] | None) -> dict[str, Any]:
+    """The options of all methods, and hyper-parameters with their ranges."""
+    space = {"$ref": "#/definitions/_space"}
+    options: dict[str, Any] = {"method": {"enum": list(METHODS)}, "seed": {"anyOf": [{"type": "integer"}, space]}}
+    for method in METHODS.values():
+        for key, option in method.options.items():
+            number = {"type": "integer", "minimum": option.low}
+            options.setdefault(key, {"anyOf": [number, space]} if key in (values or {}) or values is None else number)
+    if values is None:
+        return {"properties": options, "additionalProperties": space}
+    return _closed({**dict.fromkeys(values, space), **options})
 
 
 def _figure() -> dict[str, Any]:

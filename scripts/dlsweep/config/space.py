@@ -22,6 +22,7 @@ from dlsweep.config.files import Values, shown
 from dlsweep.config.identity import Setting, resolve
 from dlsweep.config.names import nearest
 from dlsweep.config.rules import Condition, Rule, matches, read_exclude, read_when
+from dlsweep.config.search import options_of, read_search, static_points
 from dlsweep.config.tasks import BUILT_IN, SPECIAL_KEYS, TASK_KEYS, TASK_WORDS, Task, is_task_name, task_of
 from dlsweep.errors import ConfigError
 
@@ -30,6 +31,7 @@ AXES: Mapping[str, Callable[[Any, str, Task], list[Values]]] = {
     "zip": read_zip,
     "settings": read_settings,
     "sample": read_sample,
+    "search": lambda spec, where, task: static_points(read_search(spec, where, task), where, task),
     "seeds": read_seeds,
 }
 """The constructs that name several values, each with its reader; an experiment is their cross product."""
@@ -149,7 +151,7 @@ def merged_spec(exp_name: str, experiments: Mapping[str, Any], below: tuple[str,
     """Return the mapping of an experiment over that of the experiment it extends.
 
     What it says of a hyper-parameter replaces all that the other says of it, in whichever construct. Axes of one
-    construct (grid, zip, sample) are joined key by key; null takes a construct away. Its question is its own.
+    construct (grid, zip, sample, search) are joined key by key; null takes a construct away. Its question is its own.
     """
     where = f"experiments.{exp_name}"
     spec = a_mapping(experiments[exp_name] if experiments[exp_name] is not None else {}, where)
@@ -183,7 +185,7 @@ def _without(spec: Mapping[str, Any], child: Mapping[str, Any]) -> Values:
     for place, value in spec.items():
         elsewhere = {key for other, keys in stated.items() if other != place for key in keys}
         if place in KEYED and isinstance(value, Mapping):
-            options = ("n", "seed") if place == "sample" else ()
+            options = _options(place, value)
             left = {key: item for key, item in value.items() if key in options or key not in elsewhere}
             if left.keys() - options:
                 kept[place] = left
@@ -202,7 +204,7 @@ def _stated(spec: Mapping[str, Any]) -> dict[str, set[str]]:
     stated: dict[str, set[str]] = {key: {key} for key in spec if key not in SPECIAL_KEYS}
     for place in KEYED:
         if isinstance(spec.get(place), Mapping):
-            stated[place] = set(spec[place]) - ({"n", "seed"} if place == "sample" else set())
+            stated[place] = set(spec[place]) - _options(place, spec[place])
     if isinstance(spec.get("settings"), list):
         stated["settings"] = {key for item in spec["settings"] if isinstance(item, Mapping) for key in item}
     if spec.get("seeds") is not None:
@@ -210,5 +212,10 @@ def _stated(spec: Mapping[str, Any]) -> dict[str, set[str]]:
     return stated
 
 
-KEYED = ("grid", "zip", "sample")
+def _options(place: str, mapping: Mapping[str, Any]) -> set[str]:
+    """The keys of a construct that name no hyper-parameter."""
+    return {"n", "seed"} if place == "sample" else set(options_of(mapping)) if place == "search" else set()
+
+
+KEYED = ("grid", "zip", "sample", "search")
 """The constructs that are a mapping of hyper-parameters."""

@@ -6,6 +6,7 @@ An experiment is a mapping of hyper-parameters (its base values) and of these ke
     zip       {key: [values]}      lists that advance together
     settings  [{key: value}]       an explicit list
     sample    {n, seed, key: ...}  random search
+    search    {method, n, key: ..} points that fill the space evenly, or that follow from earlier results
     seeds     a number or a list   every setting with each of these seeds
     exclude   [{key: value}]       drops the settings that match; comparisons as text: ">0.1"
     when      [{if: ..., set: ...}] values (or lists of them) for the settings that match

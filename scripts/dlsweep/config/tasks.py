@@ -33,9 +33,12 @@ BRACES = ("metrics", "checkpoint", "threads", "device", "results")
 
 TASK_WORDS = (*TASK_KEYS, "objective", "report")
 """What `defaults` and an experiment say of the task itself; none of it is swept."""
-SPECIAL_KEYS = ("grid", "zip", "settings", "sample", "seeds", "exclude", "when", "extends", "figures", "question")
+SPECIAL_KEYS = (
+    *("grid", "zip", "settings", "sample", "search", "seeds"),
+    *("exclude", "when", "extends", "figures", "question"),
+)
 """The keys of an experiment that are neither this nor a hyper-parameter."""
-CONFIG_WORDS = (*SPECIAL_KEYS, *TASK_WORDS, "search", "n")
+CONFIG_WORDS = (*SPECIAL_KEYS, *TASK_WORDS, "n")
 RUN_OPTIONS = (
     *("exp_name", "hash", "data", "results", "device", "jobs_per_gpu", "gpus_per_run", "threads", "time_limit"),
     *("check", "help"),
