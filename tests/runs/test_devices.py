@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from conftest import ROOT, SMALL, Project
-from dlsweep.config.sweep import expand_config
+from dlsweep.config.sweep import expand_config, load_sweep
 from dlsweep.errors import ConfigError
 from dlsweep.locks import is_held
 from dlsweep.runs import nvidia
@@ -32,6 +33,10 @@ from dlsweep.runs.devices import (
     take_slot,
     visible_devices,
 )
+from dlsweep.runs.stopping import Stop
+from dlsweep.tasks import torch_setup
+from dlsweep.tasks.function import Libraries
+from dlsweep.tasks.job import Job
 from dlsweep.tasks.torch_setup import select_device
 from dlsweep.workflow.gpus import Gpus
 
@@ -402,6 +407,50 @@ def test_a_run_asks_for_the_gpus_that_it_has(project: Project, monkeypatch: pyte
     assert asked_for("--cores", "2") == [1, 2, 2]
 
 
+def test_each_run_has_its_gpus_and_sees_no_other(project: Project, monkeypatch: pytest.MonkeyPatch):
+    """A function and a command, each with four of five: one after the other. The built-in training has one of them."""
+    monkeypatch.delenv(VISIBLE, raising=False)
+    monkeypatch.setenv(KNOWN, "a,b,c,d,e")
+    (project.folder / "mine.py").write_text(
+        "import os\n"
+        "def train(run, *, lr: float = 0.1):\n"
+        "    (run.folder / 'gpus').write_text(os.environ['CUDA_VISIBLE_DEVICES'])\n"
+        "    return {'val_loss': lr, 'devices': [str(device) for device in run.devices]}\n"
+    )
+    command = "echo $CUDA_VISIBLE_DEVICES > {results}/gpus; echo '{{\"val_loss\": 1}}' > {metrics}"
+    experiments = {
+        "function": {"train": "mine:train", "figures": []},
+        "command": {"command": command, "figures": []},
+        "built_in": {"epochs": 1, "train_size": 100, "figures": []},
+    }
+    project.configure({"gpus_per_run": 4, "experiments": experiments})
+    done = project.snakemake(*experiments, cores=4)
+    assert done.returncode == 0, done.stderr
+    slots = {record["exp_name"]: record["provenance"]["device_slot"] for record in project.records().values()}
+    assert all(len(set(slots[name].split(","))) == 4 for name in ("function", "command")), slots
+    assert slots["built_in"] in [f"{name}/0" for name in "abcde"]
+    for name in ("function", "command"):
+        (seen,) = (project.results / "files").glob(f"{name}-*/gpus")
+        assert seen.read_text().strip() == slots[name].replace("/0", "")
+    (function,) = (record for name, record in project.records().items() if name.startswith("function"))
+    assert function["final"]["devices"] == ["cpu"]  # torch sees none of the pretended ones
+
+
+def test_torchrun_has_a_process_for_each_gpu(project: Project, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(VISIBLE, raising=False)
+    monkeypatch.setenv(KNOWN, "a,b")
+    shutil.copytree(ROOT / "examples/torchrun", project.folder / "examples/torchrun")
+    file = "examples/torchrun/torchrun.yaml"
+    digest = next(iter(load_sweep([project.folder / file]).experiments["torchrun"].settings))
+    done = project.snakemake(f"results/torchrun-{digest}.json", "--configfile", file)
+    assert done.returncode == 0, done.stderr
+    (record,) = project.records().values()
+    assert record["status"] == "finished" and len(record["epochs"]) == 20 and record["final"]["test_mse"] < 1
+    (log,) = (project.results / "logs").glob("torchrun-*.log")
+    assert "2 processes, this one on cpu" in log.read_text()
+    assert record["provenance"]["device_slot"] == "a/0,b/0"
+
+
 def test_more_gpus_than_the_machine_has_end_a_start_before_it_starts(project: Project, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv(VISIBLE, raising=False)
     (project.folder / "mine.py").write_text("def train(run, *, lr: float = 0.1): ...\n")
@@ -425,6 +474,31 @@ def test_one_gpu_of_several_is_the_one_that_is_seeded(monkeypatch: pytest.Monkey
     assert select_device("cuda:1") == torch.device("cuda:1") and current == [1]
     assert select_device("cuda") == torch.device("cuda") and select_device("cpu") == torch.device("cpu")
     assert current == [1]
+
+
+def test_all_gpus_of_a_run_are_seeded_and_go_on_as_they_were(monkeypatch: pytest.MonkeyPatch):
+    """Dropout on the second GPU draws from that GPU's own generator. Here generators on the CPU stand for all."""
+    generators = [torch.Generator() for _ in range(4)]
+    cuda = [torch.device(f"cuda:{i}") for i in range(4)]
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: [one.manual_seed(seed) for one in generators])
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: generators[device.index].get_state())
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: generators[device.index].set_state(state))
+    monkeypatch.setattr(torch_setup, "select_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(torch_setup, "set_deterministic", lambda: None)
+    job = Job({}, "", None, Path("run.pt"), Stop(), lambda epochs: None, slot="a/0,b/0,c/0,d/0")
+    libraries = Libraries(job, seed=1)
+
+    def draw() -> list[float]:
+        return [torch.rand(1, generator=one).item() for one in generators]
+
+    libraries.seed("initialization")
+    assert libraries.devices() == cuda
+    first, states, drawn = draw(), libraries.get_states(), draw()
+    assert first != drawn
+    libraries.set_states(states)
+    assert draw() == drawn
+    libraries.seed("initialization")
+    assert draw() == first
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

@@ -144,6 +144,16 @@ def test_a_sweep_in_one_job(cluster: Project, local_outcomes: dict[str, str]):
     assert {record["provenance"]["device_slot"] for record in cluster.records().values()} == {"gpu0/0", "gpu1/0"}
 
 
+def test_a_job_asks_for_the_gpus_of_its_run(cluster: Project):
+    """The profile says gpu: 1, the config how many: SLURM gives the job both."""
+    (cluster.folder / "mine.py").write_text("def train(run, *, lr: float = 0.1): return {'val_loss': lr}\n")
+    mine = {"train": "mine:train", "figures": []}
+    cluster.configure({"gpus_per_run": 2, "experiments": {"mine": mine}})
+    done = cluster.run("snakemake", "mine", *PROFILE, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [record["provenance"]["device_slot"] for record in cluster.records().values()] == ["gpu0/0,gpu1/0"]
+
+
 def test_each_option_has_one_profile():
     """Snakemake reads both profiles on a cluster, so what holds everywhere stands in the default one alone."""
     default, slurm = (

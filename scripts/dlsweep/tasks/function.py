@@ -54,10 +54,7 @@ class Handle:
     @property
     def devices(self) -> list[Any]:
         """All devices of the run: several where `gpus_per_run` says so."""
-        slots = (self._training.job.slot or "").split(",")
-        if len(slots) == 1:
-            return [self.device]
-        return [type(self.device)(f"cuda:{i}") for i in range(len(slots))]
+        return self._training.libraries.devices()
 
     @property
     def folder(self) -> Path:
@@ -467,11 +464,18 @@ class Libraries:
             torch_setup.set_deterministic()
             self._device = torch_setup.select_device(self.job.device)
             torch_setup.warn_of_cpu(self.job.slot, self._device)
-        torch_setup.seed_all(derive_seed(self._seed, self._stream), self._device)
+        torch_setup.seed_all(derive_seed(self._seed, self._stream), *self.devices())
 
     def device(self) -> Any:
         """Return the torch.device of the run; its name where torch is not loaded."""
         return self._device or device_without_torch(self.job)
+
+    def devices(self) -> list[Any]:
+        """Return all devices of the run: the GPUs that it has, where they can be used."""
+        device, n_slots = self.device(), len((self.job.slot or "").split(","))
+        if n_slots == 1 or not str(device).startswith("cuda"):
+            return [device]
+        return [type(device)(f"cuda:{i}") for i in range(n_slots)]
 
     def device_type(self) -> str:
         """Return cpu, cuda or mps."""
@@ -505,7 +509,7 @@ class Libraries:
         if self._device:
             from dlsweep.tasks import torch_setup
 
-            states["torch"] = torch_setup.get_random_states(self._device)
+            states["torch"] = torch_setup.get_random_states(*self.devices())
         return states
 
     def set_states(self, states: Mapping[str, Any]) -> None:
@@ -516,7 +520,7 @@ class Libraries:
         if "torch" in states and self._device:
             from dlsweep.tasks import torch_setup
 
-            torch_setup.set_random_states(states["torch"], self._device)
+            torch_setup.set_random_states(states["torch"], *self.devices())
 
 
 class _WhenLoaded:

@@ -39,11 +39,16 @@ def warn_of_cpu(slot: str | None, device: torch.device) -> None:
         print(f"warning: torch cannot use the GPU of {slot}: this run trains on the CPU", file=sys.stderr)
 
 
-def seed_all(seed: int, device: torch.device) -> None:
-    """Seed what draws without a generator of its own. torch.manual_seed also looks for every other device."""
+def seed_all(seed: int, *devices: torch.device) -> None:
+    """Seed what draws without a generator of its own. torch.manual_seed also looks for every other device.
+
+    Several devices are all the GPUs that this process sees.
+    """
     torch.default_generator.manual_seed(seed)
-    if device.type != "cpu":
-        torch.get_device_module(device).manual_seed(seed)
+    if len(devices) > 1:
+        torch.cuda.manual_seed_all(seed)
+    elif devices[0].type != "cpu":
+        torch.get_device_module(devices[0]).manual_seed(seed)
 
 
 def set_deterministic() -> None:
@@ -53,17 +58,23 @@ def set_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def get_random_states(device: torch.device) -> dict[str, Any]:
+def get_random_states(*devices: torch.device) -> dict[str, Any]:
     """Return the states of the generators that draw where none is given."""
-    on_device = torch.get_device_module(device).get_rng_state() if device.type != "cpu" else None
+    if len(devices) > 1:
+        on_device: Any = [torch.cuda.get_rng_state(device) for device in devices]
+    else:
+        on_device = torch.get_device_module(devices[0]).get_rng_state() if devices[0].type != "cpu" else None
     return {"rng": torch.get_rng_state(), "device_rng": on_device}
 
 
-def set_random_states(states: dict[str, Any], device: torch.device) -> None:
+def set_random_states(states: dict[str, Any], *devices: torch.device) -> None:
     """Set what `get_random_states` has returned."""
     torch.set_rng_state(states["rng"])
-    if states["device_rng"] is not None:
-        torch.get_device_module(device).set_rng_state(states["device_rng"])
+    if isinstance(states["device_rng"], list):
+        for state, device in zip(states["device_rng"], devices, strict=False):  # the run may have more GPUs now
+            torch.cuda.set_rng_state(state, device)
+    elif states["device_rng"] is not None:
+        torch.get_device_module(devices[0]).set_rng_state(states["device_rng"])
 
 
 def describe(device: torch.device) -> dict[str, Any]:
