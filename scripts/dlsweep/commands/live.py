@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import sys
 import time
@@ -13,121 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlsweep.commands.show import print_columns
-from dlsweep.config.labels import setting_labels, with_version
-from dlsweep.config.metrics import SPLITS, UNBOUNDED, Range, is_number
-from dlsweep.config.paths import record_name
+from dlsweep.config.metrics import SPLITS, is_number
 from dlsweep.config.sweep import Sweep
 from dlsweep.files import strict
-from dlsweep.results.columns import Columns, all_columns
-from dlsweep.results.measured import lacking
-from dlsweep.results.schema import FINISHED
-from dlsweep.results.statistics import mean_text, rank
-from dlsweep.results.versions import find_outdated, tell_apart
-from dlsweep.runs.eta import duration, expected_seconds, run_seconds_left, sweep_seconds_left
+from dlsweep.results.columns import Columns
+from dlsweep.results.statistics import mean_text
+from dlsweep.results.versions import find_outdated
+from dlsweep.runs.eta import duration, expected_seconds, run_seconds_left
 from dlsweep.runs.states import STATES
-from dlsweep.runs.survey import RunProgress, Survey
-from dlsweep.workflow.failures import held_back
 from dlsweep.workflow.session import is_claimed
+from dlsweep.workflow.view import View
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 REFRESH = 1.0  # seconds between two looks
 WAIT = 60.0  # seconds in which a sweep must start
-SHOWN_FAILURES = 10
-
-
-class View:
-    """A sweep as the user is told of it: the counts, the time left and the label of each run."""
-
-    def __init__(self, sweep: Sweep, results: Path) -> None:
-        self.sweep, self.results = sweep, results
-        self.survey = Survey(sweep, results)
-        self.look()
-
-    def look(self) -> None:
-        """Read where every run stands now."""
-        self.runs = self.survey.read()
-        self.states = Counter(run.state for run in self.runs)
-        self.seconds_left = sweep_seconds_left(self.runs)
-
-    @property
-    def n_finished(self) -> int:
-        """The number of runs that need nothing more."""
-        return sum(self.states[state] for state in FINISHED)
-
-    @functools.cached_property
-    def _labels(self) -> dict[str, dict[str, str]]:
-        experiments = self.sweep.experiments.values()
-        return {exp.name: setting_labels(exp.settings, exp.varies) for exp in experiments}
-
-    def label(self, run: RunProgress) -> str:
-        """Return what tells a run's setting from the others of its experiment, the seed left out."""
-        return self._labels[run.exp_name][run.digest]
-
-    def run_label(self, run: RunProgress) -> str:
-        """Return what tells a run from the others of its experiment."""
-        seeded = "seed" in self.sweep.experiments[run.exp_name].varies
-        return f"{self.label(run)}, seed={run.setting['seed']}" if seeded else self.label(run)
-
-    def headline(self) -> str:
-        """Return the state of the whole sweep in one line."""
-        others = [f"{self.states[state]} {state}" for state in STATES if state != "finished" and self.states[state]]
-        parts = [f"{self.n_finished} of {len(self.runs)} runs are done", *others]
-        if self.seconds_left is not None and self.n_finished < len(self.runs):
-            parts.append(f"about {duration(self.seconds_left)} left")
-        return ", ".join(parts)
-
-    def failures(self) -> list[str]:
-        """Return a line for each run that failed or whose record is damaged, and where to read more."""
-        failed = [run for run in self.runs if run.error]
-        lines = [
-            f"{run.exp_name} {self.run_label(run)} {run.state}: {run.error}"
-            f"  ({self.results}/logs/{record_name(run.exp_name, run.digest)[:-5]}.log)"
-            for run in failed[:SHOWN_FAILURES]
-        ]
-        more = len(failed) - len(lines)
-        lines += [f"and {more} more"] if more else []
-        return [*lines, *(str(stop) for stop in held_back(self.sweep, self.results, self.runs))]
-
-    def best(self, exp_name: str) -> dict[str, Any] | None:
-        """Return an experiment's best setting so far, of its finished runs, as the leaderboard ranks them."""
-        done = [run for run in self.runs if run.exp_name == exp_name and run.state in FINISHED]
-        versions = tell_apart({run.digest: run.made for run in done})
-        labels = {run.digest: with_version(self.label(run), versions[run.digest]) for run in done}
-        columns = self.columns[exp_name]
-        objective = columns.objective
-        values = ((labels[run.digest], run.selected, run.state == "diverged") for run in done)
-        order = rank(values, objective.better, self._range(columns, done))
-        if not order:
-            return None
-        best = order[0]
-        tested = [run.reported for run in done if run.reported is not None and labels[run.digest] == best.label]
-        known = best.n_diverged or any(run.selected is not None for run in done if labels[run.digest] == best.label)
-        return {
-            "setting": best.label,
-            "seeds": best.n,
-            "diverged": best.n_diverged,
-            columns.ranked: best.mean if known else None,
-            objective.report: sum(tested) / len(tested) if tested else None,
-        }
-
-    def _range(self, columns: Columns, done: list[RunProgress]) -> Range:
-        """The range of what is selected by; none where values leave it, as in the tables."""
-        low, high = within = columns.metric(columns.objective.selected).within
-        values = [run.selected for run in done if run.selected is not None]
-        return within if all(low <= value <= high for value in values) else UNBOUNDED
-
-    @functools.cached_property
-    def columns(self) -> dict[str, Columns]:
-        """What is known of the columns of each experiment."""
-        return all_columns(self.sweep.plan(str(self.results)))
-
-    def lacking(self, exp_name: str) -> list[str]:
-        """Return a line for each metric of its objective that no finished run of an experiment has."""
-        done = [run for run in self.runs if run.exp_name == exp_name and run.state in FINISHED]
-        measured = {name: None for run in done if run.state != "diverged" for name in run.metrics}
-        return lacking(exp_name, self.columns[exp_name].objective, measured)
 
 
 # -- status --------------------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlsweep.config.identity import Setting
-from dlsweep.config.paths import record_name
-from dlsweep.config.sweep import Sweep
+from dlsweep.config.paths import record_name, split_name
+from dlsweep.config.sweep import Experiment, Sweep
 from dlsweep.files import write_atomic
 from dlsweep.results.redo import requested
 from dlsweep.results.schema import FINISHED
@@ -22,6 +22,9 @@ from dlsweep.tasks.classification.own_parts import Check, PartChecks
 
 LITTLE_BYTES = 2**20
 MOST_NAMED = 20  # lines a user still reads
+MOST_TOLD = 3  # failures, while a sweep runs
+
+_NOTHING = Experiment("", {}, [])
 
 
 def unfinished(sweep: Sweep, results: Path, command: Callable[[str, str], str], script: str) -> str:
@@ -41,19 +44,21 @@ def unfinished(sweep: Sweep, results: Path, command: Callable[[str, str], str], 
     failed = [(run, cause) for run, cause in zip(missing, causes, strict=True) if cause]
     counts = Counter("failed" if cause else _state(run) for run, cause in zip(missing, causes, strict=True))
     n_runs = sum(len(experiment.settings) for experiment in sweep.experiments.values())
+    alike: dict[tuple[str, str], list[Run]] = {}  # what fails all runs of an experiment is told once
+    for run, cause in failed:
+        alike.setdefault((run.exp_name, cause), []).append(run)
     lines = []
-    for run, cause in failed[:MOST_NAMED]:
-        experiment = sweep.experiments[run.exp_name]
-        setting = experiment.settings[run.digest]
-        varies = " ".join(f"{key}={json.dumps(setting[key])}" for key in experiment.varies if key in setting)
+    for (exp_name, cause), (run, *others) in list(alike.items())[:MOST_NAMED]:
+        setting = sweep.experiments[exp_name].settings[run.digest]
+        more = f" and {len(others)} more" if others else ""
         lines += [
-            f"{run.exp_name} {varies or run.digest[:12]}: {run.state} {_how_far(run, setting)}",
+            f"{exp_name} {_in_words(sweep, run)}{more}: {run.state} {_how_far(run, setting)}",
             f"    {cause}",
             f"    log: {_log(results, run)}",
-            f"    by hand: {command(run.exp_name, run.digest)}",
+            f"    by hand: {command(exp_name, run.digest)}",
         ]
-    if len(failed) > MOST_NAMED:
-        lines.append(f"... and {len(failed) - MOST_NAMED} more")
+    if len(alike) > MOST_NAMED:
+        lines.append(f"... and {sum(map(len, list(alike.values())[MOST_NAMED:]))} more")
     lines += [line for stop in held_back(sweep, results, missing) for line in stop.lines(results, script)]
     kept = sum((results / record_name(run.exp_name, run.digest)).exists() for run in missing)
     old = f"; {kept} of them have their old record until then" if kept else ""
@@ -61,6 +66,36 @@ def unfinished(sweep: Sweep, results: Path, command: Callable[[str, str], str], 
     return "\n".join(
         [*lines, f"{len(missing)} of {n_runs} runs are not finished ({states}){old}; start again to go on"]
     )
+
+
+class Failures:
+    """The runs that fail while a sweep runs, a line each; of many only the first are told, the table tells the rest."""
+
+    def __init__(self, sweep: Sweep, results: Path) -> None:
+        self._sweep, self._results, self._n = sweep, results, 0
+
+    def in_short(self, log: str) -> str | None:
+        """Return the line of the run that a log is of: "" where it is not told, None where its cause is unknown."""
+        name = split_name(Path(log).with_suffix(".json"))
+        if name is None or name[1] not in self._sweep.experiments.get(name[0], _NOTHING).settings:
+            return None
+        run = run_state(self._results, *name)
+        cause = _cause(self._results, run)
+        if not cause:
+            return None
+        self._n += 1
+        if self._n > MOST_TOLD:
+            return ""
+        further = "; further failures are in the table at the end" if self._n == MOST_TOLD else ""
+        return f"failed: {run.exp_name}, {_in_words(self._sweep, run)}: {cause} ({log}){further}"
+
+
+def _in_words(sweep: Sweep, run: Run) -> str:
+    """What tells a run from the others of its experiment."""
+    experiment = sweep.experiments[run.exp_name]
+    setting = experiment.settings[run.digest]
+    varies = " ".join(f"{key}={json.dumps(setting[key])}" for key in experiment.varies if key in setting)
+    return varies or run.digest[:12]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shlex
 import shutil
@@ -22,10 +23,12 @@ from dlsweep.results.records import REQUEST, clear_finished, list_records
 from dlsweep.runs import warm
 from dlsweep.runs.stopping import PROCESS_VARIABLE
 from dlsweep.workflow import internals, surroundings
+from dlsweep.workflow.failures import Failures
 from dlsweep.workflow.gpus import Gpus
 from dlsweep.workflow.jobs import Jobs
 from dlsweep.workflow.messages import Messages
 from dlsweep.workflow.paths import Paths, check_folders
+from dlsweep.workflow.progress import Progress
 from dlsweep.workflow.session import claim, still_output_in_notebooks, stop_jobs_on_signals
 from dlsweep.workflow.slurm import jobs_left
 
@@ -44,6 +47,7 @@ class Flow:
     workflow: Any
     threads: int = 1
     _trainer: Any = None  # the process of the warm trainer
+    _progress: Progress | None = None
 
     def __post_init__(self) -> None:
         self.paths = Paths(self.sweep)
@@ -154,6 +158,10 @@ class Flow:
                 plan.parent.mkdir(parents=True, exist_ok=True)
                 write_json(plan.with_suffix(AT_START), self.jobs.plan.to_json())
         done = sum(Path(record).exists() for record in self.paths.records) - len(again)
+        if runs:
+            internals.shorten_failures(Failures(self.sweep, Path(self.paths.results)).in_short)
+            show = functools.partial(internals.show_progress, workflow)
+            self._progress = Progress(self.sweep, Path(self.paths.results), show)
         print(
             f"{len(self.paths.records)} runs in {len(self.sweep.experiments)} experiments; {done} are finished",
             flush=True,
@@ -184,6 +192,8 @@ class Flow:
             )
 
     def _end(self) -> None:
+        if self._progress:
+            self._progress.stop()
         clear_finished(Path(self.paths.results))
         self.messages.warn_of_damage()
         if remark := warm.remark(self._trainer):
@@ -197,11 +207,13 @@ class Flow:
     def say_success(self, workflow: Any) -> None:
         """End, and say where to look."""
         self._end()
+        internals.end_progress(workflow)
         self.messages.success(workflow)
 
     def say_error(self) -> None:
         """End, and say which runs are not finished and why."""
         self._end()
+        internals.end_progress(self.workflow)
         self.messages.failure(self.script("train.py"))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import logging
 import os
 import signal
 import sys
@@ -282,6 +283,61 @@ def quieten() -> None:
 
     needless = "--keep-incomplete mode is set"
     logger.addFilter(lambda record: not str(record.msg).startswith(needless))
+
+
+@soft("the whole log of each run that fails is printed", lambda: None)
+def shorten_failures(in_short: Callable[[str], str | None]) -> None:
+    """Have Snakemake print what `in_short` says of a failed run, given its log file, and not all that it logged.
+
+    "" has it print nothing, None all as ever. The traceback and the command are in the log.
+    """
+    from snakemake.logging import logger
+    from snakemake_interface_logger_plugins.common import LogEvent
+
+    job_error = LogEvent.JOB_ERROR
+
+    def keep(record: logging.LogRecord) -> bool:
+        if str(record.msg).startswith("RuleException:\nCalledProcessError") and "--exp-name=" in str(record.msg):
+            return False
+        logs = getattr(record, "log", None)
+        if getattr(record, "event", None) != job_error or getattr(record, "rule_name", "") != "train" or not logs:
+            return True
+        said = in_short(str(logs[0]))
+        if said is None:
+            return True
+        record.event, record.msg, record.args = None, said, ()
+        return bool(said)
+
+    logger.addFilter(keep)
+
+
+def _live_displays(workflow: Any) -> list[Any]:
+    """The displays of progress bars of the logger that the profile names; its handlers are behind a queue."""
+    from snakemake.logging import logger
+
+    manager = getattr(workflow, "logger_manager", None) or sys.modules["snakemake.logging"].logger_manager
+    handlers = [*logger.handlers, *getattr(manager.queue_listener, "handlers", ())]
+    return [handler.live_display for handler in handlers if hasattr(handler, "live_display")]
+
+
+@soft("", lambda: False)
+def show_progress(workflow: Any, text: str) -> bool:
+    """Show a text below Snakemake's progress bars; say whether there are any, as there are in a terminal."""
+    from rich.text import Text
+
+    for display in _live_displays(workflow):
+        console = display.console
+        if display.is_started and console.is_terminal and not console.is_dumb_terminal:
+            display.get_renderable().subtitle = Text(text, overflow="ellipsis", no_wrap=True)
+            return True
+    return False
+
+
+@soft("", lambda: None)
+def end_progress(workflow: Any) -> None:
+    """Take Snakemake's progress bars away for good, so that what is printed now stays the last."""
+    for display in _live_displays(workflow):
+        display.stop()
 
 
 def stop(message: str) -> NoReturn:

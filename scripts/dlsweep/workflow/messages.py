@@ -19,7 +19,7 @@ from dlsweep.errors import RecordError
 from dlsweep.files import is_torn, read_json
 from dlsweep.report.contents import EMPTY_FIGURES
 from dlsweep.results import redo
-from dlsweep.results.records import DAMAGED
+from dlsweep.results.records import DAMAGED, FINDINGS
 from dlsweep.tasks.classification.own_parts import has_own_parts, part_faults
 from dlsweep.workflow import internals
 from dlsweep.workflow.failures import MOST_NAMED, storage_trouble, unfinished
@@ -66,7 +66,7 @@ class Messages:
             print(f"{len(bad)} records cannot be trusted: see python scripts/sweep.py verify", file=sys.stderr)
 
     def success(self, workflow: Any) -> None:
-        """Say where to look."""
+        """Say what was found, and where to look."""
         if internals.touches(workflow):
             print("Touched the files that are there; no run, table or figure was made.")
             return
@@ -76,14 +76,28 @@ class Messages:
         if options := internals.options_for_a_part(workflow):
             print(f"Done, as far as {' and '.join(options)} goes: {self._progress()}. {partial}")
         elif "partial" in targets:
+            self._findings(self.paths.partial_folder)
             print(f"Done: {', '.join(sorted(targets))}. Tables and figures {finished}")
         elif targets:
             print(f"Done: {', '.join(sorted(targets))}. {partial}")
         else:
             folder, html = self.paths.tables_folder, self.paths.html_report
+            self._findings(folder)
             n_empty = len(_read(Path(folder, EMPTY_FIGURES), []))
             empty = f" ({n_empty} of them could not be drawn, see {folder}/logs/report.log)" if n_empty else ""
             print(f"Done. Tables: {folder}/summary.csv  figures: {folder}/figures/{empty}  report: {html}")
+
+    def _findings(self, folder: str) -> None:
+        """Say what each experiment has found, in a line, where the tables in a folder are those of this config."""
+        found = _read(Path(folder, FINDINGS), {})
+        if found.get("plan") != self.jobs.plan.digest:
+            return
+        experiments = found["experiments"]
+        for exp_name, one in experiments.items():
+            print(f"{exp_name}: {one['finding']}")
+        n_diverged = sum(one["diverged"] for one in experiments.values())
+        if n_diverged:
+            print(f"{n_diverged} of {sum(one['runs'] for one in experiments.values())} runs diverged.")
 
     def _progress(self) -> str:
         again = redo.requested(Path(self.paths.results))
