@@ -75,6 +75,7 @@ def test_failing_runs_are_one_table_and_a_sweep_ends_with_its_findings(project: 
     assert said and "8 of 8 runs are done" in bars and "best of small so far: lr=0." in bars
     assert "Done. Tables: results/summary.csv" in end and "report: results/report.html" in end
     assert "Workflow Progress" not in end
+    assert f"\nsmall: {finding}" in project.run("python", "scripts/sweep.py", "status").stdout
     assert "Which learning rate?" in (project.results / "leaderboard.md").read_text()
 
 

@@ -21,7 +21,7 @@ from dlsweep.results.versions import find_outdated
 from dlsweep.runs.eta import duration, expected_seconds, run_seconds_left
 from dlsweep.runs.states import STATES
 from dlsweep.workflow.session import is_claimed
-from dlsweep.workflow.view import View
+from dlsweep.workflow.view import View, findings
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -62,6 +62,10 @@ def status(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[s
     print_columns(lines)
     if missing := [line for name in counts for line in view.lacking(name)]:
         print("", *missing, sep="\n")
+    if view.n_finished == len(view.runs):
+        digest = sweep.plan(str(results), outdated.versions).digest
+        if found := findings(Path(sweep.tables(str(results))), digest):
+            print("", *found, sep="\n")
     if changed := outdated.lines(configs, overrides):
         print("", *changed, sep="\n")
     print(*["", *view.failures()] if view.failures() else [], sep="\n", end="")

@@ -432,7 +432,7 @@ def _seeds_in_words(decision: Decision) -> list[str]:
     if seeds is None:
         return []
     if seeds.needed is None:
-        return [f"The first two are too alike to be told apart by {MOST_SEEDS} seeds."]
+        return [f"More than {MOST_SEEDS} seeds would be needed to tell the first two apart."]
     more = seeds.needed - seeds.have
     return [f"About {more} more {'seed' if more == 1 else 'seeds'} would settle the first two."]
 

@@ -19,12 +19,13 @@ from dlsweep.errors import RecordError
 from dlsweep.files import is_torn, read_json
 from dlsweep.report.contents import EMPTY_FIGURES
 from dlsweep.results import redo
-from dlsweep.results.records import DAMAGED, FINDINGS
+from dlsweep.results.records import DAMAGED
 from dlsweep.tasks.classification.own_parts import has_own_parts, part_faults
 from dlsweep.workflow import internals
 from dlsweep.workflow.failures import MOST_NAMED, storage_trouble, unfinished
 from dlsweep.workflow.jobs import Jobs
 from dlsweep.workflow.paths import Paths
+from dlsweep.workflow.view import findings
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,8 @@ class Messages:
 
     def _findings(self, folder: str) -> None:
         """Say what each experiment has found, in a line, where the tables in a folder are those of this config."""
-        found = _read(Path(folder, FINDINGS), {})
-        if found.get("plan") != self.jobs.plan.digest:
-            return
-        experiments = found["experiments"]
-        for exp_name, one in experiments.items():
-            print(f"{exp_name}: {one['finding']}")
-        n_diverged = sum(one["diverged"] for one in experiments.values())
-        if n_diverged:
-            print(f"{n_diverged} of {sum(one['runs'] for one in experiments.values())} runs diverged.")
+        for line in findings(Path(folder), self.jobs.plan.digest):
+            print(line)
 
     def _progress(self) -> str:
         again = redo.requested(Path(self.paths.results))

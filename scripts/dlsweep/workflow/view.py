@@ -11,8 +11,11 @@ from dlsweep.config.labels import setting_labels, with_version
 from dlsweep.config.metrics import UNBOUNDED, Range
 from dlsweep.config.paths import record_name
 from dlsweep.config.sweep import Sweep
+from dlsweep.errors import RecordError
+from dlsweep.files import read_json
 from dlsweep.results.columns import Columns, all_columns
 from dlsweep.results.measured import lacking
+from dlsweep.results.records import FINDINGS
 from dlsweep.results.schema import FINISHED
 from dlsweep.results.statistics import rank
 from dlsweep.results.versions import tell_apart
@@ -22,6 +25,23 @@ from dlsweep.runs.survey import RunProgress, Survey
 from dlsweep.workflow.failures import held_back
 
 SHOWN_FAILURES = 10
+
+
+def findings(folder: Path, plan: str) -> list[str]:
+    """Return what each experiment has found, a line each, and how many runs diverged, as the tables in a folder say it.
+
+    Nothing where there are no tables, or where they are those of another plan, whose digest is not `plan`.
+    """
+    try:
+        found = read_json(folder / FINDINGS)
+    except RecordError:  # none yet, or torn
+        return []
+    if found.get("plan") != plan:
+        return []
+    experiments = found["experiments"]
+    lines = [f"{exp_name}: {one['finding']}" for exp_name, one in experiments.items()]
+    n_diverged, n_runs = (sum(one[key] for one in experiments.values()) for key in ("diverged", "runs"))
+    return [*lines, f"{n_diverged} of {n_runs} runs diverged."] if n_diverged else lines
 
 
 class View:
