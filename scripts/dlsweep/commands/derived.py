@@ -61,7 +61,8 @@ What `pandas.read_csv` makes of them, without any option:
 - Integers are integers, and floats (4 is 4.0) where a value is missing; booleans are booleans, and objects where one is
   missing. Parquet keeps both types.
 - A column of numbers in which a setting says a word (`batch_size: full`) is text throughout: `"64"`, `"full"`.
-- Lists and mappings (`lr_milestones`, `model_args`) are JSON text.
+- Lists and mappings (`lr_milestones`, `model_args`) are JSON text. A key inside of a mapping, swept by its dotted name,
+  has a column of that name (`model_args.width`).
 - Accuracies are fractions in [0, 1]; losses are cross-entropies in nats.
 - An experiment whose name looks like something else (`NA`, `2024`) is read as that: give `dtype={"exp_name": str}` and
   `keep_default_na=False, na_values=[""]`, or name it otherwise.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dlsweep.config.dotted import MISSING, value_of
 from dlsweep.config.identity import Setting
 from dlsweep.config.sweep import Sweep
 from dlsweep.results.records import list_records
@@ -68,7 +69,9 @@ def experiments_table(sweep: Sweep, results: Path) -> list[dict[str, Any]]:
             "outdated": outdated[experiment.name],
             "varies": experiment.varies,
             "no_effect": [
-                key for key in experiment.swept if not any(key in setting for setting in experiment.settings.values())
+                key
+                for key in experiment.swept
+                if all(value_of(one, key) is MISSING for one in experiment.settings.values())
             ],
             "seconds_left": 0.0,
         }

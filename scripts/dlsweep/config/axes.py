@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlsweep.config.files import Values, shown
-from dlsweep.config.hyperparameters import check_value
+from dlsweep.config.hyperparameters import check_value, find, nearest_key
 from dlsweep.config.names import nearest
 from dlsweep.config.tasks import BUILT_IN, Task
 from dlsweep.errors import ConfigError
@@ -165,7 +165,8 @@ def is_several(key: str, value: Any, task: Task) -> bool:
 
     A list can be one value where the key holds lists, or anything; so can a mapping, unless it is a range.
     """
-    kind = task.hyperparameters[key].type if key in task.hyperparameters else None
+    hyper = find(key, task.hyperparameters)
+    kind = hyper.type if hyper else None
     if isinstance(value, Mapping):
         return kind in (int, float) or (kind is object and len(value) == 1 and next(iter(value)) in RANGES)
     return isinstance(value, list) and kind not in (list, object)
@@ -173,9 +174,9 @@ def is_several(key: str, value: Any, task: Task) -> bool:
 
 def check_key(key: str, where: str, task: Task) -> None:
     """Raise ConfigError where a task has no such hyper-parameter; `where` is its path."""
-    if key not in task.hyperparameters:
+    if find(key, task.hyperparameters) is None:
         of_whom = "" if task is BUILT_IN else f" of {task}; it has {', '.join(task.hyperparameters) or 'none'}"
-        raise ConfigError(f"{where}: unknown hyper-parameter{of_whom}.{nearest(key, task.hyperparameters)}")
+        raise ConfigError(f"{where}: unknown hyper-parameter{of_whom}.{nearest_key(key, task.hyperparameters)}")
 
 
 def _read_range(key: str, item: Mapping[str, Any], where: str, task: Task) -> list[float]:
@@ -203,8 +204,13 @@ def _read_range(key: str, item: Mapping[str, Any], where: str, task: Task) -> li
         raise ConfigError(f"{where}: {shown(arguments)} is not allowed; allowed: both ends above 0")
     scale, back = (math.log, math.exp) if kind == "logspace" else (float, float)
     steps = [scale(low) + (scale(high) - scale(low)) * i / max(n - 1, 1) for i in range(n)]
-    found = [round(back(x)) if task.hyperparameters[key].type is int else _rounded(back(x)) for x in steps]
+    found = [round(back(x)) if _is_whole(key, task) else _rounded(back(x)) for x in steps]
     return [int(x) if whole and x == int(x) else x for x in found]
+
+
+def _is_whole(key: str, task: Task) -> bool:
+    hyper = find(key, task.hyperparameters)
+    return hyper is not None and hyper.type is int
 
 
 def _rounded(value: float) -> float:
@@ -261,7 +267,7 @@ def read_dimension(key: str, space: Any, where: str, task: Task) -> Dimension:
     if low > high or ("log" in kind and low <= 0) or (whole and (low != int(low) or high != int(high))):
         allowed = "low <= high" + ", both above 0" * ("log" in kind) + ", both whole" * whole
         raise ConfigError(f"{where}: {shown(arguments)} is not allowed; allowed: {allowed}")
-    if not whole and task.hyperparameters[key].type is int:
+    if not whole and _is_whole(key, task):
         raise ConfigError(f"{where}: draws no whole numbers; allowed: int_uniform, log_int_uniform, choice")
     return Dimension(low=low, high=high, log="log" in kind, whole=whole)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from dlsweep.config.dotted import flattened
 from dlsweep.config.identity import Setting
 from dlsweep.config.kinds import KINDS, MOST_BARS, MOST_COLOURS, FigureSpec, Varied
 from dlsweep.config.metrics import STANDARD, Objective
@@ -27,7 +28,7 @@ def figures_for(
     `varies` are the hyper-parameters that vary, in the config's order; `given` is the config's list, None for
     the automatic choice. Raises ConfigError naming the key, the bad value and the nearest one.
     """
-    varied = Varied(settings, varies, objective)
+    varied = Varied(flattened(settings, varies), varies, objective)
     if given is None:
         return [_complete(figure, varied) for figure in _automatic(varied)]
     if not isinstance(given, list):

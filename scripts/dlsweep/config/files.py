@@ -267,12 +267,15 @@ def _walk(key_path: str, node: yaml.Node | None) -> tuple[int, int]:
     """Return how many keys of the path are there, and the line of the last one."""
     depth, line, rest = 0, 0, key_path
     while rest:
-        for name, at, below in _children(node):
-            if rest == name or rest.startswith((f"{name}.", f"{name}[")):
-                depth, line, node, rest = depth + 1, at + 1, below, rest[len(name) :].removeprefix(".")
-                break
-        else:
+        fit = (
+            child for child in _children(node) if rest == child[0] or rest.startswith((f"{child[0]}.", f"{child[0]}["))
+        )
+        name, at, node = max(
+            fit, key=lambda child: len(child[0]), default=("", 0, None)
+        )  # `a.b`, where there is `a` too
+        if not name:
             break
+        depth, line, rest = depth + 1, at + 1, rest[len(name) :].removeprefix(".")
     return depth, line
 
 

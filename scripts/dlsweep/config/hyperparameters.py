@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -231,15 +231,42 @@ OWN_FORMS = {"val_...": r"val_[A-Za-z_]\w*"}
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 
 
+def find(key: str, hyperparameters: Mapping[str, Hyperparameter]) -> Hyperparameter | None:
+    """Return the hyper-parameter of that name, or None. `model_args.width`, inside of a mapping, can be anything."""
+    if key in hyperparameters or "." not in key:
+        return hyperparameters.get(key)
+    root, *path = key.split(".")
+    if all(path) and root in hyperparameters and hyperparameters[root].type is dict:
+        return Hyperparameter(object, None, f"`{'.'.join(path)}` of `{root}`.", items=object)
+    return None
+
+
+def nearest_key(key: str, hyperparameters: Mapping[str, Hyperparameter], words: Iterable[str] = ()) -> str:
+    """Return a sentence with what is probably meant by an unknown key, beside which these words are allowed."""
+    root, _, path = key.partition(".")
+    if path and f"{root}_args" in hyperparameters:
+        return f" Write '{root}_args.{path}' instead."
+    if path and root in hyperparameters and hyperparameters[root].type is not dict:
+        return f" {root} is {hyperparameters[root].allowed}: no mapping, which could have {path}."
+    inner = [f"{name}.{path}" for name, hyper in hyperparameters.items() if path and hyper.type is dict]
+    return nearest(key, (*words, *hyperparameters, *inner))
+
+
+def with_dotted(hyperparameters: Mapping[str, Hyperparameter], keys: Iterable[str]) -> Mapping[str, Hyperparameter]:
+    """Return hyper-parameters with those of the keys that are inside of them, if any."""
+    inner = {key: hyper for key in keys if "." in key and (hyper := find(key, hyperparameters))}
+    return {**hyperparameters, **inner} if inner else hyperparameters
+
+
 def check_value(key: str, value: Any, hyperparameters: Mapping[str, Hyperparameter] = HYPERPARAMETERS) -> Any:
     """Return `value` normalised to the type of hyper-parameter `key`, one of those given.
 
     Numbers may be written as text, as a command line gives them. Raises ConfigError naming the key, the value and
     what is allowed.
     """
-    if key not in hyperparameters:
-        raise ConfigError(f"{key}: unknown hyper-parameter.{nearest(key, hyperparameters)}")
-    hyper = hyperparameters[key]
+    hyper = find(key, hyperparameters)
+    if hyper is None:
+        raise ConfigError(f"{key}: unknown hyper-parameter.{nearest_key(key, hyperparameters)}")
     if value is None and (hyper.nullable or hyper.type is object):
         return None
     normal = _normalise(key, hyper, value)

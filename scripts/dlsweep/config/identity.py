@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from dlsweep.config.dotted import folded, root_of, value_of
 from dlsweep.config.hyperparameters import HYPERPARAMETERS, check_value
 from dlsweep.config.metrics import metric_column
 from dlsweep.config.names import nearest
@@ -21,7 +22,12 @@ _CONDITIONAL = {key for registry in (*REGISTRIES.values(), OWN) for choice in re
 
 
 def default(key: str, setting: Setting) -> Any:
-    """Return the default of `key`, given what else the setting chooses (adam's lr is not sgd's)."""
+    """Return the default of `key`, given what else the setting chooses (adam's lr is not sgd's).
+
+    That of a key inside of a mapping is MISSING where the mapping's own default has no such key.
+    """
+    if "." in key:
+        return value_of({(root := root_of(key)): default(root, setting)}, key)
     if (task := task_of(setting)) is not BUILT_IN:
         return task.defaults.get(key)
     for kind in REGISTRIES:
@@ -124,7 +130,8 @@ def check_setting(values: Mapping[str, Any]) -> Setting:
     task = task_of(values)
     named = {key: values[key] for key in TASK_KEYS if values.get(key) is not None}
     given = {key: value for key, value in values.items() if key not in TASK_KEYS}
-    setting = resolve({**named, **{key: check_value(key, given[key], task.hyperparameters) for key in given}})
+    checked = {**named, **{key: check_value(key, given[key], task.hyperparameters) for key in given}}
+    setting = resolve(folded(checked, defaults_for(checked)))
     check_required(setting)
     return setting
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlsweep.config.hyperparameters import Hyperparameter
+from dlsweep.config.dotted import dotted
+from dlsweep.config.hyperparameters import Hyperparameter, with_dotted
 from dlsweep.config.identity import Setting
 from dlsweep.config.labels import is_grid
 from dlsweep.config.metrics import (
@@ -76,8 +77,8 @@ class Varied:
 
     @functools.cached_property
     def hyperparameters(self) -> Mapping[str, Hyperparameter]:
-        """The hyper-parameters of the experiment's task."""
-        return task_of(next(iter(self.settings.values()))).hyperparameters
+        """The hyper-parameters of the experiment's task, and what varies inside of them."""
+        return with_dotted(task_of(next(iter(self.settings.values()))).hyperparameters, self.values)
 
     @functools.cached_property
     def classifies(self) -> bool:
@@ -157,7 +158,7 @@ class Takes(enum.Enum):
             Takes.RESULTS: tuple(dict.fromkeys((*families, *metrics))),
             Takes.CURVE: tuple(dict.fromkeys((*families, *of_epochs))),
             Takes.QUANTITY: (*varied.numeric, *metrics),
-            Takes.ANYTHING: tuple(SUMMARY) if varied.classifies else (*groups, *metrics),
+            Takes.ANYTHING: (*SUMMARY, *dotted(keys)) if varied.classifies else (*groups, *metrics),
         }[self]
 
     def allows(self, column: Any, varied: Varied) -> bool:

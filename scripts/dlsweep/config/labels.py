@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from dlsweep.config.dotted import MISSING, flat, flattened
 from dlsweep.config.identity import Setting, default
 
 BASELINE = "baseline"
@@ -28,8 +29,8 @@ def _by_what_varies(
     """The keys that vary, seeds aside, and the hashes of each combination of their values."""
     keys = [key for key in varies if key != "seed"]
     groups: dict[str, list[str]] = {}
-    for digest, setting in settings.items():
-        groups.setdefault(json.dumps([setting.get(key) for key in keys]), []).append(digest)
+    for digest, setting in flattened(settings, keys).items():
+        groups.setdefault(repr([setting.get(key, MISSING) for key in keys]), []).append(digest)
     return keys, groups
 
 
@@ -55,7 +56,7 @@ def setting_labels(settings: Mapping[str, Setting], varies: Mapping[str, list[An
     labels: dict[str, str] = {}
     used: set[str] = set()
     for digests in groups.values():
-        setting = settings[digests[0]]
+        setting = flat(settings[digests[0]], keys)
         shown = {key: setting[key] for key in keys if key in setting}
         if not grid:
             shown = {key: value for key, value in shown.items() if value != default(key, setting)}

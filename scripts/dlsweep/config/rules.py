@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlsweep.config.axes import a_mapping, check_key, checked, is_several, number, read_grid
+from dlsweep.config.dotted import MISSING, value_of
 from dlsweep.config.files import Values, plain_value, shown
+from dlsweep.config.hyperparameters import find
 from dlsweep.config.identity import Setting
 from dlsweep.config.tasks import Task
 from dlsweep.errors import ConfigError
@@ -71,7 +73,7 @@ def _read_condition(spec: Any, where: str, task: Task) -> Condition:
     condition: Condition = {}
     for key, wanted in spec.items():
         check_key(key, f"{where}.{key}", task)
-        holds_lists = task.hyperparameters[key].type is list
+        holds_lists = _type_of(key, task) is list
         alternatives = wanted if isinstance(wanted, list) and not holds_lists else [wanted]
         condition[key] = [_read_comparisons(key, item, f"{where}.{key}", task) for item in alternatives]
     return condition
@@ -91,16 +93,21 @@ def _read_comparison(key: str, text: str, where: str, task: Task) -> Comparison:
     symbol, value = found.groups()
     if symbol in ("==", "!="):
         return _OPERATORS[symbol], checked(key, plain_value(value), where, task)
-    if task.hyperparameters[key].type not in (int, float, object):
+    if _type_of(key, task) not in (int, float, object):
         raise ConfigError(f"{where}: {text!r} compares numbers, but {key} is {task.hyperparameters[key].allowed}")
     return _OPERATORS[symbol], number(value, where)
+
+
+def _type_of(key: str, task: Task) -> Any:
+    hyper = find(key, task.hyperparameters)
+    return hyper and hyper.type
 
 
 def matches(setting: Setting, condition: Condition) -> bool:
     """Say whether a complete setting matches. A key that does not apply to the setting matches nothing."""
     return all(
-        key in setting
-        and any(all(_holds(setting[key], *comparison) for comparison in comparisons) for comparisons in alternatives)
+        (value := value_of(setting, key)) is not MISSING
+        and any(all(_holds(value, *comparison) for comparison in comparisons) for comparisons in alternatives)
         for key, alternatives in condition.items()
     )
 

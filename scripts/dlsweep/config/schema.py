@@ -63,8 +63,11 @@ def _shared_definitions() -> dict[str, Any]:
     }
 
 
-def _closed(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"additionalProperties": False, "properties": properties}
+def _closed(properties: dict[str, Any], inner: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A mapping with these keys only; `inner` is what keys inside of arguments, `model_args.width`, may be."""
+    mappings = "|".join(key for key, hyper in HYPERPARAMETERS.items() if hyper.type is dict)
+    dotted = {"patternProperties": {rf"^({mappings})(\.[^.]+)+$": inner}} if inner is not None else {}
+    return {"additionalProperties": False, "properties": properties, **dotted}
 
 
 def _list_of(items: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +104,7 @@ def _experiment(values: dict[str, Any] | None) -> dict[str, Any]:
     own = "" if values is not None else "own_"
     axes, condition = ({"$ref": f"#/definitions/_{own}{name}"} for name in ("axes", "condition"))
     axis = {"$ref": "#/definitions/_axis"}
-    partial = {"type": "object", **(_closed(values) if values is not None else {})}
+    partial = {"type": "object", **(_closed(values, {}) if values is not None else {})}
     rule = {"type": "object", "required": ["if", "set"], **_closed({"if": condition, "set": condition})}
     sample = _of_each(values, {"$ref": "#/definitions/_space"}, "seed")
     sample["properties"] = {
@@ -128,7 +131,7 @@ def _experiment(values: dict[str, Any] | None) -> dict[str, Any]:
     }
     if values is None:
         return {"type": ["object", "null"], "properties": constructs}
-    return {"type": ["object", "null"], **_closed({**values, **constructs})}
+    return {"type": ["object", "null"], **_closed({**values, **constructs}, {})}
 
 
 def _of_search(values: dict[str, Any] | None) -> dict[str, Any]:
@@ -141,7 +144,7 @@ def _of_search(values: dict[str, Any] | None) -> dict[str, Any]:
             options.setdefault(key, {"anyOf": [number, space]} if key in (values or {}) or values is None else number)
     if values is None:
         return {"properties": options, "additionalProperties": space}
-    return _closed({**dict.fromkeys(values, space), **options})
+    return _closed({**dict.fromkeys(values, space), **options}, space)
 
 
 def _figure() -> dict[str, Any]:
@@ -161,7 +164,7 @@ def _of_each(values: dict[str, Any] | None, schema: dict[str, Any], *others: str
     """A mapping of hyper-parameters, but for `others`, to what `schema` allows."""
     if values is None:
         return {"type": "object", "additionalProperties": schema}
-    return {"type": "object", **_closed(dict.fromkeys([key for key in values if key not in others], schema))}
+    return {"type": "object", **_closed(dict.fromkeys([key for key in values if key not in others], schema), schema)}
 
 
 _SAFE_NAME = {"type": "string", "pattern": f"^{SAFE_NAME.pattern}$"}
@@ -234,7 +237,7 @@ def config_schema() -> dict[str, Any]:
         "then": {"properties": {"defaults": {"properties": _task_words()}, "experiments": experiments(own)}},
         "else": {
             "properties": {
-                "defaults": _closed({**values, **_task_words()}),
+                "defaults": _closed({**values, **_task_words()}, {}),
                 "experiments": experiments({"if": {"type": "object", **_OWN}, "then": own, "else": built_in}),
             }
         },

@@ -28,7 +28,7 @@ def value_sources(files: list[Path], overrides: Mapping[str, Any], exp_name: str
         if place:
             path = f"experiments.{_stated_by(place, key, exp_name, experiments)}.{place}"
         else:
-            path = f"defaults.{key}" if key in space.base else ""
+            path = f"defaults.{said}" if (said := _said(key, space.base)) else ""
         found[key] = path and f"{path} ({where_stated(path, files, overrides)})"
     return found
 
@@ -36,22 +36,28 @@ def value_sources(files: list[Path], overrides: Mapping[str, Any], exp_name: str
 def _place(key: str, space: Space, parts: tuple[Values, ...], rules: tuple[int, ...]) -> str:
     """Return the construct of the experiment that has set a key last, such as `grid.lr`; "" where none has."""
     for i in reversed(rules):
-        if any(key in choice for choice in space.when[i].choices):
-            return f"when[{i}].set.{key}"
+        if said := next((said for choice in space.when[i].choices if (said := _said(key, choice))), ""):
+            return f"when[{i}].set.{said}"
     for (name, axis), part in zip(space.axes.items(), parts, strict=True):
-        if key in part:
+        if said := _said(key, part):
             item = f"[{next(i for i, other in enumerate(axis) if other is part)}]" if name == "settings" else ""
-            return name if name == "seeds" else f"{name}{item}.{key}"
-    return key if key in space.own else ""
+            return name if name == "seeds" else f"{name}{item}.{said}"
+    return _said(key, space.own)
+
+
+def _said(key: str, values: Mapping[str, Any]) -> str:
+    """The last of a key and those inside of it that these values say; "" for none."""
+    return next((said for said in list(values)[::-1] if said == key or said.startswith(f"{key}.")), "")
 
 
 def _stated_by(place: str, key: str, exp_name: str, experiments: Values) -> str:
     """Return the experiment that says it: this one, or the one which it extends."""
     construct = place.partition(".")[0].partition("[")[0]
+    construct = construct if construct in SPECIAL_KEYS else place
     while True:
         spec: Values = experiments[exp_name] or {}
         said = spec.get(construct)
         null = construct in spec and construct not in SPECIAL_KEYS  # a value; of other constructs it takes them away
-        if null or (said is not None and (construct not in KEYED or key in said)):
+        if null or (said is not None and (construct not in KEYED or _said(key, said))):
             return exp_name
         exp_name = spec["extends"]

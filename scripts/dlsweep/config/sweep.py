@@ -27,8 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from dlsweep.config.axes import MOST_SETTINGS, a_mapping, check_key
+from dlsweep.config.dotted import MISSING, dotted, inside, root_of, value_of
 from dlsweep.config.figures import figures_for
 from dlsweep.config.files import read_configs, shown, where_stated
+from dlsweep.config.hyperparameters import find
 from dlsweep.config.identity import Setting, check_required, defaults_for, setting_hash
 from dlsweep.config.kinds import FigureSpec
 from dlsweep.config.metrics import STANDARD, Column, Objective
@@ -75,6 +77,13 @@ class Experiment:
                 seen.setdefault(key, {}).setdefault(repr(value), value)
                 if key not in defaults or value != defaults[key]:
                     chosen.add(key)
+        for root in dict.fromkeys(map(root_of, dotted(self.swept))):
+            chosen.discard(root)  # what is inside of it stands for it
+            having = [setting for setting in self.settings.values() if root in setting]
+            for key in dict.fromkeys(name for setting in having for name in inside(setting, root, self.swept)):
+                values = [value_of(setting, key) for setting in having]
+                seen[key] = {repr(value): None if value is MISSING else value for value in values}
+                chosen.add(key)
         return {
             key: list(seen[key].values())
             for key in dict.fromkeys((*self.swept, *seen))
@@ -227,7 +236,7 @@ def _check_names(experiments: Mapping[str, Any]) -> None:
 def _check_defaults(defaults: Mapping[str, Any], tasks: list[Task]) -> None:
     """Each must be a hyper-parameter of one experiment's task at least."""
     for key in defaults:
-        if key not in TASK_WORDS and not any(key in task.hyperparameters for task in tasks):
+        if key not in TASK_WORDS and not any(find(key, task.hyperparameters) for task in tasks):
             check_key(key, f"defaults.{key}", tasks[0])
 
 
@@ -238,10 +247,15 @@ def _expand(
     spec = merged_spec(exp_name, experiments)
     settings: dict[str, Setting] = {}
     space = read_space(spec, defaults, where)
-    for setting, _, _ in space.settings():
-        settings.setdefault(setting_hash(setting), setting)
-        if len(settings) > MOST_SETTINGS:
-            raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
+    try:
+        for setting, _, _ in space.settings():
+            settings.setdefault(setting_hash(setting), setting)
+            if len(settings) > MOST_SETTINGS:
+                break
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}") from None
+    if len(settings) > MOST_SETTINGS:
+        raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
     if not settings:
         raise ConfigError(f"{where}.exclude: no setting is left; every one is excluded")
     parts = [*space.axes.values(), *(rule.choices for rule in space.when)]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from dlsweep.config.hyperparameters import HYPERPARAMETERS, Hyperparameter
+from dlsweep.config.hyperparameters import HYPERPARAMETERS, Hyperparameter, with_dotted
 from dlsweep.config.kinds import classifies
 from dlsweep.config.metrics import (
     CLASSIFICATION,
@@ -32,6 +32,7 @@ from dlsweep.config.metrics import (
     parts_of,
 )
 from dlsweep.config.plan import Plan, PlannedExperiment
+from dlsweep.config.tasks import BUILT_IN
 from dlsweep.results.measured import in_order
 from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS
 from dlsweep.results.statistics import INTERVAL_DOC, mean_text
@@ -68,8 +69,9 @@ _FIXED: Mapping[str, Column] = {**CONFUSION, **GRADIENTS, **EPOCHS, **SUMMARY}
 class Columns:
     """What is known of the columns of one experiment: its objective, its hyper-parameters, its metrics.
 
-    `classifies` says that it is the built-in classification, which has the metrics of METRICS; `own` is what the
-    config says of its metrics. The families `beyond` have values that leave their range, which is none then.
+    `built_in` says that its task is the built-in one, `classifies` that this is the classification, which has the
+    metrics of METRICS; `own` is what the config says of its metrics. The families `beyond` have values that leave their
+    range, which is none then.
     """
 
     objective: Objective = STANDARD
@@ -77,6 +79,7 @@ class Columns:
     classifies: bool = True
     own: Mapping[str, Column] = field(default_factory=dict)
     beyond: frozenset[str] = frozenset()
+    built_in: bool = True
 
     @property
     def ranked(self) -> str:
@@ -153,7 +156,14 @@ class Columns:
 
 def columns_of(experiment: PlannedExperiment, own: Mapping[str, Column]) -> Columns:
     """Return what is known of an experiment's columns; `own` is what the config says of its metrics."""
-    return Columns(experiment.objective, experiment.task.hyperparameters, classifies(experiment.settings.values()), own)
+    task = experiment.task
+    return Columns(
+        experiment.objective,
+        with_dotted(task.hyperparameters, experiment.varies),
+        classifies(experiment.settings.values()),
+        own,
+        built_in=task is BUILT_IN,
+    )
 
 
 def all_columns(plan: Plan) -> dict[str, Columns]:
@@ -178,7 +188,7 @@ def summary_columns(known: Collection[Columns], metrics: Iterable[str] = ()) -> 
     used = {name for of in known for name in (of.objective.metric, of.objective.report, of.objective.selected)}
     own = in_order([*metrics, *sorted(used)])
     measured = fixed | {name: _described(name, known) for name in own if name not in keys and name not in fixed}
-    return columns_of_runs(keys, measured, has_images=any(of.hyperparameters is HYPERPARAMETERS for of in known))
+    return columns_of_runs(keys, measured, has_images=any(of.built_in for of in known))
 
 
 def _of_both(column: Column, other: Column) -> Column:
@@ -205,7 +215,7 @@ def _described(name: str, known: Iterable[Columns]) -> Column:
 def epoch_columns(known: Collection[Columns], metrics: Iterable[str] = ()) -> dict[str, Column]:
     """Return the columns of epochs.csv; `metrics` are those that runs log by the epoch."""
     classify = any(of.classifies for of in known)
-    built_in = any(of.hyperparameters is HYPERPARAMETERS for of in known)
+    built_in = any(of.built_in for of in known)
     own = [name for name in metrics if name not in EPOCH_METRICS or (name in _CLASSIFIED and not classify)]
     columns = {name: column for name, column in EPOCHS.items() if classify or name not in _CLASSIFIED}
     last = {name: columns.pop(name) for name in ("lr", "seconds", "grad_norm")}

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from dlsweep.config.dotted import flat
 from dlsweep.config.labels import setting_labels, with_version
 from dlsweep.config.metrics import Column, columns_of_runs, is_number, parts_of
 from dlsweep.config.paths import record_name
@@ -64,8 +65,12 @@ def read_records(plan: Plan) -> tuple[list[Record], list[str], dict[str, str]]:
     return records, missing, bad
 
 
-def _summary_row(record: Record, selected: Collection[str]) -> dict[str, Any]:
-    """Everything about a run that a column of the summary may hold; `selected` are the metrics of the objectives."""
+def _summary_row(record: Record, selected: Collection[str], varies: Collection[str]) -> dict[str, Any]:
+    """Everything about a run that a column of the summary may hold.
+
+    `selected` are the metrics of the objectives, `varies` the keys that vary in the experiment.
+    """
+    setting = flat(record["setting"], varies)
     final, timing, provenance = record["final"], record["timing"], record["provenance"]
     last = last_values(record)
     n_epochs = len(record["epochs"])
@@ -83,7 +88,7 @@ def _summary_row(record: Record, selected: Collection[str]) -> dict[str, Any]:
         else _difference(last.get("train_acc"), last.get("val_acc")),
         "n_parameters": record["model"]["n_parameters"],
         "seconds_per_epoch": seconds / n_epochs if n_epochs and seconds is not None else None,
-        **{key: json.dumps(v) if isinstance(v, (list, dict)) else v for key, v in record["setting"].items()},
+        **{key: json.dumps(v) if isinstance(v, (list, dict)) else v for key, v in setting.items()},
         "exp_name": record["exp_name"],
         "hash": record["hash"],
         "status": record["status"],
@@ -112,7 +117,8 @@ def summary_table(records: Iterable[Record], plan: Plan) -> pd.DataFrame:
     for r, version in zip(records, versions, strict=True):
         label = with_version(labels[r["exp_name"]][r["hash"]], version["version"] or "")
         selected = [known[r["exp_name"]].objective.metric]
-        rows.append({**_summary_row(r, selected), **version, "label": label})
+        row = _summary_row(r, selected, plan.experiments[r["exp_name"]].varies)
+        rows.append({**row, **version, "label": label})
     columns = summary_columns(known.values(), run_metrics(records))
     return make_table({name: [row.get(name) for row in rows] for name in columns}, columns)
 

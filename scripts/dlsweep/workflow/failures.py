@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlsweep.config.dotted import flat
 from dlsweep.config.identity import Setting
 from dlsweep.config.paths import record_name, split_name
 from dlsweep.config.sweep import Experiment, Sweep
@@ -93,7 +94,7 @@ class Failures:
 def _in_words(sweep: Sweep, run: Run) -> str:
     """What tells a run from the others of its experiment."""
     experiment = sweep.experiments[run.exp_name]
-    setting = experiment.settings[run.digest]
+    setting = flat(experiment.settings[run.digest], experiment.varies)
     varies = " ".join(f"{key}={json.dumps(setting[key])}" for key in experiment.varies if key in setting)
     return varies or run.digest[:12]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dlsweep.config.hyperparameters import HYPERPARAMETERS
+from dlsweep.config.dotted import dotted, root_of
 from dlsweep.config.identity import default
 from dlsweep.config.kinds import FigureSpec
 from dlsweep.config.labels import format_value
@@ -94,8 +94,9 @@ def _is_on(values: pd.Series) -> bool:
 def varying_keys(tables: Tables) -> list[str]:
     """The hyper-parameters that vary, but for those that only follow another (momentum, say, the optimizer)."""
     keys, summary = tables.columns.hyperparameters, tables.summary
-    varying = [key for key in keys if key != "seed" and summary[key].nunique(dropna=False) > 1]
-    return [key for key in varying if keys is not HYPERPARAMETERS or _is_chosen(summary, key)]
+    parted = set(map(root_of, dotted(keys)))  # the mappings whose keys stand by themselves
+    varying = [key for key in keys if key not in ("seed", *parted) and summary[key].nunique(dropna=False) > 1]
+    return [key for key in varying if not tables.columns.built_in or _is_chosen(summary, key)]
 
 
 def _is_chosen(summary: pd.DataFrame, key: str) -> bool:

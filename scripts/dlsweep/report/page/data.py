@@ -59,6 +59,7 @@ def _experiment(exp_name: str, experiment: PlannedExperiment) -> dict[str, Any]:
 def _columns(plan: Plan, summary: pd.DataFrame, known: Mapping[str, Columns]) -> list[dict[str, Any]]:
     """Each column of the run table: what it is, and its values."""
     hyperparameters = {key for setting in plan.settings.values() for key in setting}
+    hyperparameters |= {key for experiment in plan.experiments.values() for key in experiment.varies}
     columns = []
     for name in (str(name) for name in summary if summary[name].notna().any()):
         column = _column(name, known.values())
