@@ -103,7 +103,7 @@ def write_own_training(folder: Path) -> None:
 def test_every_command_works_as_it_is_written(tmp_path: Path):
     """On a finished sweep, whose start is the first of them."""
     project = Project(tmp_path)
-    for part in ("Makefile", "requirements.txt", "requirements-slurm.txt", "requirements-dev.txt"):
+    for part in ("Makefile", *(path.name for path in ROOT.glob("requirements*.txt"))):
         shutil.copy(ROOT / part, tmp_path)
     for part in ("examples", "docs"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "*.png"))

@@ -38,7 +38,7 @@ def test_make_names_each_command_by_its_path(options: tuple[str, ...]):
 
 
 def test_make_calls_no_foreign_command_of_the_same_name(tmp_path: Path):
-    for part in ("Makefile", "requirements.txt", "requirements-dev.txt", "requirements-slurm.txt"):
+    for part in ("Makefile", *(path.name for path in ROOT.glob("requirements*.txt"))):
         shutil.copy(ROOT / part, tmp_path / part)
     called = tmp_path / "called.txt"
     for folder in ("foreign", ".venv/bin"):

@@ -43,13 +43,14 @@ class Classifier(pl.LightningModule):
 class Sweep(pl.Callback):
     """Makes each epoch of the Trainer one of the run: it is logged, saved where it is time, and gone on from."""
 
-    def __init__(self, run, epochs):
-        self.run, self.epochs = run, run.epochs(epochs)
+    def __init__(self, run):
+        self.run = run
 
     def on_train_start(self, trainer, module):
-        schedules = {f"schedule{i}": config.scheduler for i, config in enumerate(trainer.lr_scheduler_configs)}
         optimizers = {f"optimizer{i}": optimizer for i, optimizer in enumerate(trainer.optimizers)}
+        schedules = {f"schedule{i}": config.scheduler for i, config in enumerate(trainer.lr_scheduler_configs)}
         self.run.restore(module=module, **optimizers, **schedules)
+        self.epochs = iter(self.run.epochs(trainer.max_epochs))
         self.first = next(self.epochs, trainer.max_epochs)
         progress = trainer.fit_loop.epoch_progress.current
         progress.processed = progress.completed = self.first
@@ -72,7 +73,7 @@ def train(run, *, width: int = 32, lr: float = 0.01, epochs: int = 8, seed: int 
         max_epochs=epochs,
         accelerator="cpu" if str(run.device) == "cpu" else "gpu",
         devices=1,
-        callbacks=[Sweep(run, epochs)],
+        callbacks=[Sweep(run)],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
