@@ -56,7 +56,7 @@ class Example:
 
     def row(self) -> list[str]:
         plain, adapted = EXAMPLES / self.folder / self.plain, EXAMPLES / self.folder / self.adapted
-        new, gone = difference(plain, adapted)
+        new, gone = (len(code(adapted)), 0) if self.adapted == "run.sh" else difference(plain, adapted)
         link = f"[{self.folder}](../examples/{self.folder}/{self.adapted})"
         config = len(code(EXAMPLES / self.folder / f"{self.folder}.yaml"))
         return [link, self.doc, str(len(code(plain))), str(new), str(gone), str(config)]
@@ -72,6 +72,9 @@ EXAMPLE_LIST = [
     Example("lightning", "a LightningModule with its Trainer"),
     Example("accelerate", "a loop with Hugging Face Accelerate"),
     Example("scikit_learn", "boosted trees, without torch and without epochs"),
+    Example("argparse", "a program with options, as a command that goes on where it was"),
+    Example("unchanged", "the same program as it is, its output turned into JSON", "../argparse/plain.py", "run.sh"),
+    Example("awk", "gradient descent in awk, as a command", "plain.awk", "train.awk"),
 ]
 
 
