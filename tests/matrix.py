@@ -67,7 +67,8 @@ def test(name: str, version: str, packages: list[str], arguments: list[str]) -> 
         return f"| {name} | no Python {version} here | not tested | |"
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="matrix-") as folder:
-        tests = [line for line in without(requirements("requirements-dev.txt"), *CHECKERS) if line[0] != "-"]
+        lines = [*requirements("requirements-dev.txt"), *requirements("requirements-examples.txt")]
+        tests = [line for line in without(lines, *CHECKERS) if line[0] != "-"]
         try:
             inside = make_environment(Path(folder), [*packages, *tests], python)
         except subprocess.CalledProcessError:

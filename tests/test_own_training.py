@@ -17,33 +17,34 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import lines  # benchmarks/lines.py
 
 EXAMPLES = [example.folder for example in lines.EXAMPLE_LIST]
+INTERRUPTED = ["course", "lstm", "graphs", "text", "contrastive", "lightning", "accelerate"]
+RESULT = r"\w+=.+: "  # what a plain script prints of the first setting that it has trained
 
-PLAIN = """
-import contextlib, io, json, runpy, sys
-said = {}
-names = sys.argv[1:]
-for name in names:
-    sys.argv = [name]
-    with contextlib.redirect_stdout(io.StringIO()) as output:
-        runpy.run_path(f"examples/{name}/plain.py", run_name="__main__")
-    said[name] = output.getvalue()
-print(json.dumps(said))
-"""
-"""All plain scripts in one process, which loads torch once."""
+FORKS = """
+import contextlib, json, multiprocessing, os, re, runpy, signal, sys
+import accelerate, pytorch_lightning, sklearn.datasets, sklearn.ensemble, torch
 
-INTERRUPT = """
-import os, runpy, signal, sys
 class Output:
-    def __init__(self, output): self.output = output
-    def __getattr__(self, name): return getattr(self.output, name)
+    def __init__(self, file, stop_at): self.file, self.stop_at = file, stop_at
+    def __getattr__(self, name): return getattr(self.file, name)
     def write(self, text):
-        if text.startswith("epoch 3/"): os.kill(os.getpid(), signal.SIGTERM)
-        return self.output.write(text)
-sys.stdout = Output(sys.stdout)
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
+        self.file.write(text)
+        if self.stop_at and re.match(self.stop_at, text):
+            self.file.flush()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+def work(words, log, stop_at):
+    sys.argv = words
+    with open(log, "a") as file, contextlib.redirect_stdout(Output(file, stop_at)):
+        runpy.run_path(words[0], run_name="__main__")
+
+for one in json.load(sys.stdin):
+    process = multiprocessing.get_context("fork").Process(target=work, args=one)
+    process.start()
+    process.join()
+    print(process.exitcode)
 """
-"""A run that is told to stop in its third epoch."""
+"""Scripts, each in a process of its own that has the libraries loaded; it is told to stop when it prints something."""
 
 
 def first_setting(example: str) -> tuple[str, dict]:
@@ -77,19 +78,39 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What each plain script prints."""
-    project = prepare(tmp_path_factory.mktemp("plain"))
-    done = project.run(sys.executable, "-c", PLAIN, *(set(EXAMPLES) - {"unchanged", "awk"}))
+def again(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], dict[str, dict]]:
+    """What each plain script prints, and the records of runs that were stopped in their third epoch and went on.
+
+    "resumed" are the metrics of a program that does five epochs, is started again for twenty, and goes on.
+    """
+    project = prepare(tmp_path_factory.mktemp("again"))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(ROOT)
+        settings = {example: first_setting(example)[1] for example in EXAMPLES}
+    plain = [example for example in EXAMPLES if example not in ("unchanged", "awk")]
+    scripts: list[tuple[list[str], str, str | None]]
+    scripts = [([f"examples/{example}/plain.py"], f"{example}.txt", RESULT) for example in plain]
+    for example in INTERRUPTED:
+        options = [f"--{key.replace('_', '-')}={value}" for key, value in settings[example].items()]
+        train = ["scripts/train.py", f"--exp-name={example}", *options]
+        scripts += [(train, f"{example}.log", "epoch 3/"), (train, f"{example}.log", None)]
+    program = ["examples/argparse/train.py", "--out=resumed", "--checkpoint=."]
+    scripts += [([*program, f"--epochs={n}"], "argparse.log", None) for n in (5, 20)]
+    done = project.run(sys.executable, "-c", FORKS, stdin=json.dumps(scripts))
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
-    awk = project.run("awk", "-f", "examples/awk/plain.awk")
-    return {**said, "unchanged": said["argparse"], "awk": awk.stdout}
+    codes = list(map(int, done.stdout.split()))
+    assert codes[len(plain) :] == [143, 0] * len(INTERRUPTED) + [0, 0], done.stderr
+    said = {example: (project.folder / f"{example}.txt").read_text() for example in plain}
+    said["unchanged"] = said["argparse"]
+    said["awk"] = project.run("awk", "-f", "examples/awk/plain.awk").stdout
+    said["resumed"] = (project.folder / "resumed").read_text()
+    return said, project.records()
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_the_record_is_what_the_plain_script_says(records: dict[str, dict], said: dict[str, str], example: str):
+def test_the_record_is_what_the_plain_script_says(records: dict[str, dict], again: tuple, example: str):
     name, setting = first_setting(example)
+    said = again[0]
     record = records[name]
     assert record["status"] == "finished"
     if "command" in setting:
@@ -99,7 +120,7 @@ def test_the_record_is_what_the_plain_script_says(records: dict[str, dict], said
         assert dict(zip(names, map(float, values), strict=True)).items() <= record["final"].items()
         return
     assert len(record["epochs"]) == (0 if example == "scikit_learn" else setting.get("epochs", 10))
-    swept = next(line for line in said[example].splitlines() if re.match(r"\w+=", line))
+    swept = next(line for line in said[example].splitlines() if re.match(RESULT, line))
     label, _, result = swept.partition(": ")
     assert all(str(setting[key]) == value for key, value in (part.split("=") for part in label.split()))
     if example == "course":
@@ -108,31 +129,18 @@ def test_the_record_is_what_the_plain_script_says(records: dict[str, dict], said
         assert ast.literal_eval(result).items() <= record["final"].items()
 
 
-@pytest.mark.parametrize("example", ["course", "lstm", "lightning", "accelerate"])
-def test_an_interrupted_run_ends_as_an_undisturbed_one(records: dict[str, dict], tmp_path: Path, example: str):
-    project = prepare(tmp_path)
-    name, setting = first_setting(example)
-    train = [
-        "scripts/train.py",
-        f"--exp-name={example}",
-        *(f"--{key.replace('_', '-')}={value}" for key, value in setting.items()),
-    ]
-    stopped = project.run(sys.executable, "-c", INTERRUPT, *train)
-    assert stopped.returncode == 143, stopped.stderr
-    assert not project.records()
-    done = project.run(sys.executable, *train)
-    assert done.returncode == 0, done.stderr
-    record = project.records()[name]
+@pytest.mark.parametrize("example", INTERRUPTED)
+def test_an_interrupted_run_ends_as_an_undisturbed_one(records: dict[str, dict], again: tuple, example: str):
+    name, _ = first_setting(example)
+    record = again[1][name]
     assert record["timing"]["resumed"] == 1
     assert outcome(record) == outcome(records[name])
 
 
-def test_a_program_goes_on_from_its_checkpoint(said: dict[str, str], tmp_path: Path):
-    for epochs in ("5", "20"):
-        options = ["--epochs", epochs, "--out", tmp_path / "metrics", "--checkpoint", tmp_path]
-        subprocess.run([sys.executable, ROOT / "examples/argparse/train.py", *options], check=True)
-    *_, last = (json.loads(line) for line in (tmp_path / "metrics").read_text().splitlines())
-    assert f"test_loss {last['test_loss']} test_error {last['test_error']}" == said["argparse"].splitlines()[-1]
+def test_a_program_goes_on_from_its_checkpoint(again: tuple):
+    *epochs, last = map(json.loads, again[0]["resumed"].splitlines())
+    assert [epoch["epoch"] for epoch in epochs if "epoch" in epoch] == list(range(1, 21))  # each once
+    assert f"test_loss {last['test_loss']} test_error {last['test_error']}" == again[0]["argparse"].splitlines()[-1]
 
 
 def test_the_page_counts_the_lines_that_differ():
