@@ -440,7 +440,7 @@ experiments:
         *(
             ("_draft.yaml", "draft"),
             ("ä b.yaml", "a_b"),
-            ("data.yaml", "data_sweep"),
+            *((f"{name}.yaml", f"{name}_sweep") for name in ("data", "files", "predictions", "search", "weights")),
             (".figures.yaml", "figures_sweep"),
         ),
         *(("数据.yaml", "sweep-54b8a90b"), ("x" * 101 + ".yaml", "sweep-4dda8f24")),

@@ -207,6 +207,10 @@ def test_runs_without_a_seed_are_numbered(here: Path, capsys: pytest.CaptureFixt
         ("lr,width,config/width,val_mae\n1,1,1,2\n", {}, "config/width: has the name width here, as width has"),
         ("lr,threads,val_mae\n1,1,2\n", {}, "runs.csv, line 2, imported: threads is an option of every run"),
         ("lr,val_mae,test_mae\n1,2,3\n", {"metrics": ["lr"]}, "no hyper-parameter"),
+        *(
+            (f"lr,val_mae,{name}\n1,2,3\n", {"metrics": [name]}, f"{name}: is not allowed as the name of a metric")
+            for name in ("learned", "epochs_run", "total_seconds", "tested_val_mae")
+        ),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_table_is_said_and_nothing_written(

@@ -242,6 +242,16 @@ def parts_of(name: str) -> Parts:
     return Parts(stage, split, family) if split in SPLITS and family else Parts(stage, "", rest)
 
 
+COLUMNS = (*(name for name in SUMMARY if name not in HYPERPARAMETERS), "epoch", "seconds")
+"""The names of columns of the tables, but for the built-in task's hyper-parameters."""
+
+
+def is_taken(name: str) -> bool:
+    """Say whether no task can measure anything of this name, since a column of the tables has it already."""
+    parts = parts_of(name)
+    return parts.stage == "tested" or (name in COLUMNS and not parts.split and name != "best_epoch")
+
+
 def metric_column(name: str, own: Mapping[str, Column] | None = None) -> Column:
     """Return what is known of a metric or a family; `own` is what the config says of some of them.
 

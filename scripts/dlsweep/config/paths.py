@@ -12,6 +12,8 @@ from dlsweep.config.registry import entry
 from dlsweep.config.tasks import is_built_in
 
 HASH = re.compile("[0-9a-f]{40}")
+FOLDERS = ("data", "figures", "files", "logs", "partial", "plan", "predictions", "running", "search", "weights")
+"""The folders in results/ that all sweeps share: none is named so, since its tables would be there."""
 
 
 def record_name(exp_name: str, digest: str) -> str:

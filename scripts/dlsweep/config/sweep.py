@@ -36,6 +36,7 @@ from dlsweep.config.kinds import FigureSpec
 from dlsweep.config.metrics import STANDARD, Column, Objective
 from dlsweep.config.names import nearest
 from dlsweep.config.objectives import read_metrics, read_objective
+from dlsweep.config.paths import FOLDERS
 from dlsweep.config.plan import Plan, PlannedExperiment
 from dlsweep.config.space import merged_spec, read_space
 from dlsweep.config.tasks import BUILT_IN, TASK_WORDS, Task
@@ -47,8 +48,6 @@ OUTDATED = ("keep", "redo")
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 MOST_CHARACTERS = 300
 """Of a question."""
-RESERVED_NAMES = ("data", "figures", "logs", "partial", "plan", "running")
-"""Folders in results/, which a sweep's own folder must not be."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ def name_after(file: Path) -> str:
         plain = re.sub(r"[^A-Za-z0-9_.-]", "_", plain).lstrip("_.-")
         digest = hashlib.sha1(file.stem.encode(errors="surrogateescape")).hexdigest()[:8]
         name = plain if SAFE_NAME.fullmatch(plain) else f"sweep-{digest}"
-    return f"{name}_sweep" if name in RESERVED_NAMES else name
+    return f"{name}_sweep" if name in FOLDERS else name
 
 
 def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:
@@ -179,10 +178,8 @@ def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:
         if key not in TOP_KEYS:
             raise ConfigError(f"{key}: unknown key; allowed: {', '.join(TOP_KEYS)}.{nearest(key, TOP_KEYS)}")
     name = config.get("name", default_name)
-    if name and (not isinstance(name, str) or not SAFE_NAME.fullmatch(name) or name in RESERVED_NAMES):
-        allowed = (
-            f"up to 100 of A-Z a-z 0-9 _ . -, beginning with a letter or digit, but not {', '.join(RESERVED_NAMES)}"
-        )
+    if name and (not isinstance(name, str) or not SAFE_NAME.fullmatch(name) or name in FOLDERS):
+        allowed = f"up to 100 of A-Z a-z 0-9 _ . -, beginning with a letter or digit, but not {', '.join(FOLDERS)}"
         hint = "" if isinstance(name, str) else ". Write it in quotes."
         raise ConfigError(f"name: {shown(name)} is not allowed for a sweep; allowed: {allowed}{hint}")
     jobs_per_gpu, gpus_per_run = (_count(config, key) for key in ("jobs_per_gpu", "gpus_per_run"))

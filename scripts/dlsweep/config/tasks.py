@@ -20,7 +20,7 @@ from typing import Any
 
 from dlsweep.config.files import BESIDE, own_folders_text, shown
 from dlsweep.config.hyperparameters import HYPERPARAMETERS, Hyperparameter
-from dlsweep.config.metrics import SUMMARY
+from dlsweep.config.metrics import COLUMNS
 from dlsweep.config.modules import SCRIPTS, find_module, is_installed, source_file
 from dlsweep.config.signatures import find_function, parse, read_parameters
 from dlsweep.errors import ConfigError
@@ -43,7 +43,6 @@ RUN_OPTIONS = (
     *("exp_name", "hash", "data", "results", "device", "jobs_per_gpu", "gpus_per_run", "threads", "time_limit"),
     *("check", "help"),
 )
-_COLUMNS = (*(name for name in SUMMARY if name not in HYPERPARAMETERS), "epoch", "seconds")
 IMPORTED_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*\([A-Za-z_]\w*(, ?[A-Za-z_]\w*)*\)$"
 FUNCTION_NAME = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 
@@ -169,7 +168,7 @@ def _refuse_reserved(name: str, place: str) -> None:
     if name in RUN_OPTIONS:
         given = "; the run has it: run.device, run.threads, run.folder" if name in ("device", "threads") else ""
         raise ConfigError(f"{place} is an option of every run; rename the parameter, to {other} say{given}")
-    if name in _COLUMNS:
+    if name in COLUMNS:
         raise ConfigError(f"{place} is a column of the tables; rename the parameter, to {other} say")
 
 

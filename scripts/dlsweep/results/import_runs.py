@@ -17,7 +17,7 @@ from typing import Any
 
 from dlsweep.config.files import shown
 from dlsweep.config.identity import check_setting, setting_hash
-from dlsweep.config.metrics import FRACTION, KEYS, Objective, is_number, metric_column, parts_of
+from dlsweep.config.metrics import FRACTION, Objective, is_number, is_taken, metric_column, parts_of
 from dlsweep.config.names import nearest
 from dlsweep.config.objectives import NAME
 from dlsweep.config.paths import record_name
@@ -290,7 +290,7 @@ def choose_objective(text: str, runs: Sequence[Run]) -> Objective:
     """
     names = dict.fromkeys(name for run in runs for part in (run.final, *run.epochs.values()) for name in part)
     for name in names:
-        if not NAME.fullmatch(name) or name in _TAKEN:
+        if not NAME.fullmatch(name) or is_taken(name):
             raise ConfigError(f"{name}: is not allowed as the name of a metric; --rename {name}=OTHER gives it another")
     metric, _, better = text.partition("=")
     if not metric:
@@ -317,9 +317,6 @@ def choose_objective(text: str, runs: Sequence[Run]) -> Objective:
         print(f"  no {metric:<14} {which}; write nan for one that diverged")
     print(f"  {'selected by':<17} {metric}, the {'greatest' if better == 'max' else 'least'}; reported: {aim.report}")
     return aim
-
-
-_TAKEN = (*KEYS, "label", "status", "code", "data", "version", "outdated", "device", "host", "epoch", "seconds")
 
 
 def make_record(run: Run, source: Path, exp_name: str, task: str) -> Record:

@@ -7,16 +7,10 @@ import numbers
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from dlsweep.config.hyperparameters import HYPERPARAMETERS
-from dlsweep.config.metrics import SUMMARY, is_number, parts_of
+from dlsweep.config.metrics import is_number, is_taken
 from dlsweep.config.tasks import Task
 from dlsweep.errors import ConfigError
 from dlsweep.results.schema import Epoch, Outcome, is_diverged
-
-RESERVED = {"epoch", "seconds"} | {
-    name for name in SUMMARY if name not in HYPERPARAMETERS and name != "best_epoch" and not parts_of(name).split
-}
-"""Names of columns that no metric can have."""
 
 
 def check_name(name: Any, hyperparameters: Collection[str]) -> str:
@@ -25,10 +19,10 @@ def check_name(name: Any, hyperparameters: Collection[str]) -> str:
         raise ConfigError(f"{name!r} is not the name of a metric; allowed: letters, digits and _, such as val_mae")
     if name in hyperparameters:
         raise ConfigError(f"{name} is a hyper-parameter; give the metric another name, {name}_now say")
-    if name in RESERVED:
-        raise ConfigError(f"{name} is a column of the tables; give the metric another name")
     if name.startswith("tested_"):
         raise ConfigError(f"{name}: names that begin with tested_ are made by the tables; leave that out")
+    if is_taken(name):
+        raise ConfigError(f"{name} is a column of the tables; give the metric another name")
     return name
 
 
