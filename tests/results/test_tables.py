@@ -132,6 +132,18 @@ def test_labels_say_what_varies(mixed: tuple[Plan, Path]):
     assert (summary.groupby(["exp_name", "label"])["seed"].nunique().loc["mixed"] == 2).all()
 
 
+def test_a_record_that_is_older_than_a_hyper_parameter_has_its_default(tmp_path: Path):
+    plan = fake_sweep({"defaults": {"epochs": 2}, "experiments": {"old": {"grid": {"lr": [0.01, 0.1]}}}}, tmp_path)
+    exp_name, digest = next(iter(plan.records()))
+    older = record(plan, exp_name, digest)
+    for younger in ("loss", "label_smoothing"):  # a choice, and one that follows from it
+        del older["setting"][younger]
+    write_json(tmp_path / record_name(exp_name, digest), older)
+    write_tables(plan, tmp_path)
+    summary = read_tables(tmp_path, "summary")["summary"]
+    assert set(summary["loss"]) == {"cross_entropy"} and set(summary["label_smoothing"]) == {0.0}
+
+
 def test_confusion_is_that_of_the_best_run(mixed: tuple[Plan, Path]):
     plan, folder = mixed
     tables = read_tables(folder)

@@ -16,7 +16,7 @@ from dlsweep.config.dotted import flat
 from dlsweep.config.labels import setting_labels, with_version
 from dlsweep.config.metrics import Column, columns_of_runs, is_number, parts_of
 from dlsweep.config.paths import record_name
-from dlsweep.config.plan import Plan
+from dlsweep.config.plan import Plan, PlannedExperiment
 from dlsweep.config.tasks import is_built_in
 from dlsweep.errors import RecordError
 from dlsweep.files import write_atomic, write_json
@@ -65,12 +65,11 @@ def read_records(plan: Plan) -> tuple[list[Record], list[str], dict[str, str]]:
     return records, missing, bad
 
 
-def _summary_row(record: Record, selected: Collection[str], varies: Collection[str]) -> dict[str, Any]:
-    """Everything about a run that a column of the summary may hold.
-
-    `selected` are the metrics of the objectives, `varies` the keys that vary in the experiment.
-    """
-    setting = flat(record["setting"], varies)
+def _summary_row(record: Record, selected: Collection[str], experiment: PlannedExperiment) -> dict[str, Any]:
+    """Everything about a run that a column of the summary may hold; `selected` are the metrics of the objectives."""
+    # A record says nothing of hyper-parameters that are younger than itself: it has their defaults, as the plan says.
+    complete = {**experiment.settings[record["hash"]], **record["setting"]}
+    setting = flat(complete, experiment.varies)
     final, timing, provenance = record["final"], record["timing"], record["provenance"]
     last = last_values(record)
     n_epochs = len(record["epochs"])
@@ -117,7 +116,7 @@ def summary_table(records: Iterable[Record], plan: Plan) -> pd.DataFrame:
     for r, version in zip(records, versions, strict=True):
         label = with_version(labels[r["exp_name"]][r["hash"]], version["version"] or "")
         selected = [known[r["exp_name"]].objective.metric]
-        row = _summary_row(r, selected, plan.experiments[r["exp_name"]].varies)
+        row = _summary_row(r, selected, plan.experiments[r["exp_name"]])
         rows.append({**row, **version, "label": label})
     columns = summary_columns(known.values(), run_metrics(records))
     return make_table({name: [row.get(name) for row in rows] for name in columns}, columns)
