@@ -44,6 +44,9 @@ def without_run(): ...
 def computed(run, width=len("abc")): ...
 def wrong(run, width: int = 1.5): ...
 made = train
+STEPS = 2
+STEPS += 1
+def counted(run, n=STEPS): ...
 """
 
 
@@ -143,6 +146,7 @@ def test_a_function_that_a_package_imports_is_read_where_it_is_defined(folder: P
         ({"train": "mine:open_ended"}, "takes **kwargs, which names no hyper-parameter"),
         ({"train": "mine:without_run"}, "takes no parameter for the run"),
         ({"train": "mine:computed"}, "line 28: the default of width cannot be read from the text"),
+        ({"train": "mine:counted"}, "line 33: the default of n cannot be read from the text"),
         ({"train": "mine:wrong"}, "line 29: the default of width: 1.5 is not allowed; allowed: an integer"),
         ({"train": "mine:needs"}, "depth: is missing; mine:needs needs it, since it has no default there"),
         ({"train": "mine:train", "widht": 3}, "widht: unknown key; allowed: "),

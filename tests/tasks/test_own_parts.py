@@ -11,6 +11,7 @@ import torch
 
 from conftest import Project
 from dlsweep.config.identity import check_setting, setting_hash
+from dlsweep.config.signatures import find_function, parse
 from dlsweep.errors import ConfigError
 from dlsweep.runs.states import run_state
 from dlsweep.tasks.checkpoint import Checkpoint, Interrupted
@@ -340,6 +341,27 @@ def test_what_is_certain_is_said_without_importing(model: str, arguments: dict, 
         (faulty.parent / f"{name}.py").write_text(text)
     fault = static_fault("model", model, arguments)
     assert message in fault and bool(message) == bool(fault)
+
+
+DEFINED = "def fit(outputs, targets, alpha=0.1): ...\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "try:\n    from fast import fit\nexcept ImportError:\n    " + DEFINED,
+        "for _ in range(1):\n    " + DEFINED,
+        "if True:\n    def other():\n        fit = 1\n    " + DEFINED + "    def another():\n        fit = 2\n",
+        "fit = None\n" + DEFINED + "kept = [fit for fit in ()]\n",
+    ],
+    ids=["try", "loop", "nested", "comprehension"],
+)
+def test_a_part_and_a_training_function_are_found_alike(text: str, faulty: Path) -> None:
+    """What a module binds last is what its name means, below an if or a loop too; what functions bind is their own."""
+    file = faulty.parent / "alike.py"
+    file.write_text(text)
+    assert find_function(parse(file), "fit", file).lineno == text[: text.index("def fit")].count("\n") + 1
+    assert "takes no 'beta'; it takes alpha." in static_fault("loss", "alike:fit", {"beta": 1})
 
 
 def test_runs_with_one_fault_are_told_together(faulty: Path) -> None:

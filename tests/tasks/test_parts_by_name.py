@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,16 @@ def negative(step):
 def focal(outputs, targets, gamma=2.0):
     log_p = F.log_softmax(outputs, 1).gather(1, targets[:, None])[:, 0]
     return -((1 - log_p.exp()) ** gamma * log_p).mean()
+
+
+class Counted:
+    made = 0
+
+    def __init__(self):
+        Counted.made += 1
+
+    def __call__(self, outputs, targets):
+        return F.cross_entropy(outputs, targets)
 
 
 def each(outputs, targets):
@@ -174,6 +185,8 @@ def test_an_own_loss_and_its_arguments(make: Any, parts: str) -> None:
     assert trainer.criterion.loss(outputs, y).item() == pytest.approx(F.cross_entropy(outputs, y).item())
     sharper = make(loss=f"{parts}:focal", lr=0.1).run()
     assert sharper["final"]["test_acc"] > 0.2 and sharper["final"]["confusion"]
+    make(loss=f"{parts}:Counted")
+    assert sys.modules[parts].Counted.made == 1
     module = make(loss="torch.nn:CrossEntropyLoss", loss_args={"label_smoothing": 0.1}, lr=0.1).run()
     built_in = make(label_smoothing=0.1, lr=0.1).run()
     assert module["final"]["test_acc"] == built_in["final"]["test_acc"]

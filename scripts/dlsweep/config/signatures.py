@@ -11,6 +11,7 @@ the bounds of annotated-types (https://github.com/annotated-types/annotated-type
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import operator
 from collections.abc import Callable, Mapping
@@ -54,15 +55,7 @@ def find_function(tree: ast.Module, name: str, file: Path) -> ast.FunctionDef | 
 
     Raises ConfigError with the nearest name where there is none, or where it is not a `def`.
     """
-    bound: dict[str, ast.stmt] = {}
-    for statement in _statements(tree.body):
-        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            bound[statement.name] = statement
-        elif isinstance(statement, (ast.Import, ast.ImportFrom)):
-            bound.update({alias.asname or alias.name: statement for alias in statement.names})
-        else:
-            names = (n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
-            bound.update(dict.fromkeys(names, statement))
+    bound = dict(bindings(tree))
     found = bound.get(name)
     if found is None:
         functions = [key for key, statement in bound.items() if isinstance(statement, ast.FunctionDef)]
@@ -74,17 +67,42 @@ def find_function(tree: ast.Module, name: str, file: Path) -> ast.FunctionDef | 
     return found
 
 
-def _statements(body: list[ast.stmt]) -> list[ast.stmt]:
-    """The statements of a module, with those below an if, a try or a with."""
-    found = []
-    for statement in body:
-        found.append(statement)
-        if isinstance(statement, (ast.If, ast.Try, ast.With)):
-            found.pop()
-            handlers = [line for handler in getattr(statement, "handlers", []) for line in handler.body]
-            parts = (statement.body, handlers, getattr(statement, "orelse", []), getattr(statement, "finalbody", []))
-            found += [line for part in parts for line in _statements(part)]
-    return found
+class _Bindings(ast.NodeVisitor):
+    """Collects what a module binds. What is inside of a function, a class or a comprehension is its own."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, ast.stmt]] = []
+        self.statement: ast.stmt = ast.Pass()
+
+    def visit(self, node: ast.AST) -> None:
+        outer = self.statement
+        self.statement = node if isinstance(node, ast.stmt) else outer
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            self._bind(node.name)
+        elif isinstance(node, ast.alias):
+            whole = isinstance(self.statement, ast.ImportFrom)
+            self._bind(node.asname or (node.name if whole else node.name.partition(".")[0]))
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            self._bind(node.id)
+        elif not isinstance(node, (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+            if isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name:
+                self._bind(node.name)
+            self.generic_visit(node)
+        self.statement = outer
+
+    def _bind(self, name: str) -> None:
+        self.found.append((name, self.statement))
+
+
+def bindings(tree: ast.Module) -> list[tuple[str, ast.stmt]]:
+    """Return each name that a module's text binds, with the statement that does, also below an if, a try or a loop.
+
+    They are in the order of the text, so `dict` of them has the last statement of each. A star is the name of what
+    `from module import *` binds.
+    """
+    visitor = _Bindings()
+    visitor.visit(tree)
+    return visitor.found
 
 
 def read_parameters(function: ast.FunctionDef, tree: ast.Module, file: Path) -> dict[str, Hyperparameter]:
@@ -111,16 +129,13 @@ def _constants(tree: ast.Module) -> dict[str, Any]:
     """The names at the top of a module that are bound once, to a value that the text tells."""
     values: dict[str, Any] = {}
     times: dict[str, int] = {}
-    for statement in _statements(tree.body):
+    for name, statement in bindings(tree):
+        times[name] = times.get(name, 0) + 1
         if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            for target in targets:
-                if isinstance(target, ast.Name):
-                    times[target.id] = times.get(target.id, 0) + 1
-                    try:
-                        values[target.id] = _value(statement.value, values)
-                    except ValueError:
-                        values.pop(target.id, None)
+            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                with contextlib.suppress(ValueError):
+                    values[name] = _value(statement.value, values)
     return {name: value for name, value in values.items() if times[name] == 1}
 
 

@@ -214,7 +214,7 @@ class Run:
 
     def on_epoch(self, training: Training, epochs: list[Epoch]) -> None:
         """Print the last epoch, and show them all where the running record is old enough."""
-        self.epochs, self.n_epochs = epochs, getattr(training, "n_epochs", None)
+        self.epochs, self.n_epochs = epochs, training.n_epochs
         print(training.describe_epoch(epochs[-1]), flush=True)
         start = time.perf_counter()
         if start >= self.next_write:  # it holds every epoch, so that of a long run takes its time

@@ -65,6 +65,11 @@ class CommandTraining:
         """The entries of the epochs so far."""
         return self.entries
 
+    @property
+    def n_epochs(self) -> None:
+        """How many epochs the run has: only the program knows."""
+        return None
+
     def made_with(self) -> dict[str, Any]:
         """Return the record's `provenance` as far as this knows it."""
         device = f"{device_without_torch(self.job)} {platform.machine()}"

@@ -65,6 +65,10 @@ class Training(Protocol):
     def epochs(self) -> list[Epoch]:
         """The entries of the epochs so far."""
 
+    @property
+    def n_epochs(self) -> int | None:
+        """How many epochs the run has at most; None where that is not known."""
+
     def made_with(self) -> dict[str, Any]:
         """Return the record's `provenance` as far as the task knows it: torch, device, threads, code, data."""
 

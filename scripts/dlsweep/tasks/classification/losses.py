@@ -125,7 +125,9 @@ class Criterion:
     def __init__(self, setting: Setting, data: Splits, device: torch.device) -> None:
         self.setting, self.kind = setting, data.kind
         self._loss = build_loss(setting, device)
-        self._measured = build_loss({**setting, "label_smoothing": 0.0}, device)
+        self._measured = self._loss  # without smoothing; an own loss is made once
+        if setting.get("label_smoothing"):
+            self._measured = build_loss({**setting, "label_smoothing": 0.0}, device)
         self._own = {name.partition(":")[2]: own_metric(name) for name in setting["metrics"]}
         self._scale: tuple[Tensor, Tensor] | None = None
         if setting.get("normalise_targets"):

@@ -24,6 +24,7 @@ from dlsweep.config.modules import is_installed, source_file
 from dlsweep.config.names import nearest
 from dlsweep.config.paths import data_file, data_name
 from dlsweep.config.registry import own_parts
+from dlsweep.config.signatures import bindings
 from dlsweep.config.sweep import Sweep
 from dlsweep.config.tasks import is_built_in
 
@@ -223,22 +224,8 @@ CALLS = {
 def _names(file: Path, changed: int) -> tuple[dict[str, ast.stmt], bool]:
     """Return what a module's text binds at its top, the last statement for each name, and whether that is all."""
     tree = ast.parse(file.read_bytes())
-    bound: dict[str, ast.stmt] = {}
-    is_whole = True
-    todo: list[ast.stmt] = list(tree.body)
-    for statement in todo:
-        if isinstance(statement, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            bound[statement.name] = statement
-            is_whole &= statement.name != "__getattr__"
-            continue
-        for node in ast.walk(statement):
-            if isinstance(node, ast.alias):
-                bound[(node.asname or node.name).partition(".")[0]] = statement
-                is_whole &= node.name != "*"
-            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                bound[node.id] = statement
-            elif isinstance(node, (ast.ClassDef, ast.FunctionDef)):  # below an if, a try or a with
-                bound[node.name] = statement
+    bound = dict(bindings(tree))
+    is_whole = not {"*", "__getattr__"} & bound.keys()
     text = ast.unparse(tree)
     return bound, is_whole and not re.search(r"\b(globals|exec|setattr|vars|global)\b|sys\.modules|__dict__", text)
 

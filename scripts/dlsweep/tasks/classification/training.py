@@ -295,6 +295,12 @@ class Trainer:
         """The entries of the epochs so far."""
         return self.progress.epochs
 
+    @property
+    def n_epochs(self) -> int:
+        """How many epochs the run has at most."""
+        epochs: int = self.setting["epochs"]
+        return epochs
+
     def made_with(self) -> dict[str, Any]:
         """Return the record's `provenance` as far as this knows it."""
         return {**torch_setup.describe(self.device), "data": self.data_digest, "code": self.code_digest}
