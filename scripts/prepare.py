@@ -11,47 +11,36 @@ import sys
 sys.path.insert(0, __file__.rpartition("/")[0])  # PYTHONSAFEPATH leaves it out
 
 import argparse
-import json
 from pathlib import Path
 
 from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.identity import check_setting
+from dlsweep.config.options import add_hyperparameters, given_values
 from dlsweep.config.paths import DATA_KEYS
-from dlsweep.config.registry import DATASETS
 from dlsweep.errors import ConfigError
 from dlsweep.locks import acquire
 from dlsweep.runs.preload import without_collector
 
+HYPER = {key: HYPERPARAMETERS[key] for key in DATA_KEYS}
+
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = f"one of {', '.join(DATASETS)}, or your own function, MODULE:FUNCTION"
-    parser.add_argument("--dataset", required=True, metavar="NAME", help=names)
-    for key in DATA_KEYS[1:]:
-        hyper = HYPERPARAMETERS[key]
-        text = f"{hyper.doc} Default: {json.dumps(hyper.default)}.".replace("%", "%%")
-        parser.add_argument(f"--{key.replace('_', '-')}", metavar="VALUE", help=text)
+    add_hyperparameters(parser, HYPER)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the prepared file")
     parser.add_argument(
         "--raw", type=Path, default=Path("data"), metavar="FOLDER", help="the raw folder (default: %(default)s)"
     )
-    return parser.parse_args()
-
-
-def _parse(key: str, text: str) -> object:
-    if HYPERPARAMETERS[key].type is str:
-        return text
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    options = parser.parse_args()
+    if options.hp_dataset is None:
+        parser.error("the following arguments are required: --dataset")
+    return options
 
 
 def main() -> int:
     options = parse()
     try:
-        given = {key: value for key in DATA_KEYS if (value := getattr(options, key)) is not None}
-        setting = check_setting({key: _parse(key, value) for key, value in given.items()})
+        setting = check_setting(given_values(options, HYPER))
         with without_collector():  # after the options are read: torch takes a second to load
             from dlsweep.tasks.classification.data import prepare
 

@@ -17,24 +17,17 @@ if __name__ == "__main__":  # before anything else is loaded
 
 import argparse
 import functools
-import json
 import shlex
 from dataclasses import fields
-from pathlib import Path
 
-from dlsweep.config.hyperparameters import Hyperparameter
 from dlsweep.config.identity import Setting, check_setting
+from dlsweep.config.options import add_hyperparameters, add_run_options, given_values
 from dlsweep.config.tasks import BUILT_IN, Task, is_task_name, task_of
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.runs.run import RunOptions, run_setting
 from dlsweep.runs.trial import try_model
 
 OWN = ("train", "command")  # the words of tasks that can be run
-
-
-def minutes(text: str) -> float | None:
-    """Return minutes in seconds; None for 0, which is no limit."""
-    return 60 * float(text) or None
 
 
 @functools.cache
@@ -48,32 +41,10 @@ def parser_of(task: Task) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--exp-name", default="by-hand", help="name of the experiment (default: by-hand)")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the record (default: results)")
-    parser.add_argument("--hash", help="the hash that the setting must have")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    parser.add_argument("--jobs-per-gpu", type=int, default=1, help="runs that share a GPU (default: 1)")
-    parser.add_argument(
-        "--gpus-per-run", type=int, default=1, help="GPUs of this run, with a task of your own (default: 1)"
-    )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    parser.add_argument("--time-limit", type=minutes, help="minutes; then it stops, after a checkpoint (default: none)")
+    add_run_options(parser, task is BUILT_IN)
     parser.add_argument("--train", metavar="MODULE:FUNCTION", help="your own training: a function")
     parser.add_argument("--command", metavar="TEXT", help="your own training: a command, with its options in braces")
-    parser.set_defaults(data=None, check=None)
-    if task is BUILT_IN:
-        parser.add_argument("--data", type=Path, help="the prepared data set (see scripts/prepare.py); must be given")
-        parser.add_argument(
-            "--check",
-            type=Path,
-            metavar="FILE",
-            help="do not train: try your own code on a few images, then write FILE",
-        )
-    group = parser.add_argument_group(f"hyper-parameters of {task}")
-    for key, hyper in task.hyperparameters.items():
-        standard = "must be given" if hyper.required else f"default: {json.dumps(hyper.default, ensure_ascii=False)}"
-        text = f"{hyper.doc} {hyper.allowed}; {standard}".strip().replace("%", "%%")
-        group.add_argument(f"--{key.replace('_', '-')}", dest=f"hp_{key}", metavar="VALUE", help=text)
+    add_hyperparameters(parser.add_argument_group(f"hyper-parameters of {task}"), task.hyperparameters)
     return parser
 
 
@@ -84,10 +55,8 @@ def parse_arguments(arguments: list[str]) -> tuple[argparse.Namespace, Setting]:
     options = parsing.parse_args(arguments)
     if task is BUILT_IN and not options.data and not options.check:
         parsing.error("the following arguments are required: --data")
-    given = {key: getattr(options, f"hp_{key}") for key in task.hyperparameters}
-    named = {key: getattr(options, key) for key in OWN}
-    values = {key: _parse(text, task.hyperparameters[key]) for key, text in given.items() if text is not None}
-    return options, check_setting({**{key: name for key, name in named.items() if name}, **values})
+    named = {key: name for key in OWN if (name := getattr(options, key))}
+    return options, check_setting({**named, **given_values(options, task.hyperparameters)})
 
 
 def _task_of(arguments: list[str]) -> Task:
@@ -102,15 +71,6 @@ def _task_of(arguments: list[str]) -> Task:
         if not is_task_name(key, name):
             raise ConfigError(f"--{key}: {name} is not allowed; allowed: MODULE:FUNCTION, such as my_training:train")
     return task_of(named)
-
-
-def _parse(text: str, hyper: Hyperparameter) -> object:
-    """JSON where the text is JSON (numbers, true, null, lists), else the text itself."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return text if hyper.type is str and value is not None else value
 
 
 def main() -> int:

@@ -1,7 +1,9 @@
 """Own tasks in a config: the parameters of a function and the braces of a command are hyper-parameters."""
 
 import hashlib
+import importlib.util
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 import yaml
 
 from conftest import ROOT
+from dlsweep.config.identity import setting_hash
+from dlsweep.config.jobs import train_arguments
 from dlsweep.config.sweep import Sweep, load_sweep
 from dlsweep.config.tasks import forget
 from dlsweep.errors import ConfigError
@@ -47,6 +51,7 @@ made = train
 STEPS = 2
 STEPS += 1
 def counted(run, n=STEPS): ...
+def texts(run, said: str | None = None, other: str = "x", anything=None): ...
 """
 
 
@@ -279,3 +284,43 @@ def test_what_is_wrong_with_an_objective_or_a_metric_is_said(config: dict[str, A
     with pytest.raises(ConfigError) as error:
         objective(config.pop("metrics", None), **{"train": "mine:train", **config})
     assert message in str(error.value) and str(error.value).startswith("config.yaml, line "), str(error.value)
+
+
+# -- the command line of a run -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value", ["null", '"null"', "0.5", "true", "[1]", "naïve; 'x'", None, 1, True, [1], {"a": None}]
+)
+def test_every_value_comes_back_from_the_command_line(value: Any):
+    keys = ("said", "other", "anything") if isinstance(value, str) else ("anything",)
+    for key in keys:
+        (setting,) = settings(train="mine:texts", **{key: value})
+        words = shlex.split(train_arguments("one", setting_hash(setting), setting, "", "results"))
+        assert script("train").parse_arguments(words)[1] == setting
+
+
+def test_both_scripts_read_null_alike(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    options = ["--dataset=npz", "--data-path=null"]
+    for name, others in (("train", ["--data=x.pt"]), ("prepare", ["--output=x.pt"])):
+        monkeypatch.setattr("sys.argv", [name, *options, *others])
+        assert script(name).main() == 1
+        assert capsys.readouterr().err.startswith("error: data_path: is missing; dataset npz needs it")
+
+
+def test_no_parameter_is_an_option_of_a_run_too(folder: Path):
+    names = [action.dest for action in script("train").parser()._actions if not action.dest.startswith("hp_")]
+    assert {"exp_name", "time_limit", "check", "train", "help"} < set(names)
+    for name in names:
+        (folder / f"of_{name}.py").write_text(f"def train(run, {name}=1): ...\n")
+        with pytest.raises(ConfigError, match=f"{name} is (an option of every run|a word of the config)"):
+            settings(train=f"of_{name}:train")
+
+
+def script(name: str) -> Any:
+    """A script as a module."""
+    spec = importlib.util.spec_from_file_location(f"script_{name}", ROOT / "scripts" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

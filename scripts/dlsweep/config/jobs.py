@@ -9,7 +9,9 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from dlsweep.config.files import own_path
+from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.identity import Setting, default
+from dlsweep.config.options import as_said
 from dlsweep.config.paths import DATA_KEYS, record_name
 from dlsweep.config.sweep import Sweep
 from dlsweep.config.tasks import is_built_in, task_of
@@ -31,7 +33,8 @@ def prepare_arguments(setting: Setting) -> str:
     """Return the options of scripts/prepare.py for the data of a setting, quoted for the shell."""
     always = ("dataset", "data_path", "image_size")
     values = {key: setting[key] for key in DATA_KEYS if setting.get(key) is not None}
-    return run_options({key: value for key, value in values.items() if key in always or value != default(key, {})})
+    said = {key: value for key, value in values.items() if key in always or value != default(key, {})}
+    return run_options(as_said(said, HYPERPARAMETERS))
 
 
 def train_arguments(exp_name: str, digest: str, setting: Setting, data: str, results: str) -> str:
@@ -40,29 +43,7 @@ def train_arguments(exp_name: str, digest: str, setting: Setting, data: str, res
     `data` is the prepared data set, "" for none.
     """
     options = {"exp_name": exp_name, "hash": digest, **({"data": data} if data else {}), "results": results}
-    return run_options({**options, **_as_said(setting)})
-
-
-def _as_said(setting: Setting) -> Setting:
-    """The values of a setting as the options of scripts/train.py say them.
-
-    Where a key takes anything, text that is JSON too, such as "1e-3", is quoted as JSON: else it would be a number.
-    """
-    hyperparameters = task_of(setting).hyperparameters
-    return {
-        key: json.dumps(value, ensure_ascii=False)
-        if isinstance(value, str) and key in hyperparameters and hyperparameters[key].type is object and _is_json(value)
-        else value
-        for key, value in setting.items()
-    }
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
+    return run_options({**options, **as_said(setting, task_of(setting).hyperparameters)})
 
 
 def run_options(values: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from dlsweep.config.files import BESIDE, own_folders_text, shown
 from dlsweep.config.hyperparameters import HYPERPARAMETERS, Hyperparameter
 from dlsweep.config.metrics import COLUMNS
 from dlsweep.config.modules import SCRIPTS, find_module, is_installed, source_file
+from dlsweep.config.options import RUN_OPTIONS
 from dlsweep.config.signatures import find_function, parse, read_parameters
 from dlsweep.errors import ConfigError
 
@@ -39,10 +40,6 @@ SPECIAL_KEYS = (
 )
 """The keys of an experiment that are neither this nor a hyper-parameter."""
 CONFIG_WORDS = (*SPECIAL_KEYS, *TASK_WORDS, "n")
-RUN_OPTIONS = (
-    *("exp_name", "hash", "data", "results", "device", "jobs_per_gpu", "gpus_per_run", "threads", "time_limit"),
-    *("check", "help"),
-)
 IMPORTED_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*\([A-Za-z_]\w*(, ?[A-Za-z_]\w*)*\)$"
 FUNCTION_NAME = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 
@@ -165,7 +162,7 @@ def _refuse_reserved(name: str, place: str) -> None:
     other = f"{name.rstrip('s')}_" if name in CONFIG_WORDS else f"own_{name}"
     if name in CONFIG_WORDS:
         raise ConfigError(f"{place} is a word of the config; rename the parameter, to {other} say")
-    if name in RUN_OPTIONS:
+    if name in (*RUN_OPTIONS, "help"):
         given = "; the run has it: run.device, run.threads, run.folder" if name in ("device", "threads") else ""
         raise ConfigError(f"{place} is an option of every run; rename the parameter, to {other} say{given}")
     if name in COLUMNS:

@@ -35,7 +35,7 @@ RUNNING_SECONDS = 0.2  # at least, between two running records
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run is called with beside its setting. None of it decides the result, so none is part of the hash.
+    """What a run is called with beside its setting (config/options.py has what each is, and its default).
 
     `data` is the prepared data set, which the built-in task alone has. `hash` is the one that the setting must have,
     `time_limit` is in seconds.
@@ -43,13 +43,13 @@ class RunOptions:
 
     exp_name: str
     results: Path
-    data: Path | None = None
-    hash: str | None = None
-    device: str = "auto"
-    jobs_per_gpu: int = 1
-    gpus_per_run: int = 1
-    threads: int = 1
-    time_limit: float | None = None
+    data: Path | None
+    hash: str | None
+    device: str
+    jobs_per_gpu: int
+    gpus_per_run: int
+    threads: int
+    time_limit: float | None
 
     def __post_init__(self) -> None:
         if self.jobs_per_gpu < 1 or self.gpus_per_run < 1:
