@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ import pytest
 
 from conftest import Project, outcome
 from dlsweep.runs import warm as trainer
+from dlsweep.tasks.own_code import first_imports
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the tests look at processes in /proc")
 
@@ -330,6 +332,89 @@ print(len(os.listdir("/proc/self/task")))
 """
     done = shared.run("env", "OPENBLAS_NUM_THREADS=1", sys.executable, "-c", code)
     assert done.stdout.strip() == "1", done.stderr
+
+
+LIBRARY = """
+import os, random, threading, time
+os.environ["LIBRARY"] = "is here"
+random.random()  # as some do
+process = os.getpid()
+"""
+# What the function draws while its module is imported, and after, and what the library has left in the environment.
+MINE = """
+import random
+import library
+import os
+first = random.random()
+def train(run, *, lr: float = 0.1):
+    print("library", library.process, "run", os.getpid(), "parent", os.getppid(), flush=True)
+    return {"val_loss": lr, "first": first, "then": random.random(), "variable": os.environ.get("LIBRARY")}
+"""
+PROCESSES = re.compile(r"library (\d+) run (\d+) parent (\d+)")
+
+
+def test_what_the_users_code_begins_by_importing_is_loaded_once(project: Project, monkeypatch: pytest.MonkeyPatch):
+    (project.folder / "elsewhere").mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(project.folder / "elsewhere"))
+    library = project.folder / "elsewhere" / "library.py"
+    library.write_text(LIBRARY)
+    (project.folder / "mine.py").write_text(MINE)
+    project.configure({"experiments": {"mine": {"train": "mine:train", "grid": {"lr": [0.1, 0.2]}, "figures": []}}})
+    done = project.snakemake("--until", "train")
+    assert done.returncode == 0, done.stderr
+    logs = [path.read_text() for path in project.results.glob("logs/mine-*.log")]
+    libraries, runs, parents = map(set, zip(*(PROCESSES.findall(log)[0] for log in logs), strict=True))
+    assert len(runs) == 2 and len(libraries) == 1 and libraries == parents  # the trainer has loaded it
+    warm = project.outcomes()
+
+    def by_hand() -> list[str]:
+        """What a run by hand says of its processes. Its record is that of the sweep."""
+        shutil.rmtree(project.results)
+        options = ("--train=mine:train", "--exp-name=mine", "--lr=0.2")
+        done = project.run(sys.executable, "scripts/train.py", *options)
+        assert done.returncode == 0, done.stderr
+        assert len(project.records()) == 1 and project.outcomes().items() <= warm.items()
+        return PROCESSES.findall(done.stdout)[0]
+
+    monkeypatch.setenv("DLSWEEP_WARM", "0")
+    library_in, run, _ = by_hand()
+    assert library_in == run
+    # A library that starts a thread, which a fork would not have: the trainer does without the library.
+    library.write_text(f"{LIBRARY}threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n")
+    monkeypatch.setenv("DLSWEEP_WARM", "")
+    monkeypatch.chdir(project.folder)
+    process = trainer.start([Path("mine.py")])
+    assert process
+    try:
+        library_in, run, parent = by_hand()
+    finally:
+        trainer.stop(process, os.environ["DLSWEEP_WARM"])
+    assert library_in == run and int(parent) == process.pid
+
+
+@pytest.mark.parametrize(
+    ("text", "n"),
+    [
+        ("'''Doc.'''\nfrom __future__ import annotations\nimport numpy as np, torch\nfrom json import *", 3),
+        ("import numpy\nimport os\nos.environ['A'] = '1'\nimport json", 2),  # which a library may read
+        ("import json\ntry:\n    import numpy\nexcept ImportError:\n    pass", 1),
+        ("import json\nimport helpers\nimport numpy", 1),  # the user's own
+        ("import json\nimport yaml", 1),  # a module of this name is beside the config
+        ("import json\nfrom folder.part import f", 1),
+        ("import json\nfrom . import f", 1),
+        ("import json\nimport there_is_no_such_module", 1),
+        ("import json\nimport", 0),
+        ("import train", 0),  # it is no module of the user's, but this project's script
+    ],
+)
+def test_only_installed_modules_are_loaded_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, n: int):
+    (tmp_path / "beside/folder").mkdir(parents=True)
+    for name in ("helpers", "beside/yaml", "beside/folder/part"):
+        (tmp_path / f"{name}.py").write_text("")
+    (tmp_path / "mine.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLSWEEP_CONFIG_FOLDERS", str(tmp_path / "beside"))
+    assert len(list(first_imports(Path("mine.py")))) == n
 
 
 def test_a_sweep_is_the_same_with_and_without_it_and_as_a_group(project: Project):

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from dlsweep.config.files import own_folders, own_path, snakemake_options
 from dlsweep.config.identity import Setting
+from dlsweep.config.modules import source_file
 from dlsweep.config.paths import data_file, data_name, record_name
 from dlsweep.config.registry import own_parts
 from dlsweep.config.sweep import Sweep
@@ -70,6 +71,12 @@ def own_modules(setting: Setting) -> list[str]:
     else:
         names = [name for part in own_parts(setting).values() for name in part]
     return list(dict.fromkeys(name.partition(":")[0] for name in names if ":" in name))
+
+
+def own_sources(settings: Iterable[Setting]) -> list[Path]:
+    """Return the files of these modules of settings that are the user's own, each once."""
+    modules = dict.fromkeys(module for setting in settings for module in own_modules(setting))
+    return [file for module in modules if (file := source_file(module))]
 
 
 def code_digest(*modules: str) -> str | None:

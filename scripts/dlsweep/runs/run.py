@@ -21,13 +21,14 @@ from dlsweep.locks import Busy, acquire
 from dlsweep.results import redo
 from dlsweep.results.records import clear_run, read_record
 from dlsweep.results.schema import SCHEMA_VERSION, Epoch, Outcome, Record, Timing
-from dlsweep.results.versions import is_own_file
+from dlsweep.results.versions import is_own_file, own_sources
 from dlsweep.runs.devices import ORDER, take_slot
 from dlsweep.runs.machine import describe_machine, now_text
 from dlsweep.runs.preload import load_task
 from dlsweep.runs.stopping import Stop, snakemake_is_gone
 from dlsweep.tasks.checkpoint import Interrupted
 from dlsweep.tasks.job import Job, Training
+from dlsweep.tasks.own_code import import_installed
 
 PACKAGE = Path(__file__).parents[1]
 RUNNING_SECONDS = 0.2  # at least, between two running records
@@ -194,6 +195,7 @@ class Run:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
         os.environ.setdefault(ORDER, "PCI_BUS_ID")  # cuda:1 is the GPU that nvidia-smi calls 1
         task = load_task(task_of(self.setting).kind)
+        import_installed(own_sources([self.setting]))
         self.memory_keys = task.MEMORY_KEYS
         self.job = Job(
             self.setting,

@@ -36,15 +36,16 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dlsweep.runs.handover import EXITED, NO_MEMORY, SIGNALLED, VARIABLE, WAIT
-from dlsweep.runs.preload import TASKS, load_task
+from dlsweep.runs.preload import TASKS, load_task, without_collector
 
 _environment = dict(os.environb)  # as this process started: torch adds to it
+_added: dict[bytes, bytes] = {}  # to the environment, by what the user's code imports: a run by itself has it too
 
 SPARES = "spares"  # value of the variable: no forks, as on macOS
 PREFIX = "dlsweep-"  # of the folder of a trainer's socket
@@ -54,6 +55,7 @@ GRACE = 120.0  # seconds in which a run that has lost its job must have written 
 GOODBYE = 5.0  # seconds in which a job that knows how its run ended must have ended too
 # A cluster sends these to every process of a job; they are for the runs.
 IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+JEMALLOC = "jemalloc_bg_thd"  # the name of its thread, on Linux
 THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR")  # what Snakemake sets for each job
 # Variables that Python and the libraries read when they are loaded. Those of CUDA are read later, in the run.
 _READ_AT_START = (
@@ -74,9 +76,10 @@ _READ_AT_START = (
 # -- in Snakemake's process ----------------------------------------------------------------------------------------
 
 
-def start() -> subprocess.Popen[bytes] | None:
+def start(files: Iterable[Path] = ()) -> subprocess.Popen[bytes] | None:
     """Start a trainer for the jobs of this process; return its process. It ends with this one.
 
+    It also loads what these files of the user's begin by importing, but none of the files.
     Where it cannot be started (no place for its socket, no sockets, no more processes), say so, and return None.
     """
     if os.name != "posix" or os.environ.get(VARIABLE) == "0":
@@ -85,7 +88,7 @@ def start() -> subprocess.Popen[bytes] | None:
     try:
         _clear()
         folder = _new_folder()
-        return _start(folder, os.environ.get(VARIABLE))
+        return _start(folder, os.environ.get(VARIABLE), files)
     except OSError as error:
         print(f"no warm trainer, so each run loads torch by itself: {error}", file=sys.stderr, flush=True)
         if folder:
@@ -93,13 +96,14 @@ def start() -> subprocess.Popen[bytes] | None:
         return None
 
 
-def _start(folder: str, way: str | None) -> subprocess.Popen[bytes]:
+def _start(folder: str, way: str | None, files: Iterable[Path]) -> subprocess.Popen[bytes]:
     environment = {**os.environ, **{f"{name}_NUM_THREADS": "1" for name in THREADS}}  # NumPy's would start at import
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"{folder}/socket")
         listening.listen(1024)
+        role = "Forks" if sys.platform == "linux" and way != SPARES else "Spares"
         trainer = subprocess.Popen(
-            _command("Forks" if sys.platform == "linux" and way != SPARES else "Spares", listening.fileno(), folder),
+            _command(role, listening.fileno(), folder, *files),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,  # what is wrong with it is wrong with a run by itself too, which says so
@@ -252,8 +256,9 @@ class Spares(Trainer):
     One that has ended after a run (`is_as_new` says why) is replaced ahead of the next run.
     """
 
-    def __init__(self, listening: socket.socket) -> None:
+    def __init__(self, listening: socket.socket, files: Iterable[str]) -> None:
         super().__init__(listening)
+        self.files = files
         self.spares: dict[int, Spare] = {}
         self.idle: list[int] = []
         self.waiting: list[socket.socket] = []  # jobs, for a process that loads
@@ -264,7 +269,7 @@ class Spares(Trainer):
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
-            command = _command("spare", theirs.fileno())
+            command = _command("spare", theirs.fileno(), "", *self.files)
             process = subprocess.Popen(command, pass_fds=[theirs.fileno()])  # stdin is the pipe of Snakemake
         self.spares[process.pid] = Spare(process, ours)
         self.watch(ours.fileno(), lambda: self.hear(process.pid))
@@ -373,7 +378,6 @@ def do_run(connection: socket.socket, snakemake: int, forked: bool) -> tuple[int
 
 def do_runs(channel: socket.socket) -> None:
     """Do one run after another, in a process that has loaded all."""
-    preload()
     import torch
 
     known = {name.partition(".")[0] for name in sys.modules} | sys.stdlib_module_names
@@ -460,7 +464,7 @@ def _become(connection: socket.socket, forked: bool) -> bool:
     os.chdir(folder)
     os.umask(int(umask))
     os.environb.clear()
-    os.environb.update(variables)
+    os.environb.update({**_added, **variables})
     del os.environ[VARIABLE]
     sys.argv = [os.fsdecode(argument) for argument in arguments]
     for number, stream in enumerate(streams):
@@ -559,23 +563,53 @@ def _script() -> Any:
     return script
 
 
-def preload() -> None:
-    """Load all that a run of any task needs, without computing anything."""
+def preload(files: Iterable[str] = ()) -> bool:
+    """Load all that a run of any task needs, without computing anything, and what the user's files import first.
+
+    Return False where an import of theirs has left what a run that is forked cannot have: threads, open files (a GPU's
+    too), other values of the environment's variables. Then this process cannot be used.
+    """
+    from dlsweep.tasks.own_code import import_installed
+
     for kind in TASKS:
         load_task(kind)
     _script().parser()
+    threads, n_open, environment = _threads(), _n_open(), dict(os.environb)
+    with without_collector():
+        import_installed(map(Path, files))
+    _added.update({name: value for name, value in os.environb.items() if name not in environment})
+    return _threads() <= threads and _n_open() <= n_open and environment.items() <= os.environb.items()
+
+
+def _threads() -> int:
+    """Return how many threads this process has, also of native code; a fork has jemalloc's again (pyarrow's memory)."""
+    try:
+        names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    except OSError:
+        names = []
+    return sum(name != JEMALLOC for name in names) or threading.active_count()
+
+
+def _n_open() -> int:
+    """Return how many files, sockets and devices this process has open."""
+    return len(list(Path("/dev/fd").iterdir()))
 
 
 def main() -> None:
-    """Be a trainer, Forks or Spares (descriptor of its socket, its folder), or one of the spares (its channel)."""
-    role, descriptor, *folder = sys.argv[1:]
+    """Be a trainer, Forks or Spares, or one of the spares.
+
+    The arguments are the role, the descriptor of the trainer's socket or of the spare's channel, the trainer's folder,
+    and files of the user's.
+    """
+    role, descriptor, folder, *files = sys.argv[1:]
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
+    if role != "Spares" and not preload(files):
+        os.execve(sys.executable, _command(role, descriptor, folder), _environment)
     connection = socket.socket(fileno=int(descriptor))
     if role == "spare":
         do_runs(connection)
     elif role == "Forks":
-        preload()
-        Forks(connection).serve(Path(*folder))
+        Forks(connection).serve(Path(folder))
     else:
-        Spares(connection).serve(Path(*folder))
+        Spares(connection, files).serve(Path(folder))

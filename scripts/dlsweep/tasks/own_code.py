@@ -2,18 +2,65 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 from dlsweep.config.files import own_folders, own_folders_text
-from dlsweep.config.modules import SCRIPTS, source_file
+from dlsweep.config.modules import SCRIPTS, find_module, is_installed, source_file
 from dlsweep.config.names import nearest
 from dlsweep.errors import ConfigError
+
+
+def import_installed(files: Iterable[Path]) -> None:
+    """Import what the user's files begin by importing of installed modules (`first_imports`), and nothing of theirs.
+
+    Each run does this before it seeds anything, so that its random numbers do not depend on whether the warm trainer
+    has done it already. What cannot be imported is left to the user's own code, which says where that happens.
+    """
+    for file in files:
+        for statement in first_imports(file):
+            try:
+                exec(statement, {})
+            except (Exception, SystemExit):
+                break
+
+
+def first_imports(file: Path) -> Iterator[str]:
+    """Yield the imports of installed modules at the top of a file, up to the first statement that is anything else.
+
+    What comes later may depend on what is done before, such as a variable of the environment that a library reads. An
+    import of the user's own counts as anything else, as does one of a name that a module beside the config has too.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the user's text, which Python says when it is imported
+            body = ast.parse(file.read_bytes()).body
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    for node in body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):  # the docstring
+            continue
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or ""]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            return
+        if not all(is_installed(name) and not _is_own(name) for name in names):
+            return
+        yield ast.unparse(node)
+
+
+def _is_own(module: str) -> bool:
+    """Say whether a module, or its package, is in the working folder or beside the config."""
+    return any(find_module(name, own_folders()) for name in {module, module.partition(".")[0]})
 
 
 def own_object(key: str, name: str) -> Callable[..., Any]:

@@ -20,6 +20,7 @@ from dlsweep.files import write_json
 from dlsweep.results import redo
 from dlsweep.results.named import remember
 from dlsweep.results.records import REQUEST, clear_finished, list_records
+from dlsweep.results.versions import own_sources
 from dlsweep.runs import warm
 from dlsweep.runs.stopping import PROCESS_VARIABLE
 from dlsweep.workflow import internals, surroundings
@@ -78,7 +79,7 @@ class Flow:
             if not internals.is_dry_run(workflow) and next(list_records(Path(flow.paths.results)), None):
                 flow.remember()
         elif internals.does_a_group(workflow):
-            warm.start()
+            warm.start(own_sources(run[2] for run in flow.sweep.records()))
         return flow
 
     def experiments(self, workflow: Any) -> list[str]:
@@ -142,7 +143,7 @@ class Flow:
             stop_jobs_on_signals()
             internals.no_rate_limit(workflow)
             if len(runs) > 1 and not deployment:  # the runs are in this Python
-                self._trainer = warm.start()
+                self._trainer = warm.start(own_sources(self.jobs.setting(*run) for run in runs))
             if runs:
                 with _ended_by_mistakes():
                     self.gpus.check(workflow, [self.jobs.setting(*run) for run in runs])
