@@ -23,6 +23,7 @@ import tutorial
 from dlsweep.config.identity import check_setting
 from dlsweep.tasks.checkpoint import Checkpoint
 from dlsweep.tasks.classification.data import Splits
+from dlsweep.tasks.classification.images import Rows
 from dlsweep.tasks.classification.training import Trainer
 
 
@@ -32,7 +33,8 @@ def random_splits(n: int) -> Splits:
     x = torch.randint(256, (n + 20, 3, 32, 32), dtype=torch.uint8, generator=generator)
     y = torch.randint(10, (n + 20,), generator=generator)
     half = torch.full((3,), 0.5)
-    parts = [part for pair in zip(x.split([n, 10, 10]), y.split([n, 10, 10]), strict=True) for part in pair]
+    sizes = [n, 10, 10]
+    parts = [part for x, y in zip(x.split(sizes), y.split(sizes), strict=True) for part in (Rows(x), y)]
     return Splits(*parts, half, half, [str(i) for i in range(10)])
 
 

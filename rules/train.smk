@@ -65,7 +65,7 @@ rule train:
     resources:
         **SWEEP.cluster_resources(workflow),
         gpu=SWEEP.gpus_asked_for,
-        mem_mb=4000,
+        mem_mb=SWEEP.memory_of_run,
         runtime=240,
     params:
         script=SWEEP.script("train.py"),

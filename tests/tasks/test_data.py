@@ -27,8 +27,9 @@ from conftest import ROOT, Project
 from dlsweep.config.identity import check_setting
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError
-from dlsweep.tasks.classification.data import Splits, load_splits, mean_std, normalise, prepare, save
+from dlsweep.tasks.classification.data import Splits, load_splits, prepare, save
 from dlsweep.tasks.classification.datasets import load_digits
+from dlsweep.tasks.classification.images import Images, Rows, mean_std
 from raw_files import DATASETS, write_raw
 
 
@@ -40,7 +41,12 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tensors(splits: Splits) -> list[torch.Tensor]:
-    return [value for value in vars(splits).values() if isinstance(value, torch.Tensor)]
+    values = (value[:] if isinstance(value, Rows) else value for value in vars(splits).values())
+    return [value for value in values if isinstance(value, torch.Tensor)]
+
+
+def normalise(rows: Rows, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    return Images(rows, mean, std, torch.device("cpu"), torch.contiguous_format)[:]
 
 
 def refused(path: Path, **values: Any) -> str:
@@ -70,7 +76,7 @@ def test_digits(digits: Path) -> None:
     splits = load_splits(digits, setting())
     assert splits.in_shape == (1, 8, 8) and splits.n_outputs == 10 and splits.classes[3] == "3"
     assert len(splits.test_y) == 359 and len(splits.val_y) == 288 and len(splits.train_y) == 1150
-    assert splits.train_x.dtype == torch.float32 and splits.train_x.max() == 1
+    assert splits.train_x.dtype == torch.float32 and splits.train_x[:].max() == 1
     content, theirs = load_digits("digits", setting(), Path()), sklearn.datasets.load_digits()
     assert torch.equal(content["x_train"][:, 0], torch.from_numpy(theirs.images).float() / 16)
     assert content["y_train"].tolist() == theirs.target.tolist()
@@ -80,32 +86,32 @@ def test_same_splits_bit_for_bit(digits: Path) -> None:
     first, second = (load_splits(digits, setting()) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(tensors(first), tensors(second), strict=True))
     other = load_splits(digits, setting(split_seed=1))
-    assert not torch.equal(first.test_x, other.test_x)
+    assert not torch.equal(first.test_x[:], other.test_x[:])
 
 
 def test_statistics_are_of_the_training_split(digits: Path) -> None:
     splits = load_splits(digits, setting())
-    assert splits.mean == pytest.approx(splits.train_x.double().mean().item(), rel=1e-6)
-    assert splits.std == pytest.approx(splits.train_x.double().std(correction=0).item(), rel=1e-6)
+    assert splits.mean == pytest.approx(splits.train_x[:].double().mean().item(), rel=1e-6)
+    assert splits.std == pytest.approx(splits.train_x[:].double().std(correction=0).item(), rel=1e-6)
     x = normalise(splits.train_x, splits.mean, splits.std)
     assert abs(x.mean()) < 1e-5 and abs(x.std() - 1) < 1e-3
 
 
 def test_uint8_is_scaled_and_a_constant_channel_is_left_alone() -> None:
     x = torch.stack([torch.randint(256, (50, 4, 4)), torch.full((50, 4, 4), 51)], 1).to(torch.uint8)
-    mean, std = mean_std(x)
+    mean, std = mean_std(Rows(x))
     scaled = x.double() / 255
     assert torch.allclose(mean.double(), scaled.mean((0, 2, 3)), rtol=1e-6)
     assert torch.allclose(std[:1].double(), scaled[:, :1].std((0, 2, 3), correction=0), rtol=1e-6)
-    normal = normalise(x, mean, std)
+    normal = normalise(Rows(x), mean, std)
     assert normal.dtype == torch.float32 and abs(normal[:, 1]).max() < 1e-6
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_a_feature_that_is_constant_in_training_keeps_its_distance_in_other_splits(dtype: torch.dtype) -> None:
     train = torch.tensor([[0, 10, 3], [0, 20, 3]], dtype=dtype)
-    mean, std = mean_std(train)
-    other = normalise(torch.tensor([[255, 20, 3]], dtype=dtype), mean, std)
+    mean, std = mean_std(Rows(train))
+    other = normalise(Rows(torch.tensor([[255, 20, 3]], dtype=dtype)), mean, std)
     assert std[0] == std[2] == 1
     assert other.tolist() == [[pytest.approx(1 if dtype == torch.uint8 else 255), pytest.approx(1), 0]]
 
@@ -113,7 +119,7 @@ def test_a_feature_that_is_constant_in_training_keeps_its_distance_in_other_spli
 def test_a_feature_far_from_zero_is_not_taken_for_a_constant_one() -> None:
     """As time stamps are: their variance is lost in the difference of two mean squares."""
     x = torch.stack([1.6e9 + 128 * torch.arange(20.0), torch.full((20,), 1.6e9)], 1)
-    _, std = mean_std(x)
+    _, std = mean_std(Rows(x))
     assert std[0] == pytest.approx(x[:, 0].double().std(correction=0).item(), rel=1e-6) and std[1] == 1
 
 
@@ -143,16 +149,16 @@ def test_splits_are_disjoint_stratified_and_nested(tmp_path: Path, own_test: boo
     first = load_splits(path, setting(split_seed=3, train_size=20))
     for train_size in (20, 21, 50, 100, 0.9, None):
         splits = load_splits(path, setting(split_seed=3, train_size=train_size))
-        train, val, test = (set(x.flatten().tolist()) for x in (splits.train_x, splits.val_x, splits.test_x))
+        train, val, test = (set(x.flatten().tolist()) for x in (splits.train_x[:], splits.val_x[:], splits.test_x[:]))
         assert earlier <= train and not train & val and not train & test and not val & test
-        assert torch.equal(splits.val_x, first.val_x) and torch.equal(splits.test_x, first.test_x)
+        assert torch.equal(splits.val_x[:], first.val_x[:]) and torch.equal(splits.test_x[:], first.test_x[:])
         counts = torch.bincount(splits.train_y, minlength=3)
         expected = torch.tensor(n_per_class) * len(splits.train_y) / n
         assert (counts - expected).abs().max() <= 2
         earlier = train
     assert len(splits.val_y) == round(0.2 * (n if own_test else n - round(0.2 * n)))
     assert len(train) + len(val) + (0 if own_test else len(test)) == n
-    assert own_test == (splits.test_x.max() < 0).item()
+    assert own_test == (splits.test_x[:].max() < 0).item()
 
 
 # -- torchvision ---------------------------------------------------------------------------------------------------
@@ -177,7 +183,11 @@ def test_files_of_torchvision(tmp_path: Path, dataset: str, offline: None, capsy
     assert splits.in_shape == ((1, 28, 28) if "mnist" in dataset else (3, 32, 32))
     assert splits.n_outputs == (100 if dataset == "cifar100" else 10)
     assert [len(y) for y in (splits.train_y, splits.val_y, splits.test_y)] == [240, 60, 100]
-    for x, y in ((splits.train_x, splits.train_y), (splits.val_x, splits.val_y), (splits.test_x, splits.test_y)):
+    for x, y in (
+        (splits.train_x[:], splits.train_y),
+        (splits.val_x[:], splits.val_y),
+        (splits.test_x[:], splits.test_y),
+    ):
         assert x.dtype == torch.uint8 and (x[:, 0, 0] == 255).all() and (x[:, 0, 1:] < 255).all()
         assert (x[:, :, 1:].double().mean((1, 2, 3)) - 24.5 - 2 * y).abs().max() < 3
     names = {"mnist": "3", "fashion_mnist": "Dress", "kmnist": "tsu", "svhn": "3", "cifar10": "class 3"}
@@ -408,8 +418,8 @@ def test_image_folder(animals: Path) -> None:
     splits = load_splits(animals.parent / "data.pt", values)
     assert splits.classes == ["cat", "dog"] and splits.in_shape == (3, 10, 10)
     assert splits.train_x.dtype == torch.uint8
-    assert torch.equal(splits.train_x[:, 0].amin((1, 2)) > 200, splits.train_y == 0)
-    assert torch.equal(splits.train_x[:, 1].amin((1, 2)) > 200, splits.train_y == 1)
+    assert torch.equal(splits.train_x[:][:, 0].amin((1, 2)) > 200, splits.train_y == 0)
+    assert torch.equal(splits.train_x[:][:, 1].amin((1, 2)) > 200, splits.train_y == 1)
 
 
 def test_image_folder_with_its_own_splits_in_grey(tmp_path: Path) -> None:
@@ -422,7 +432,7 @@ def test_image_folder_with_its_own_splits_in_grey(tmp_path: Path) -> None:
     splits = load_splits(tmp_path / "data.pt", values)
     assert splits.in_shape == (1, 4, 4)
     assert [len(y) for y in (splits.train_y, splits.val_y, splits.test_y)] == [16, 6, 4]
-    assert torch.equal(splits.test_x[:, 0, 0, 0].long(), splits.test_y * (40_000 // 256))
+    assert torch.equal(splits.test_x[:][:, 0, 0, 0].long(), splits.test_y * (40_000 // 256))
 
 
 def test_photos_are_turned_as_the_camera_says(animals: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_run_that_predicts_numbers_has_the_metrics_of_scikit_learn(make: Any, 
     assert "val_acc" not in last and "test_acc" not in final and "confusion" not in final
     mean, std = (value.numpy() for value in trainer.criterion._scale)
     with torch.no_grad():
-        p = trainer.model.eval()(trainer.test_x).numpy() * std + mean
+        p = trainer.model.eval()(trainer.test_x[:]).numpy() * std + mean
     truth = trainer.test_y.numpy()
     assert final["test_mae"] == pytest.approx(sklearn.metrics.mean_absolute_error(truth, p), rel=1e-5)
     assert final["test_rmse"] == pytest.approx(sklearn.metrics.root_mean_squared_error(truth, p), rel=1e-5)

@@ -206,7 +206,7 @@ def test_data_from_a_function(make: Any, parts: str) -> None:
     few = make(**data, dataset_args={"n": 60, "shift": 9.0})
     assert len(few.train_y) + len(few.val_y) + len(few.test_y) == 60
     tensors = make(dataset=f"{parts}:tensors", train_size=None)
-    assert len(tensors.test_y) == 30 and tensors.train_x.dtype == torch.float32
+    assert len(tensors.test_y) == 30 and tensors.train_x[:].dtype == torch.float32
 
 
 # -- what is said of their faults ----------------------------------------------------------------------------------

@@ -168,8 +168,8 @@ def series(tmp_path: Path) -> Callable[..., Trainer]:
 @pytest.mark.parametrize("model", [{"model": "mlp"}, {"model": "cnn", "channels": 4, "batch_norm": True}])
 def test_time_series_are_learned(series: Any, model: dict[str, Any]) -> None:
     trainer = series(**model, optimizer="adam", lr=0.01, epochs=10, batch_size=16)
-    assert trainer.train_x.shape[1:] == (3, 40)
-    assert trainer.train_x.mean((0, 2)) == pytest.approx(0, abs=1e-5)  # per channel
+    assert trainer.train_x[:].shape[1:] == (3, 40)
+    assert trainer.train_x[:].mean((0, 2)) == pytest.approx(0, abs=1e-5)  # per channel
     assert trainer.run()["final"]["test_acc"] > 0.9
 
 
@@ -195,7 +195,7 @@ def test_what_is_for_images_is_refused_for_series(series: Any, values: dict[str,
 
 
 def test_series_are_images_only_where_nobody_says_otherwise(series: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert series(series=False).train_x.shape[1:] == (1, 3, 40)
+    assert series(series=False).train_x[:].shape[1:] == (1, 3, 40)
     assert "is read as grey images of 3x40 pixels; time series need series: true" in capsys.readouterr().out
 
 

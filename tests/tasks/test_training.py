@@ -28,6 +28,7 @@ from dlsweep.files import strict
 from dlsweep.tasks.checkpoint import Checkpoint
 from dlsweep.tasks.classification import training
 from dlsweep.tasks.classification.data import Splits, load_splits, prepare
+from dlsweep.tasks.classification.images import Rows
 from dlsweep.tasks.classification.training import Trainer
 
 CPU = torch.device("cpu")
@@ -236,7 +237,7 @@ def test_final_metrics_are_those_of_scikit_learn(make):
     trainer = make(epochs=3, lr=0.3, train_size=400, dropout=0.1)
     outcome = trainer.run()
     with torch.no_grad():
-        p = trainer.model.eval()(trainer.test_x).double().softmax(1).numpy()
+        p = trainer.model.eval()(trainer.test_x[:]).double().softmax(1).numpy()
     y, predicted, final = trainer.test_y.numpy(), p.argmax(1), outcome["final"]
     assert final["confusion"] == sklearn.metrics.confusion_matrix(y, predicted).tolist()
     recall = sklearn.metrics.recall_score(y, predicted, average=None)
@@ -246,14 +247,14 @@ def test_final_metrics_are_those_of_scikit_learn(make):
     assert len(set(final["per_class_acc"])) > 2  # otherwise the comparison shows little
 
     with torch.no_grad():
-        p = trainer.model(trainer.train_x).double().softmax(1).numpy()
+        p = trainer.model(trainer.train_x[:]).double().softmax(1).numpy()
     y = trainer.train_y.numpy()
     assert final["tested_train_acc"] == pytest.approx(sklearn.metrics.accuracy_score(y, p.argmax(1)), rel=1e-12)
     assert final["tested_train_loss"] == pytest.approx(sklearn.metrics.log_loss(y, p), rel=1e-5)
     assert final["tested_train_acc"] != outcome["epochs"][-1]["train_acc"]  # which is measured during the epoch
 
     with torch.no_grad():
-        p = trainer.model(trainer.val_x).double().softmax(1).numpy()
+        p = trainer.model(trainer.val_x[:]).double().softmax(1).numpy()
     last = outcome["epochs"][-1]
     assert last["val_acc"] == pytest.approx(sklearn.metrics.accuracy_score(trainer.val_y, p.argmax(1)), rel=1e-12)
     assert last["val_loss"] == pytest.approx(sklearn.metrics.log_loss(trainer.val_y, p), rel=1e-5)
@@ -262,7 +263,11 @@ def test_final_metrics_are_those_of_scikit_learn(make):
 def test_a_class_without_test_images_has_no_accuracy(make, tmp_path: Path):
     data = make().__dict__
     few = Splits(
-        *(data[f"{part}_{xy}"][:n] for part, n in (("train", 100), ("val", 50), ("test", 3)) for xy in "xy"),
+        *(
+            tensor
+            for part, n in (("train", 100), ("val", 50), ("test", 3))
+            for tensor in (Rows(data[f"{part}_x"][:n]), data[f"{part}_y"][:n])
+        ),
         torch.zeros(1),
         torch.ones(1),
         [str(i) for i in range(10)],
@@ -272,10 +277,10 @@ def test_a_class_without_test_images_has_no_accuracy(make, tmp_path: Path):
     assert [i for i, value in enumerate(final["per_class_acc"]) if math.isfinite(value)] == sorted(present)
 
 
-def test_evaluation_in_parts_is_evaluation_at_once(make, monkeypatch: pytest.MonkeyPatch):
+def test_evaluation_in_parts_is_evaluation_at_once(make):
     trainer = make(batch_norm=True)
     whole = trainer.evaluate(trainer.test_x, trainer.test_y)
-    monkeypatch.setattr(training, "EVALUATION_VALUES", 10 * 64)
+    trainer.evaluated_at_once = 10
     metrics, outputs = trainer.evaluate(trainer.test_x, trainer.test_y)
     assert metrics == pytest.approx(whole[0], rel=1e-5) and metrics["acc"] == whole[0]["acc"]
     assert torch.equal(outputs.argmax(1), whole[1].argmax(1))
@@ -340,7 +345,7 @@ def test_predictions_that_are_not_finite_have_no_accuracy(make, monkeypatch: pyt
 
     # The test images alone may be beyond what the weights can take.
     trainer = make(epochs=1)
-    trainer.test_x = trainer.test_x * math.inf
+    trainer.test_x.mean = trainer.test_x.mean - math.inf
     outcome = trainer.run()
     final = strict(outcome["final"])
     assert outcome["status"] == "finished" and math.isfinite(outcome["epochs"][-1]["val_acc"])

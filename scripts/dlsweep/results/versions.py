@@ -21,7 +21,7 @@ import sysconfig
 import tokenize
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -321,11 +321,22 @@ def _stat(files: Mapping[str, Path]) -> str:
     return hashlib.sha1(json.dumps(known).encode()).hexdigest()
 
 
-def note_prepared(prepared: Path, digest: str, look: Look | None) -> None:
-    """Note beside a prepared file its digest, and what of the user's it was made from, `look` (from before)."""
+def note_prepared(prepared: Path, digest: str, look: Look | None, shape: Sequence[Any] = ()) -> None:
+    """Note beside a prepared file its digest, and what of the user's it was made from, `look` (from before).
+
+    `shape` is that of its data, for `noted_shape`.
+    """
     stamp = _read_stamp(prepared) or {}
     prepared_from = {**stamp.get("prepared_from", {}), **({look.sha1: digest} if look else {})}
-    write_json(_stamp_file(prepared), {"digest": digest, "prepared_from": prepared_from, "look": look})
+    write_json(
+        _stamp_file(prepared), {"digest": digest, "prepared_from": prepared_from, "look": look, "shape": list(shape)}
+    )
+
+
+def noted_shape(prepared: Path) -> tuple[int, list[int], int] | None:
+    """Return how many images were prepared, the shape of one, and the outputs that a model has for them, if known."""
+    n, in_shape, n_outputs = (_read_stamp(prepared) or {}).get("shape") or (0, [], 0)
+    return (n, in_shape, n_outputs) if n else None
 
 
 def _read_stamp(prepared: Path | str) -> dict[str, Any] | None:

@@ -8,9 +8,10 @@ import stat
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.paths import files_folder, record_name, running_folder
@@ -160,7 +161,8 @@ class Run:
         self.epochs: list[Epoch] = []
         self.n_epochs: int | None = None
         self.next_write = 0.0
-        self.memory_keys: Sequence[str] = ()
+        self.task: Any = None
+        self.job: Job | None = None
         faulthandler.enable()  # a crash of native code says so in the log
         self.log = log_position()
         self.stop = Stop(options.time_limit)
@@ -194,9 +196,8 @@ class Run:
         """Return the training of the run, where its checkpoint left it. Only now torch is loaded."""
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
         os.environ.setdefault(ORDER, "PCI_BUS_ID")  # cuda:1 is the GPU that nvidia-smi calls 1
-        task = load_task(task_of(self.setting).kind)
+        self.task = task = load_task(task_of(self.setting).kind)
         import_installed(own_sources([self.setting]))
-        self.memory_keys = task.MEMORY_KEYS
         self.job = Job(
             self.setting,
             self.digest,
@@ -213,6 +214,10 @@ class Run:
         self.epochs = training.epochs
         self.show("running")
         return training
+
+    def memory_keys(self) -> Sequence[str]:
+        """Return the hyper-parameters to lower where memory is short, the one that brings most first."""
+        return self.task.memory_keys(self.job) if self.task and self.job else ()
 
     def on_epoch(self, training: Training, epochs: list[Epoch]) -> None:
         """Print the last epoch, and show them all where the running record is old enough."""
@@ -243,6 +248,7 @@ class Run:
 
     def finish(self, outcome: Outcome, timing: Timing) -> None:
         """Write the record, after the files that belong to it: what interrupts this finds all that it needs again."""
+        assert self.job
         copy_folder(self.job.files, files_folder(self.options.results, self.options.exp_name, self.digest))
         timing = {"total_seconds": time.perf_counter() - self.start, **timing}
         self.provenance["finished"] = now_text()
@@ -287,8 +293,10 @@ def print_traceback(error: BaseException) -> None:
     traceback.print_exception(type(error), error, trace)
 
 
-def in_one_line(error: Exception | SystemExit, setting: Setting, memory_keys: Sequence[str] = ()) -> str:
-    """Return an error in one line; where memory is short, with the `memory_keys` to lower that the setting has."""
+def in_one_line(
+    error: Exception | SystemExit, setting: Setting, memory_keys: Callable[[], Sequence[str]] = tuple
+) -> str:
+    """Return an error in one line; where memory is short, with the hyper-parameters to lower, `memory_keys()`."""
     if isinstance(error, SystemExit):
         return f"your code or a library ended the run itself, by sys.exit({error.code!r})"
     text = " ".join(str(error).split())
@@ -296,7 +304,7 @@ def in_one_line(error: Exception | SystemExit, setting: Setting, memory_keys: Se
     on_device = torch is not None and isinstance(error, torch.OutOfMemoryError)
     if on_device or isinstance(error, MemoryError) or "can't allocate memory" in text:
         where = "GPU memory" if on_device else "memory"
-        values = ", ".join(f"{key} (now {setting[key]})" for key in memory_keys if key in setting)
+        values = ", ".join(f"{key} (now {setting[key]})" for key in memory_keys())
         lower = f"lower {values}, or " if values else ""
         return f"out of {where}: {lower}let fewer runs share the machine ({text})"
     return text if isinstance(error, ConfigError) else f"{type(error).__name__}: {text}"

@@ -30,7 +30,6 @@ from dlsweep.tasks import logged
 from dlsweep.tasks.checkpoint import Interrupted, unlike
 from dlsweep.tasks.job import Job, device_without_torch
 
-MEMORY_KEYS = ("batch_size", "width", "hid_dim")
 POLL_SECONDS = 0.1
 GRACE = 50.0  # seconds that the program has to write its checkpoint; Snakemake waits for a minute
 END_GRACE = 5.0  # seconds for what a program that has ended left running
@@ -338,6 +337,11 @@ def is_alive(group: int) -> bool:
 
 def preload() -> None:
     """Nothing: a command loads what it needs itself."""
+
+
+def memory_keys(job: Job) -> list[str]:
+    """Return the hyper-parameters that may be worth lowering where memory is short: those that often are."""
+    return [key for key in ("batch_size", "width", "hid_dim") if key in job.setting]
 
 
 def load(job: Job) -> CommandTraining:

@@ -32,7 +32,6 @@ from dlsweep.tasks.job import Job, device_without_torch
 from dlsweep.tasks.own_code import own_object, place_of
 from dlsweep.tasks.seeds import derive_seed
 
-MEMORY_KEYS = ("batch_size", "width", "hid_dim")
 LOOK_SECONDS = 0.2  # between two looks at whether the run is to stop
 
 
@@ -548,6 +547,11 @@ class _WhenLoaded:
 
 def preload() -> None:
     """Nothing: the user's code says what it needs, in the process of its run."""
+
+
+def memory_keys(job: Job) -> list[str]:
+    """Return the hyper-parameters that may be worth lowering where memory is short: those that often are."""
+    return [key for key in ("batch_size", "width", "hid_dim") if key in job.setting]
 
 
 def load(job: Job) -> FunctionTraining:

@@ -1,7 +1,7 @@
 """What a run and its task know of each other.
 
 The module of a task has `load(job)`, which returns the Training of a run; `preload()`, which loads what is large; and
-MEMORY_KEYS, the hyper-parameters that are worth lowering where memory is short.
+`memory_keys(job)`, the hyper-parameters that are worth lowering where memory is short, the first above all.
 """
 
 from __future__ import annotations

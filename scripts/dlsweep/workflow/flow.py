@@ -27,6 +27,7 @@ from dlsweep.workflow import internals, surroundings
 from dlsweep.workflow.failures import Failures
 from dlsweep.workflow.gpus import Gpus
 from dlsweep.workflow.jobs import Jobs
+from dlsweep.workflow.memory import Memory
 from dlsweep.workflow.messages import Messages
 from dlsweep.workflow.paths import Paths, check_folders
 from dlsweep.workflow.progress import Progress
@@ -54,6 +55,7 @@ class Flow:
         self.paths = Paths(self.sweep)
         self.jobs = Jobs(self.sweep, self.paths, self.config_files, self.workflow)
         self.gpus = Gpus(self.sweep.jobs_per_gpu, self.sweep.gpus_per_run)
+        self.memory = Memory(self.paths.results, self.gpus)
         self.messages = Messages(self.sweep, self.paths, self.jobs, self.overrides)
 
     @classmethod
@@ -68,6 +70,7 @@ class Flow:
             check_folders(flow.paths.results, flow.paths.tables_folder)
             surroundings.check_text([exp.settings for exp in flow.sweep.experiments.values()], files[0])
             flow.gpus.limit(workflow)
+            flow.memory.limit(workflow)
         internals.no_backups()
         if internals.is_main(workflow):
             internals.quieten()
@@ -108,6 +111,10 @@ class Flow:
         """How many GPUs a run asks Snakemake for."""
         return self.gpus.to_ask_for(self.jobs.setting(wildcards.exp, wildcards.hash))
 
+    def memory_of_run(self, wildcards: Any, attempt: int) -> int:
+        """The MB of memory that a run asks Snakemake for."""
+        return self.memory.of_run(self.jobs.setting(wildcards.exp, wildcards.hash), attempt)
+
     @property
     def config_arguments(self) -> str:
         """The config files and overrides of this call, as scripts/sweep.py takes them."""
@@ -145,8 +152,12 @@ class Flow:
             if len(runs) > 1 and not deployment:  # the runs are in this Python
                 self._trainer = warm.start(own_sources(self.jobs.setting(*run) for run in runs))
             if runs:
+                settings = [self.jobs.setting(*run) for run in runs]
                 with _ended_by_mistakes():
-                    self.gpus.check(workflow, [self.jobs.setting(*run) for run in runs])
+                    self.gpus.check(workflow, settings)
+                at_once = min(internals.at_once(workflow, self.threads), self.gpus.slots or len(runs), len(runs))
+                if remark := self.memory.remark(settings, at_once):
+                    print(remark, file=sys.stderr)
         again = self._request_again(runs)
         records = set(self.paths.records)
         left = [job for run, job in self._jobs_left.items() if self.paths.record(*run) in records]

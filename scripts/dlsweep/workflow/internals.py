@@ -222,6 +222,12 @@ def limit(workflow: Any, name: str, amount: int) -> None:
     workflow.global_resources[name] = amount
 
 
+@soft("memory is not compared with the number of runs", lambda: 1)
+def at_once(workflow: Any, threads: int) -> int:
+    """Return how many runs of so many threads the cores let go at once."""
+    return int(workflow.cores or 1) // max(threads, 1)
+
+
 @soft("runs that wait for a GPU count as running", lambda: None)
 def limit_from_now_on(workflow: Any, name: str, amount: int | None) -> None:
     """Have the jobs share so much of a resource from now on; None: as much as they like.

@@ -9,12 +9,10 @@ import hashlib
 import pickle
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +21,8 @@ from dlsweep.config.registry import LOSSES, entry
 from dlsweep.errors import ConfigError
 from dlsweep.files import atomic_file
 from dlsweep.results.versions import look_at_source, note_prepared
+from dlsweep.tasks.classification.images import Rows, mean_std
+from dlsweep.tasks.classification.mapped import read_mapped
 
 Content = dict[str, Any]
 """What a loader returns and a prepared file holds."""
@@ -38,11 +38,11 @@ class Splits:
     prepared file.
     """
 
-    train_x: Tensor
+    train_x: Rows
     train_y: Tensor
-    val_x: Tensor
+    val_x: Rows
     val_y: Tensor
-    test_x: Tensor
+    test_x: Rows
     test_y: Tensor
     mean: Tensor
     std: Tensor
@@ -91,7 +91,9 @@ def prepare(setting: Setting, output: Path, raw_folder: Path) -> None:
     except ConfigError:
         before = None
     save(content, output)
-    note_prepared(output, now := digest(content), look)
+    n_outputs = len(content["classes"]) if kind_of(content["y_train"]) == "classes" else content["y_train"].shape[1]
+    n, *in_shape = content["x_train"].shape
+    note_prepared(output, now := digest(content), look, (n, in_shape, n_outputs))
     if before not in (None, now):
         print(f"warning: {output}: the data have changed; finished runs keep the results of the data before")
     for key in (key for key in content if key.startswith("x_")):
@@ -229,17 +231,17 @@ def load_splits(path: Path, setting: Setting) -> Splits:
     strata = y if kind_of(y) == "classes" else torch.zeros(len(y), dtype=torch.int64)
     rest = torch.randperm(len(y), generator=torch.Generator().manual_seed(setting["split_seed"]))
     if "x_test" in content:
-        test_x, test_y = content["x_test"], content["y_test"]
+        test_x, test_y = Rows(content["x_test"]), content["y_test"]
     else:
         test, rest = take(strata, rest, "test_size", setting)
-        test_x, test_y = x[test], y[test]
+        test_x, test_y = Rows(x, test), y[test]
     if "x_val" in content:
-        val_x, val_y = content["x_val"], content["y_val"]
+        val_x, val_y = Rows(content["x_val"]), content["y_val"]
     else:
         val, rest = take(strata, rest, "val_size", setting)
-        val_x, val_y = x[val], y[val]
+        val_x, val_y = Rows(x, val), y[val]
     train, _ = take(strata, rest, "train_size", setting)
-    train_x, train_y = x[train], y[train]
+    train_x, train_y = Rows(x, train), y[train]
     classes = content["classes"]
     absent = torch.bincount(strata[train], minlength=len(classes) if strata is y else 1) == 0
     if missing := absent.nonzero().flatten().tolist():
@@ -248,9 +250,12 @@ def load_splits(path: Path, setting: Setting) -> Splits:
 
 
 def read(path: Path) -> Content:
-    """Return the content of a prepared file, memory-mapped. Raises ConfigError where it is missing or damaged."""
+    """Return the content of a prepared file, the images memory-mapped: they cannot be written to.
+
+    Raises ConfigError where it is missing or damaged.
+    """
     try:
-        content: Content = torch.load(path, mmap=True, weights_only=True)
+        content = read_mapped(path)
         content["digest"]  # the last key that prepared files were given
         return content
     except FileNotFoundError:
@@ -311,44 +316,3 @@ def _missing(names: list[str], n_train: int, setting: Setting) -> str:
         f"train_size: no image of class {few} is among the {n_train} of the training split"
         f" (split_seed {setting['split_seed']}, {sizes}); take more training images or a smaller validation split"
     )
-
-
-# -- normalization -------------------------------------------------------------------------------------------------
-
-
-def mean_std(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation per channel of (N, C, H, W), or per feature of (N, D), as float32.
-
-    uint8 counts as [0, 1]. Where all values are equal the standard deviation is given as 1, so that dividing by
-    it is harmless: another value, in another split, keeps its distance. Summed in float64 by numpy, in one thread:
-    torch's sums depend on the number of threads.
-    """
-    images = x.flatten(2).numpy() if x.ndim > 2 else x.unsqueeze(2).numpy()
-    total, squares = 0.0, 0.0
-    for chunk in _chunks(images):
-        total = total + chunk.sum((0, 2))
-        squares = squares + (chunk * chunk).sum((0, 2))
-    n = len(images) * images.shape[2]
-    mean = torch.as_tensor(total / n)
-    variance = torch.as_tensor(squares / n) - mean**2
-    scale = 255.0 if x.dtype == torch.uint8 else 1.0
-    doubtful = variance <= 1e-12 * mean**2  # the difference of two large numbers: constant, or far away from 0
-    if doubtful.any():
-        centre = mean.numpy()[:, None]
-        exact = torch.as_tensor(sum(((chunk - centre) ** 2).sum((0, 2)) for chunk in _chunks(images)) / n)
-        constant = torch.as_tensor((images == images[:1, :, :1]).all((0, 2)))
-        variance = torch.where(doubtful, exact, variance).masked_fill(constant, scale**2)
-    return (mean / scale).float(), (variance.sqrt() / scale).float()
-
-
-def _chunks(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the images, a thousand at a time, as float64."""
-    for start in range(0, len(images), 1024):
-        yield images[start : start + 1024].astype("float64")
-
-
-def normalise(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Return float32 `(x - mean) / std` per channel or feature, on the device of `x`; uint8 is scaled to [0, 1]."""
-    shape = (1, -1) + (1,) * (x.ndim - 2)
-    x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
-    return (x - mean.view(shape)).div_(std.view(shape))

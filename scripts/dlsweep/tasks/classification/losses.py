@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from dlsweep.config.identity import Setting
 from dlsweep.config.registry import MEASURES, entry
 from dlsweep.errors import ConfigError
-from dlsweep.tasks.classification.data import Splits, mean_std
+from dlsweep.tasks.classification.data import Splits
+from dlsweep.tasks.classification.images import Rows, mean_std
 from dlsweep.tasks.own_code import call_fault, own_object
 
 Metrics = dict[str, float]
@@ -131,7 +132,7 @@ class Criterion:
         self._own = {name.partition(":")[2]: own_metric(name) for name in setting["metrics"]}
         self._scale: tuple[Tensor, Tensor] | None = None
         if setting.get("normalise_targets"):
-            mean, std = mean_std(data.train_y)
+            mean, std = mean_std(Rows(data.train_y))
             self._scale = mean.to(device), std.to(device)
 
     @property

@@ -28,15 +28,19 @@ from dlsweep.tasks import torch_setup
 from dlsweep.tasks.checkpoint import Checkpoint
 from dlsweep.tasks.classification import augmentation as augment
 from dlsweep.tasks.classification import optimizers as optim
-from dlsweep.tasks.classification.data import Splits, load_splits, normalise
+from dlsweep.tasks.classification.data import Splits, load_splits
+from dlsweep.tasks.classification.images import Images, Rows
 from dlsweep.tasks.classification.losses import Criterion, Metrics
+from dlsweep.tasks.classification.memory import (
+    GATHERED_BYTES,
+    describe_data,
+    evaluated_at_once,
+    size_of,
+    worth_lowering,
+)
 from dlsweep.tasks.classification.models import build_model, check_output, source_sha1
 from dlsweep.tasks.job import Job
 from dlsweep.tasks.seeds import derive_seed
-
-EVALUATION_VALUES = 2**21  # pixel values evaluated at once: 683 images of CIFAR, whose activations need about 200 MB
-GATHERED_BYTES = 32 * 2**20  # of training images, gathered at once
-MEMORY_KEYS = ("batch_size", "hid_dim", "n_layer", "channels", "n_block", "image_size")
 
 
 @dataclass
@@ -96,9 +100,8 @@ class Trainer:
         self._set_arithmetic()
         memory = torch.channels_last if setting["channels_last"] else torch.contiguous_format
 
-        def images(x: Tensor) -> Tensor:
-            x = normalise(x.to(device), data.mean.to(device), data.std.to(device))
-            return x.contiguous(memory_format=memory) if x.ndim == 4 else x
+        def images(rows: Rows) -> Images:
+            return Images(rows, data.mean, data.std, device, memory)
 
         def targets(y: Tensor) -> Tensor:
             return y.to(device) if data.kind == "classes" else y.to(device).float()
@@ -107,6 +110,8 @@ class Trainer:
         self.val_x, self.val_y = images(data.val_x), targets(data.val_y)
         self.test_x, self.test_y = images(data.test_x), targets(data.test_y)
         self.n_outputs, self.data_digest = data.n_outputs, data.digest
+        size = size_of(setting, data.in_shape, data.n_outputs)
+        self.evaluated_at_once = evaluated_at_once(math.prod(data.in_shape), size)
         self.criterion = Criterion(setting, data, device)
 
         self.code_digest = code_digest(*own_modules(setting))  # now: the files may change while the run goes on
@@ -233,7 +238,7 @@ class Trainer:
         not depend on `first`, so that each lies at the same place in memory however often the run was interrupted.
         """
         size, steps = self.batch_size, self.steps_per_epoch
-        together = max(1, GATHERED_BYTES // (size * self.train_x[0].nbytes))
+        together = max(1, GATHERED_BYTES // (size * 4 * self.train_x.n_values))
         for start in range(first - first % together, steps, together):
             chosen = order[start * size : min(start + together, steps) * size]
             batches = zip(self.train_x[chosen].split(size), self.train_y[chosen].split(size), strict=True)
@@ -257,12 +262,11 @@ class Trainer:
         return {"grad_norm": norm, "layer_gradients": dict(zip(layers, means, strict=True))}
 
     @torch.no_grad()
-    def evaluate(self, x: Tensor, y: Tensor) -> tuple[Metrics, Tensor]:
+    def evaluate(self, x: Images, y: Tensor) -> tuple[Metrics, Tensor]:
         """Return what a split is measured by, and the model's outputs (N, K)."""
         self.model.eval()
-        parts = x.split(max(EVALUATION_VALUES // x[0].numel(), 1))
         with self.autocast():
-            logits = torch.cat([self.forward(part) for part in parts]).float()
+            logits = torch.cat([self.forward(part) for part in x.parts(self.evaluated_at_once)]).float()
         return self.criterion.measure(logits, y), logits
 
     # -- the run -----------------------------------------------------------------------------------------------
@@ -427,6 +431,11 @@ def preload() -> None:
     import torch.utils.serialization  # what torch.load loads
 
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])  # the first optimizer of a process loads the compiler
+
+
+def memory_keys(job: Job) -> list[str]:
+    """Return the hyper-parameters to lower where memory is short, the one that brings most first."""
+    return worth_lowering(job.setting, describe_data(job.setting, job.data))
 
 
 def load(job: Job) -> Trainer:

@@ -13,7 +13,8 @@ from dlsweep.config.identity import Setting
 from dlsweep.config.modules import source_file
 from dlsweep.errors import ConfigError
 from dlsweep.tasks.checkpoint import Checkpoint
-from dlsweep.tasks.classification.data import Content, Splits, kind_of, mean_std, read
+from dlsweep.tasks.classification.data import Content, Splits, kind_of, read
+from dlsweep.tasks.classification.images import Rows, mean_std
 from dlsweep.tasks.classification.own_parts import tried_parts
 from dlsweep.tasks.classification.training import Trainer
 from dlsweep.tasks.own_code import own_object, what_happened
@@ -73,7 +74,7 @@ def _one_step(path: Path, setting: Setting) -> str:
 
 def _few(content: Content) -> Splits:
     """The first images, of as many classes as there are."""
-    x, y = content["x_train"][:N_IMAGES], content["y_train"][:N_IMAGES]
+    x, y = Rows(content["x_train"][:N_IMAGES]), content["y_train"][:N_IMAGES]
     if kind_of(y) == "classes":
         y = torch.arange(len(x)) % len(content["classes"])
     return Splits(x, y, x, y, x, y, *mean_std(x), content["classes"])
