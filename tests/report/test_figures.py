@@ -24,6 +24,7 @@ from dlsweep.errors import ConfigError
 from dlsweep.report.captions import caption, captions, finding
 from dlsweep.report.figures import axes, data, drawing
 from dlsweep.results.columns import Columns
+from dlsweep.results.decisions import decide
 from dlsweep.results.tables import write_tables
 from fake import fake_sweep
 
@@ -77,6 +78,7 @@ def chosen(experiment: dict) -> dict[str, dict]:
 
 def test_a_grid_of_two_gets_the_three_of_the_course():
     found = chosen({"grid": {"lr": [0.1, 0.2], "act": ["relu", "tanh"]}, "seeds": 2})
+    assert list(found) == ["test_accuracy", "accuracy", "loss_curves", "accuracy_curves"]
     assert found["accuracy"] == {"kind": "bars", "name": "accuracy", "y": "acc", "x": "lr", "hue": "act"}
     for name, y in (("loss_curves", "loss"), ("accuracy_curves", "acc")):
         assert found[name] == {"kind": "curves", "name": name, "y": y, "col": "lr", "row": "act"}
@@ -90,18 +92,22 @@ def test_a_grid_of_two_gets_the_three_of_the_course():
         ({}, ["curves", "curves", "confusion"]),
         ({"seeds": 3}, ["curves", "curves", "confusion"]),
         ({"grid": {"lr": [0.001, 0.01, 0.1]}}, ["line", "curves", "curves"]),
-        ({"grid": {"act": ["relu", "tanh"]}}, ["bars", "curves", "curves"]),
-        ({"grid": {"batch_size": [16, 64, "full"]}}, ["bars", "curves", "curves", "speed"]),
-        ({"settings": [{}, {"dropout": 0.5}, {"l1": 0.1}]}, ["bars", "curves", "curves", "gap"]),
-        ({"grid": {"lr": [0.1, 0.2, 0.3], "seed": [1, 2], "l1": [0, 1, 2]}}, ["bars", "curves", "curves", "heatmap"]),
+        ({"grid": {"act": ["relu", "tanh"]}}, ["points", "curves", "curves"]),
+        ({"grid": {"batch_size": [16, 64, "full"]}}, ["points", "curves", "curves", "speed"]),
+        ({"settings": [{}, {"dropout": 0.5}, {"l1": 0.1}]}, ["points", "curves", "curves", "gap"]),
+        (
+            {"grid": {"lr": [0.1, 0.2, 0.3], "seed": [1, 2], "l1": [0, 1, 2]}},
+            ["line", "bars", "curves", "curves", "heatmap"],
+        ),
+        ({"grid": {"act": ["relu", "tanh"], "dropout": [0, 0.5]}}, ["points", "bars", "curves", "curves"]),
         (
             {"grid": {"act": ["relu", "tanh", "sigmoid"], "lr": [{"logspace": [0.001, 1, 50]}]}},
             ["line", "curves", "curves", "heatmap"],
         ),
-        (MANY, ["bars", "curves", "curves", "parallel", "importance", "scatter", "gradients"]),
+        (MANY, ["points", "curves", "curves", "parallel", "importance", "scatter", "gradients"]),
         (
             {"grid": {"lr": [0.1, 0.2], "act": ["relu", "tanh"], "dropout": [0, 0.5], "n_layer": [1, 2]}},
-            ["bars", "curves", "curves", "parallel", "importance", "scatter"],
+            ["points", "curves", "curves", "parallel", "importance", "scatter"],
         ),
     ],
 )
@@ -170,18 +176,88 @@ def test_every_kind_draws_few_and_many_settings(sweep: tuple, exp_name: str, kin
 
 
 def test_a_large_grid_stays_readable():
-    found = expand_config({"experiments": {"e": GRID}}).experiments["e"].figures
-    curves = next(figure for figure in found if figure.kind == "curves")
-    assert (curves.col, curves.hue) == ("lr", "hid_dim")
+    """A panel for each cell where they fit on a page, else one for each value of one, else one with the best."""
+    for lr, hid_dim, axes_of in (
+        (4, 4, {"col": "lr", "row": "hid_dim"}),
+        (4, 7, {"col": "lr", "hue": "hid_dim"}),
+        (9, 7, {"col": "lr", "hue": "hid_dim"}),
+        (7, 9, {"col": "hid_dim", "hue": "lr"}),
+        (15, 20, {"hue": "label"}),
+    ):
+        grid = {key: GRID["grid"][key][:n] for key, n in (("lr", lr), ("hid_dim", hid_dim))}
+        found = chosen({"grid": grid})["loss_curves"]
+        assert {axis: key for axis, key in found.items() if axis in ("col", "row", "hue")} == axes_of
 
 
-def test_panels_beyond_the_readable_are_said_to_be_left_out(sweep: tuple, monkeypatch: pytest.MonkeyPatch):
+def test_of_more_panels_than_can_be_read_the_best_are_drawn(sweep: tuple, monkeypatch: pytest.MonkeyPatch):
     _, tables = sweep
     monkeypatch.setattr(axes, "MOST_PANELS", 6)
     drawn = draw(tables["many"], "many", kind="strip", y="val_acc", x="optimizer", col="hid_dim")
+    best = tables["many"].summary.groupby("hid_dim")["tested_val_acc"].max().nlargest(6).index
+    assert [ax.get_title() for ax in drawn.axes] == [f"hid_dim = {value}" for value in sorted(best)]
     n_values = tables["many"].summary["hid_dim"].nunique()
-    assert len(drawn.axes) == 6
-    assert f"The first 6 of {n_values} panels." in drawn.texts[-1].get_text()
+    assert f"The best 6 of {n_values} values of hid_dim by validation accuracy." in note_of(drawn)
+
+
+def test_panels_are_large_enough_to_read(sweep: tuple):
+    """Also where they are many: a row of them goes on below, and the figure grows."""
+    _, tables = sweep
+    drawn = draw(tables["many"], "many", kind="strip", y="val_acc", x="optimizer", col="hid_dim")
+    sizes = [ax.get_window_extent().size / drawn.dpi for ax in drawn.axes]
+    assert len(sizes) == axes.MOST_PANELS and min(size.min() for size in sizes) > 1.4
+    assert drawn.get_size_inches()[0] <= axes.PAGE
+
+
+def note_of(drawn: mpl.figure.Figure) -> str:
+    return drawn.texts[-1].get_text().replace("\n", " ")
+
+
+@pytest.mark.parametrize("kind", ["points", "line", "bars"])
+def test_one_bad_setting_and_one_wide_interval_leave_the_axis_to_the_others(sweep: tuple, kind: str):
+    _, tables = sweep
+    runs = tables["off"].summary
+    runs = pd.concat([runs, runs.iloc[::2].assign(hash=lambda third: third["hash"].str[::-1])], ignore_index=True)
+    place = dict(zip(runs["label"].unique(), range(6), strict=True))
+    close = 0.9 + 0.01 * runs["label"].map(place) + 0.001 * runs.groupby("label").cumcount()
+    spec = FigureSpec(kind, kind, x="grad_clip", y="test_acc", hue="batch_norm")
+    for first, arrows in ((lambda seed: 0.2 + 0.01 * seed, ["0.21"]), (lambda seed: 0.9 + 0.04 * seed, [])):
+        values = close.where(runs["label"].map(place) > 0, first(runs.groupby("label").cumcount()))
+        drawn, _ = drawing.draw_one("off", spec, replace(tables["off"], summary=runs.assign(test_acc=values)))
+        bottom, top = drawn.axes[0].get_ylim()
+        found = [text.get_text() for text in drawn.axes[0].texts if text.get_gid() == "beyond"]
+        if kind == "bars":
+            assert bottom == 0 and top < 1.06 and not found
+        else:
+            assert bottom > 0.85 and top < 1.01 and found == arrows
+            assert ("Arrows at the edge" in note_of(drawn)) is bool(arrows)
+            assert "An interval that leaves the axis" in note_of(drawn)
+
+
+def test_marks_at_one_value_lie_side_by_side_with_their_single_runs(sweep: tuple):
+    _, tables = sweep
+    for kind in ("line", "points"):
+        ax = draw(tables["few"], kind=kind, x="lr", y="val_acc", hue="act").axes[0]
+        means = [line for line in ax.lines if line.get_gid() == "mean"]
+        first = sorted(float(line.get_xdata()[0]) for line in means)
+        assert len(first) == 2 and first[0] < first[1]
+        runs = [line for line in ax.lines if line.get_gid() == "runs"]
+        assert sum(len(line.get_xdata()) for line in runs) == tables["few"].summary["val_acc"].notna().sum()
+
+
+def test_a_figure_says_above_what_it_asks_and_what_it_finds(sweep: tuple):
+    _, tables = sweep
+    asked = replace(tables["few"], question="Which activation, and which learning rate?")
+    for kind in KINDS:
+        settings = expand_config({"experiments": {"few": {**EXPERIMENTS["few"], "figures": [kind]}}})
+        (spec,) = settings.experiments["few"].figures
+        drawn, _ = drawing.draw_one("few", spec, asked)
+        *above, _ = [text.get_text().replace("\n", " ") for text in drawn.texts]
+        assert "few" not in " ".join(above) and len(above) >= 1, kind
+    drawn, _ = drawing.draw_one("few", FigureSpec("points", "a_name", x="label", y="test_acc"), asked)
+    finding, question = (drawn.texts[i].get_text().replace("\n", " ") for i in (0, 1))
+    assert question == "Which activation, and which learning rate?"
+    best = decide(asked.summary, asked.columns).best
+    assert finding.startswith(f"Best: {best.label}, test accuracy {best.mean:.3f} [")
 
 
 def test_bars_are_the_means_of_the_csv(sweep: tuple):
@@ -243,9 +319,38 @@ def test_heatmap_and_confusion_hold_the_numbers_of_the_csv(sweep: tuple):
     ax = draw(tables["few"], kind="heatmap").axes[0]
     means = tables["few"].summary.pivot_table("test_acc", "act", "lr", dropna=False)
     written = sorted(text.get_text() for text in ax.texts)
-    assert written == sorted(f"{value:.3g}" for value in means.to_numpy().ravel() if not np.isnan(value))
+    assert written == sorted(f"{value:.3f}" for value in means.to_numpy().ravel() if not np.isnan(value))
     ax = draw(tables["few"], kind="confusion").axes[0]
     assert [int(text.get_text()) for text in ax.texts] == list(tables["few"].confusion["count"])
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "written"),
+    [
+        ("test_acc", [0.1, 0.97, 0.9714, 0.9], {"0.100", "0.970", "0.971", "0.900"}),
+        ("test_loss", [12.3, 1.25, 0.031, 2.0], {"12.3", "1.2", "0.0", "2.0"}),
+        ("n_parameters", [2e6, 3e7, 1, 500], {"2.00e+06", "3.00e+07", "1.00e+00", "5.00e+02"}),
+        ("samples_per_second", [0, 0, 0, 0], {"0"}),
+    ],
+)
+def test_the_numbers_of_a_heat_map_have_the_same_digits(sweep: tuple, name: str, values: list, written: set):
+    _, tables = sweep
+    runs = tables["few"].summary.query("lr < 1")
+    numbers = dict(zip(runs["label"].unique(), values, strict=True))
+    changed = replace(tables["few"], summary=runs.assign(**{name: runs["label"].map(numbers)}))
+    drawn, _ = drawing.draw_one("few", FigureSpec("heatmap", "heatmap", x="lr", y="act", hue=name), changed)
+    assert {text.get_text() for text in drawn.axes[0].texts} == written
+
+
+def test_the_colours_of_a_heat_map_leave_out_what_is_far_from_all_others(sweep: tuple):
+    _, tables = sweep
+    runs = tables["few"].summary
+    good = dict(zip(runs["label"].unique(), [0.9, 0.91, 0.92, 0.93, 0.94, 0.1], strict=True))
+    for far, scale in (({}, (0.9, 0.94)), ({next(iter(good)): 0.2}, (0.1, 0.94))):  # two of six are no outliers
+        values = runs["label"].map({**good, **far})
+        changed = replace(tables["few"], summary=runs.assign(test_acc=values))
+        drawn, _ = drawing.draw_one("few", FigureSpec("heatmap", "heatmap", x="lr", y="act", hue="test_acc"), changed)
+        assert drawn.axes[0].collections[0].get_clim() == pytest.approx(scale)
 
 
 def test_parallel_coordinates_have_a_line_a_setting(sweep: tuple):

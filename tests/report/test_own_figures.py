@@ -76,12 +76,13 @@ def test_every_figure_that_an_experiment_gets_by_itself(tables: dict, exp_name: 
 def test_the_figures_that_fit():
     grid, many = figures(GRID), figures(EXPERIMENTS["many"])
     assert [(one.kind, one.name, one.y) for one in grid] == [
+        ("line", "test_mae", "test_mae"),
         ("bars", "mae", "mae"),
         ("curves", "mae_curves", "mae"),
         ("heatmap", "heatmap", "width"),
     ]
-    assert grid[2].hue == "test_mae"
-    assert [one.kind for one in many] == ["bars", "curves", "parallel", "importance", "scatter"]
+    assert grid[3].hue == "test_mae"
+    assert [one.kind for one in many] == ["points", "curves", "parallel", "importance", "scatter"]
     assert (many[2].y, many[4].x, many[4].y) == ("test_mae", "lr", "test_mae")
     (line, _) = figures({**OWN, "objective": {"reward": "max"}, "grid": {"lr": [1, 2, 3]}})
     assert (line.kind, line.y) == ("line", "reward")

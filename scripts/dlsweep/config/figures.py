@@ -10,7 +10,7 @@ from typing import Any
 from dlsweep.config.dotted import flattened
 from dlsweep.config.identity import Setting
 from dlsweep.config.kinds import KINDS, MOST_BARS, MOST_COLOURS, FigureSpec, Varied
-from dlsweep.config.metrics import STANDARD, Objective
+from dlsweep.config.metrics import STANDARD, Objective, parts_of
 from dlsweep.config.names import nearest
 from dlsweep.errors import ConfigError
 
@@ -93,28 +93,38 @@ def _automatic(varied: Varied) -> list[FigureSpec]:
     keys, groups, family = varied.keys, varied.groups, varied.objective.family
     families = dict.fromkeys(("loss", "acc", family)) if varied.classifies else (family,)
     curves = [FigureSpec("curves", f"{_name(y)}_curves", y=y) for y in families]
-    bars, line = FigureSpec("bars", _name(family)), FigureSpec("line", _name(family))
+    answer, line = _answer(varied), FigureSpec("line", _name(family))
+    bars = FigureSpec("bars", _name(family) if answer.name != _name(family) else f"{_name(family)}_bars")
     if not keys:
         figures = [*curves, *([FigureSpec("confusion")] if varied.classifies else [])]
     elif len(keys) == 1 and varied.is_number(keys[0]) and varied.n_values(keys[0]) > 2:
         figures = [line, *curves]
     elif len(groups) == 1 and varied.n_values(groups[0]) <= MOST_COLOURS:
-        figures = [bars, *curves, *([FigureSpec("gap")] if groups == ["label"] and varied.classifies else [])]
+        figures = [answer, *curves, *([FigureSpec("gap")] if groups == ["label"] and varied.classifies else [])]
     elif len(groups) == 2:
-        first = bars
-        for key, other in (groups, reversed(groups)):
-            if key in varied.numbers and varied.n_values(key) > MOST_BARS:
-                first = replace(line, x=key, hue=other)
-        large = all(varied.n_values(key) > 2 for key in groups)
-        figures = [first, *curves, *([FigureSpec("heatmap")] if large else [])]
+        n_values = [varied.n_values(key) for key in groups]
+        figures = [answer, *([bars] if max(n_values) <= MOST_BARS else []), *curves]
+        figures += [FigureSpec("heatmap")] if min(n_values) > 2 else []
     else:
-        figures = [replace(bars, x="label"), *(replace(curve, hue="label") for curve in curves)]
+        figures = [replace(answer, x="label"), *(replace(curve, hue="label") for curve in curves)]
         figures += [FigureSpec(kind) for kind in ("parallel", "importance", "scatter")]
     if "batch_size" in keys and varied.classifies:
         figures.append(FigureSpec("speed"))
     if varied.logs_gradients:
         figures.append(FigureSpec("gradients"))
     return figures
+
+
+def _answer(varied: Varied) -> FigureSpec:
+    """What the settings reach, in one panel: lines over a number, a colour for each value of the other, or points."""
+    report = varied.objective.report
+    split, family = parts_of(report).split, parts_of(report).family
+    points = FigureSpec("points", f"{split}_{_name(family)}" if split else _name(report), y=report)
+    numbers = [key for key in varied.groups if varied.is_number(key) and varied.n_values(key) > 2]
+    if len(varied.groups) != 2 or not numbers:
+        return points
+    x = max(numbers, key=varied.n_values)
+    return replace(points, kind="line", x=x, hue=next(key for key in varied.groups if key != x))
 
 
 def _name(family: str) -> str:

@@ -28,8 +28,12 @@ from dlsweep.config.metrics import (
 from dlsweep.config.tasks import is_built_in, task_of
 from dlsweep.errors import ConfigError
 
-MOST_PANELS = 60  # of a facet grid; more are too small to read
-MOST_COLUMNS = 20  # of learning curves, for the values of one hyper-parameter
+MOST_PANELS = 40  # of a figure that is asked for
+MOST_ACROSS = 8  # of them beside each other, where there are rows
+READABLE_PANELS = 16  # of a grid that comes by itself; more are too small to read on one page
+READABLE_ACROSS = 5
+READABLE_COLOURS = 8  # of learning curves in one panel
+MOST_COLUMNS = 12  # of learning curves, for the values of one hyper-parameter
 MOST_COLOURS = 10  # that are told apart
 MOST_BARS = 30  # with their names beside them
 
@@ -221,7 +225,7 @@ def _categories(figure: FigureSpec, varied: Varied) -> dict[str, str]:
 
 
 def _line(figure: FigureSpec, varied: Varied) -> dict[str, str]:
-    x = figure.x or next(iter(varied.numbers), None)
+    x = figure.x or max(varied.numbers, key=varied.n_values, default=None)
     if x is None:
         raise ConfigError("line needs x: a numeric hyper-parameter; none varies in this experiment")
     others = [key for key in varied.groups if key not in (x, "label")]
@@ -238,18 +242,25 @@ def _heatmap(figure: FigureSpec, varied: Varied) -> dict[str, str]:
 
 
 def _curves(figure: FigureSpec, varied: Varied) -> dict[str, str]:
-    """A column for the first hyper-parameter, a row for the second, where they fit."""
+    """A column for the first hyper-parameter, a row for the second, where they fit on a page.
+
+    Where they do not: a panel for each value of one, colours for the other; or all runs in one, the best in colour.
+    """
     first, second = (*varied.groups, "", "")[:2]
     if figure.groups or not first:
         panels = {}
-    elif first == "label" and varied.n_values("label") > MOST_COLOURS:
-        panels = {"hue": "label"}  # all runs in one panel, the best in colour
     elif not second:
-        panels = {"col": first} if varied.n_values(first) <= MOST_COLUMNS else {"hue": first}
-    elif varied.n_values(first) * varied.n_values(second) <= MOST_PANELS:
-        panels = {"col": first, "row": second}
+        most = MOST_COLOURS if first == "label" else MOST_COLUMNS
+        panels = {"col": first} if varied.n_values(first) <= most else {"hue": first}
     else:
-        panels = {"col": first, "hue": second} if varied.n_values(first) <= MOST_COLUMNS else {"hue": "label"}
+        n_first, n_second = varied.n_values(first), varied.n_values(second)
+        panels = {"hue": "label"}
+        if n_first * n_second <= READABLE_PANELS and n_first <= READABLE_ACROSS:
+            panels = {"col": first, "row": second}
+        elif n_first <= MOST_COLUMNS and n_second <= READABLE_COLOURS:
+            panels = {"col": first, "hue": second}
+        elif n_second <= MOST_COLUMNS and n_first <= READABLE_COLOURS:
+            panels = {"col": second, "hue": first}
     return {"y": "loss" if varied.classifies else varied.objective.family, **panels}
 
 
@@ -291,12 +302,12 @@ def _categorical(doc: str) -> Kind:
 
 KINDS: Mapping[str, Kind] = {
     "bars": _categorical("bars of the mean, with its interval over seeds"),
-    "points": _categorical("points of the mean, with its interval over seeds"),
+    "points": _categorical("points of the mean, with its interval and the single runs"),
     "box": _categorical("boxes of the quartiles of the runs"),
     "strip": _categorical("every run as a point"),
     "violin": _categorical("violins of the distribution of the runs"),
     "line": Kind(
-        "the mean over a numeric hyper-parameter, with its interval",
+        "the mean over a numeric hyper-parameter, with its interval and the single runs",
         "lines:line",
         {**CATEGORIES, "x": Takes.NUMBER},
         _line,

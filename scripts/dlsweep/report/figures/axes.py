@@ -6,7 +6,7 @@ import math
 import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -17,14 +17,27 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.category import StrCategoryFormatter
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator, LogFormatterSciNotation, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogFormatterSciNotation, NullLocator
 
-from dlsweep.config.kinds import KINDS, MOST_COLOURS, MOST_PANELS, FigureSpec, Takes
+from dlsweep.config.kinds import KINDS, MOST_ACROSS, MOST_COLOURS, MOST_PANELS, FigureSpec, Takes
 from dlsweep.config.metrics import Range
-from dlsweep.report.figures.data import Drawing, Tables, is_log_spaced, is_numeric, marks_of, text_levels, with_axis
+from dlsweep.report.figures.data import (
+    Drawing,
+    Tables,
+    fences,
+    is_log_spaced,
+    is_numeric,
+    marks_of,
+    runs_with,
+    text_levels,
+    with_axis,
+)
 from dlsweep.results.columns import Columns
+from dlsweep.results.leaderboard import group_settings
 
 MOST_LETTERS = 120  # of a label
+MOST_DOTS = 2000  # of single runs behind their means, in a panel
+PAGE = 9.0  # inches that a figure can be wide and still be read at the width of a page
 GREY, BAD = "0.75", "black"
 COLOURS = "viridis"
 
@@ -55,10 +68,30 @@ def keep_apart(tables: Tables, spec: FigureSpec) -> tuple[Tables, FigureSpec, st
         return tables, given, ""
     present = version[summary["outdated"].isna()] if summary["outdated"].isna().any() else version
     shown = present.mode()[0]
-    kept = set(summary.loc[version == shown, "hash"])
-    parts = {name: table[table["hash"].isin(kept)] for name, table in vars(tables).items() if name != "columns"}
     what = f"only those with {shown} are drawn" if shown else "they are not drawn"
-    return replace(tables, **parts), spec, f"{len(summary) - len(kept)} runs have other code or data; {what}"
+    n_left_out = int((version != shown).sum())
+    return runs_with(tables, version == shown), spec, f"{n_left_out} runs have other code or data; {what}"
+
+
+def fewer_panels(tables: Tables, spec: FigureSpec) -> tuple[Tables, str]:
+    """Return the tables with as few values of col and row as there can be readable panels, the best, and a note."""
+    notes = []
+    n_row = tables.summary[spec.row].nunique(dropna=False) if spec.row in tables.summary else 1
+    # Columns are wrapped where there are no rows.
+    most = {"col": MOST_ACROSS, "row": MOST_PANELS // MOST_ACROSS} if n_row > 1 else {"col": MOST_PANELS}
+    for axis, n in most.items():
+        name = spec.axes.get(axis, "")
+        if name not in tables.summary:
+            continue
+        levels = text_levels(tables.summary[name])
+        if levels.cat.categories.size <= n:
+            continue
+        order = {label: i for i, label in enumerate(group_settings(tables.summary, tables.columns)["label"])}
+        ranks = tables.summary["label"].map(order).groupby(levels, observed=True).min()
+        best = ranks.sort_values(kind="stable").index[:n]
+        notes.append(f"The best {n} of {levels.cat.categories.size} values of {name} by {tables.columns.by}")
+        tables = runs_with(tables, levels.isin(best))
+    return tables, "; ".join(notes)
 
 
 def empty_figure(text: str) -> Drawing:
@@ -101,6 +134,17 @@ class NumberAxis:
         """How many values have a tick of their own; many where they are not counted."""
         return len(self.ticks[0]) if self.ticks else 99
 
+    def side_by_side(self, data: pd.DataFrame, hue: str) -> pd.Series:
+        """The positions of rows such that marks of different colours at one value do not hide each other."""
+        at = data["position"]
+        places = np.unique(at)
+        if not hue or len(places) < 2 or self.n_ticks > 15:
+            return at
+        n = data[hue].cat.categories.size
+        gap = np.diff(np.log(places) if self.log else places).min()
+        shift = (data[hue].cat.codes - (n - 1) / 2) * min(0.06, 0.36 / n) * gap
+        return at * np.exp(shift) if self.log else at + shift
+
     def apply(self, ax: Axes) -> None:
         if self.log:
             ax.set_xscale("log")
@@ -110,7 +154,7 @@ class NumberAxis:
             ax.xaxis.set_minor_locator(NullLocator())
 
 
-_IN_WORDS = (FixedFormatter, StrCategoryFormatter)
+_IN_WORDS = (FixedFormatter, FuncFormatter, StrCategoryFormatter)
 
 
 def untangle(ax: Axes) -> None:
@@ -144,18 +188,18 @@ def facets(
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     """A figure with a panel of `width` x `height` inches for each value of col and row, and each panel's data.
 
-    A long row of columns is wrapped. Panels beyond MOST_PANELS are left out; the figure's label says so.
+    A row of columns that is longer than a page is wide is wrapped.
     """
     col, row = spec.col, spec.row
     cols, rows = (list(data[name].cat.categories) if name else [None] for name in (col, row))
-    n_panels = len(cols) * len(rows)
-    cols = cols[: max(1, MOST_PANELS // len(rows))]
-    rows = rows[: MOST_PANELS // len(cols)]
-    n_shown = len(cols) * len(rows)
-    wrapped = len(rows) == 1 and len(cols) > 6
-    n_col = math.ceil(math.sqrt(1.6 * len(cols))) if wrapped else len(cols)
+    n_col = len(cols)
+    if wrapped := len(rows) == 1 and len(cols) * width > PAGE:
+        n_col = max(2, int(PAGE // width))
+        n_col = math.ceil(len(cols) / math.ceil(len(cols) / n_col))  # of about the same length
     n_row = math.ceil(len(cols) / n_col) if wrapped else len(rows)
-    space = {"wspace": (0.28 if sharey else 0.75) / width, "hspace": (0.32 if wrapped else 0.12) / height}
+    n_lines = max(_panel_title(col, value, columns).count("\n") for value in cols) if wrapped else 0
+    between = 0.38 + 0.15 * n_lines if wrapped else 0.12
+    space = {"wspace": (0.28 if sharey else 0.75) / width, "hspace": between / height}
     figure, grid = plt.subplots(
         n_row,
         n_col,
@@ -164,7 +208,6 @@ def facets(
         sharey=sharey,
         squeeze=False,
         gridspec_kw={**space, "left": 0, "right": 1, "bottom": 0, "top": 1},
-        label=f"The first {n_shown} of {n_panels} panels" if n_shown < n_panels else "",
     )
     panels = []
     for i, ax in enumerate(grid.flat):
@@ -231,25 +274,112 @@ def draw_crosses(ax: Axes, at: Any, foot: float = 0.025, upright: bool = False) 
     ax.plot(*marks, "x", color=BAD, markersize=4, transform=transform, gid="diverged", zorder=5)
 
 
-def draw_errorbars(
-    ax: Axes, part: pd.DataFrame, spec: FigureSpec, within: Range, colours: dict[Any, Any], upright: bool
+def draw_errorbars(ax: Axes, part: pd.DataFrame, spec: FigureSpec, within: Range, upright: bool) -> np.ndarray:
+    """The intervals of bars; return their ends."""
+    shown = marks_of(part, list(dict.fromkeys(name for name in (spec.x, spec.hue) if name)), within)
+    at, value = category_positions(shown, spec), shown["value"]
+    ends = np.array([value - shown["low"], shown["high"] - value])
+    where = {"x": value, "y": at, "xerr": ends} if upright else {"x": at, "y": value, "yerr": ends}
+    ax.errorbar(**where, fmt="none", ecolor="0.25", elinewidth=1, capsize=2)
+    found: np.ndarray = shown[["low", "high"]].to_numpy().ravel()
+    return found
+
+
+def draw_marks(
+    ax: Axes, at: Any, marks: pd.DataFrame, runs: tuple[Any, Any], colour: Any, marker: str, upright: bool = False
 ) -> None:
-    """The intervals of bars or points; those of points in their colours."""
-    hue, points = spec.hue, spec.kind == "points"
-    shown = marks_of(part, list(dict.fromkeys(name for name in (spec.x, hue) if name)), within)
-    for level, of in shown.groupby(hue, observed=True) if hue else [(None, shown)]:
-        at, value = category_positions(of, spec), of["value"]
-        ends = np.array([value - of["low"], of["high"] - value])
-        where = {"x": value, "y": at, "xerr": ends} if upright else {"x": at, "y": value, "yerr": ends}
-        colour = colours.get(level, sns.color_palette("colorblind")[0]) if points else "0.25"
-        ax.errorbar(**where, fmt="none", ecolor=colour, elinewidth=1, capsize=2)
+    """Means (`marks`, at these places) with their intervals, and behind them the single runs: their places and values.
+
+    Where each mark is one run, there is nothing behind it. `upright`: the values are along x.
+    """
+    runs_at, values = (np.asarray(numbers, float)[np.isfinite(runs[1])] for numbers in runs)
+    if (marks["n"] > 1).any() and len(values) <= MOST_DOTS:
+        where = (values, runs_at) if upright else (runs_at, values)
+        ax.plot(*where, ".", color=colour, alpha=0.45, markersize=5, markeredgewidth=0, gid="runs", zorder=2.5)
+    value = marks["value"]
+    ends = np.array([value - marks["low"], marks["high"] - value])
+    where = (value, at) if upright else (at, value)
+    if np.isfinite(ends).any():
+        ax.errorbar(
+            *where,
+            **{"xerr" if upright else "yerr": ends},
+            fmt="none",
+            ecolor=colour,
+            elinewidth=1.1,
+            capsize=2,
+            alpha=0.7,
+        )
+    look = {"markersize": 5.5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+    ax.plot(*where, marker, color=colour, **look, zorder=4, gid="mean")
+
+
+def frame(
+    panels: Sequence[Axes], values: Any, ends: Any, within: Range, upright: bool = False, zero: bool = False
+) -> str:
+    """Set the limits of the axis of values so that they show the values, and return a note on what they leave out.
+
+    `values` are means and single runs, `ends` those of their intervals. Neither a few values far from all others
+    (`fences`) nor the interval of one mark takes the room of the others: a mean that is left out has an arrow at the
+    edge with its value beside it, and an interval that is goes on beyond the edge. `zero`: bars, which begin there.
+    """
+    values, ends = (np.asarray(numbers, float) for numbers in (values, ends))
+    values, ends = values[np.isfinite(values)], ends[np.isfinite(ends)]
+    if values.size == 0:
+        return ""
+    fence_low, fence_high = (-math.inf, math.inf) if zero else fences(values)
+    shown = values[(values >= fence_low) & (values <= fence_high)]
+    low, high = (min(0.0, shown.min()), max(0.0, shown.max())) if zero else (shown.min(), shown.max())
+    room = (high - low) or (np.ptp(ends) if ends.size else 0) or abs(high) or 1.0
+    if ends.size:
+        low, high = max(min(low, ends.min()), low - room / 3), min(max(high, ends.max()), high + room / 3)
+    margin = 0.05 * ((high - low) or room)
+    low, high = max(low, within[0]) - (0 if zero and low == 0 else margin), min(high, within[1]) + margin
+    for ax in panels:
+        (ax.set_xlim if upright else ax.set_ylim)(low, high)
+        _point_beyond(ax, low, high, upright)
+    notes = []
+    if ((values < fence_low) | (values > fence_high)).any():
+        notes.append("Arrows at the edge: values far from all others")
+    if ((ends < low) | (ends > high)).any():
+        notes.append("An interval that leaves the axis goes on beyond it")
+    return "; ".join(notes)
+
+
+def _point_beyond(ax: Axes, low: float, high: float, upright: bool) -> None:
+    """An arrow at the edge for every mean that lies beyond it, with its value."""
+    for line in list(ax.lines):
+        if line.get_gid() != "mean":
+            continue
+        along, values = (np.asarray(line.get_data()[i], float) for i in ((1, 0) if upright else (0, 1)))
+        for at, value in zip(along, values, strict=True):
+            if not (value < low or value > high):
+                continue
+            edge = low if value < low else high
+            marker = {(False, True): "v", (False, False): "^", (True, True): "<", (True, False): ">"}[
+                upright, value < low
+            ]
+            where = (edge, at) if upright else (at, edge)
+            look = {"color": line.get_color(), "markersize": 6, "clip_on": False, "zorder": 5, "gid": "beyond"}
+            ax.plot(*where, marker, **look)
+            shift = (8 if value < low else -8, 0) if upright else (0, 7 if value < low else -7)
+            ax.annotate(
+                f"{value:.3g}",
+                where,
+                shift,
+                textcoords="offset points",
+                ha=("left" if value < low else "right") if upright else "center",
+                va="center" if upright else ("bottom" if value < low else "top"),
+                fontsize="x-small",
+                color=line.get_color(),
+                gid="beyond",
+            )
 
 
 def category_positions(data: pd.DataFrame, spec: FigureSpec) -> pd.Series:
-    """Where seaborn draws the rows along the categorical axis."""
+    """Where the rows are drawn along the categorical axis: bars as seaborn has them."""
     at = data[spec.x].cat.codes.astype(float)
     if not spec.hue:
         return at
     n = data[spec.hue].cat.categories.size
-    step = 0.4 / max(n - 1, 1) if spec.kind == "points" else 0.8 / n
+    step = 0.5 / max(n - 1, 2) if spec.kind == "points" else 0.8 / n
     return at + (data[spec.hue].cat.codes - (n - 1) / 2) * step

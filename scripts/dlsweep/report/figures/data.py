@@ -19,6 +19,7 @@ from dlsweep.config.metrics import CLASSIFICATION, SPLITS, Range, parts_of
 from dlsweep.config.names import nearest
 from dlsweep.config.registry import AUGMENTATION, REGISTRIES
 from dlsweep.results.columns import Columns
+from dlsweep.results.decisions import Decision
 from dlsweep.results.leaderboard import group_settings
 from dlsweep.results.statistics import means
 from dlsweep.results.tables import measured_columns
@@ -38,6 +39,8 @@ class Tables:
     gradients: pd.DataFrame
     confusion: pd.DataFrame
     columns: Columns
+    question: str = ""
+    decision: Decision | None = None
 
 
 Drawing = tuple[Figure, str]
@@ -45,6 +48,18 @@ Drawing = tuple[Figure, str]
 
 class Undrawable(Exception):
     """A figure that cannot be drawn of these tables; its text says why, in the figure's place."""
+
+
+def runs_with(tables: Tables, shown: pd.Series) -> Tables:
+    """Return the tables with only those runs of the summary of which `shown` is true."""
+    summary = tables.summary[shown]
+    kept = set(summary["hash"])
+    others = {
+        name: table[table["hash"].isin(kept)]
+        for name, table in vars(tables).items()
+        if isinstance(table, pd.DataFrame) and name != "summary"
+    }
+    return replace(tables, summary=summary, **others)
 
 
 def with_axis(spec: FigureSpec, column: str, *axes: str) -> tuple[FigureSpec, bool]:
@@ -78,6 +93,30 @@ def measures_of(tables: Tables, spec: FigureSpec) -> list[str]:
         if n_old:
             notes.append(f"Gap {old}" if n_old == len(known) else f"But of {n_old} of {len(known)} runs {old}")
     return notes
+
+
+FAR = 3.0  # quartile ranges beyond the quartiles; further out a value is far from all others
+MOST_FAR = 0.2  # of all values: more than that are no outliers
+
+
+def fences(values: Any) -> tuple[float, float]:
+    """Return the least and the greatest value that an axis or a colour scale has room for; the others are outliers.
+
+    An outlier is far out by Tukey's rule (1977, Exploratory Data Analysis): beyond three quartile ranges from the
+    quartiles. There are none where they are many, or where their room would not double that of the others.
+    """
+    values = np.asarray(values, float)
+    values = values[np.isfinite(values)]
+    everything = (-math.inf, math.inf)
+    if len(values) < 5:
+        return everything
+    first, third = np.quantile(values, [0.25, 0.75])
+    low, high = first - FAR * (third - first), third + FAR * (third - first)
+    shown = values[(values >= low) & (values <= high)]
+    few = 0 < len(values) - len(shown) <= MOST_FAR * len(values)
+    if first == third or not few or np.ptp(values) < 2 * np.ptp(shown):
+        return everything
+    return (float(low) if values.min() < low else -math.inf, float(high) if values.max() > high else math.inf)
 
 
 def disturbed(summary: pd.DataFrame) -> str:
@@ -193,6 +232,18 @@ def shown_columns(tables: Tables, table: pd.DataFrame, y: str, splits: Sequence[
         have = f"the runs have {', '.join(measured)}" if measured else "the runs have no metric"
         raise Undrawable(f"no run has {y}{where}; {have}.{nearest(y, [*measured, *families])}")
     return found
+
+
+def with_metric(tables: Tables, spec: FigureSpec) -> tuple[FigureSpec, str]:
+    """Return the figure of what settings are selected by, where no run has what they are reported by; and a note."""
+    objective, kinds = tables.columns.objective, ("bars", "points", "line")
+    found = {name for name in (objective.report, objective.metric) if name in tables.summary}
+    known = {name for name in found if tables.summary[name].notna().any()}
+    if tables.columns.classifies or spec.kind not in kinds or spec.y != objective.report or objective.report in known:
+        return spec, ""
+    if objective.metric not in known:
+        return spec, ""
+    return replace(spec, y=objective.metric), f"No run has {objective.report}, so {objective.metric} is shown"
 
 
 def long_form(data: pd.DataFrame, shown: Mapping[str, str]) -> pd.DataFrame:

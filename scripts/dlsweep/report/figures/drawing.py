@@ -31,16 +31,19 @@ from dlsweep.config.plan import Plan, read_plan
 from dlsweep.errors import RecordError
 from dlsweep.files import write_atomic
 from dlsweep.report.contents import figure_stem, planned_figures
-from dlsweep.report.figures.axes import MOST_LETTERS, PowersOfTen, empty_figure, keep_apart, untangle
-from dlsweep.report.figures.data import Drawing, Tables, Undrawable, measures_of
+from dlsweep.report.figures.axes import MOST_LETTERS, PowersOfTen, empty_figure, fewer_panels, keep_apart, untangle
+from dlsweep.report.figures.data import Drawing, Tables, Undrawable, measures_of, with_metric
+from dlsweep.report.figures.headings import Heading, heading_of
 from dlsweep.report.figures.notes import sentences
 from dlsweep.results.columns import Columns
+from dlsweep.results.decisions import decisions
 from dlsweep.results.tables import fitted_columns, read_tables
 from dlsweep.results.versions import outdated_note
 
 mpl.use("Agg")
 
 DPI = 200
+FEWEST_INCHES = 4.0  # that a line of text above or below a figure is wide
 
 mpl.rcParams["svg.hashsalt"] = "dlsweep"  # the same figure is the same file
 
@@ -88,6 +91,8 @@ def load(folder: Path, plan: Plan | None = None) -> dict[str, Tables]:
     summary = tables["summary"]
     texts = [name for name in summary if pd.api.types.is_string_dtype(summary[name])]
     known = fitted_columns(plan, summary, tables["epochs"]) if plan else {}
+    board = read_tables(folder, "leaderboard", plan=plan)["leaderboard"] if plan else None
+    decided = decisions(plan, summary, board, known) if plan else {}
     tables["summary"] = summary.assign(**{name: _shortened(summary[name]) for name in texts})
     names = tables["summary"]["exp_name"].unique()
     parts = {name: dict(list(table.groupby("exp_name", sort=False))) for name, table in tables.items()}
@@ -95,6 +100,8 @@ def load(folder: Path, plan: Plan | None = None) -> dict[str, Tables]:
         exp_name: Tables(
             **{name: parts[name].get(exp_name, table.head(0)) for name, table in tables.items()},
             columns=known.get(exp_name, Columns()),
+            question=plan.experiments[exp_name].question if plan else "",
+            decision=decided.get(exp_name),
         )
         for exp_name in names
     }
@@ -162,6 +169,7 @@ def draw_one(
     Without tables, or runs in them, it is empty but for `why_empty`. Raises Undrawable where the tables do not hold
     what the figure shows.
     """
+    heading = Heading(exp_name)
     np.random.seed(0)  # of the jitter of strips: the same figure is the same file
     sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
     with mpl.rc_context({"text.parse_math": False}):  # a label with two dollar signs is no formula
@@ -170,9 +178,12 @@ def draw_one(
         else:
             gone = outdated_note(tables.summary["outdated"].value_counts().to_dict(), len(tables.summary))
             tables, spec, left_out = keep_apart(tables, spec)
+            spec, instead = with_metric(tables, spec)
+            heading = heading_of(tables, spec)
+            tables, only_best = fewer_panels(tables, spec)
             figure, note = drawing_of(spec.kind)(tables, spec)
-            note = f"{note} {sentences(*measures_of(tables, spec), left_out, gone)}".strip()
-        return _finish(figure, note, f"{exp_name}: {spec.name.replace('_', ' ')}")
+            note = f"{note} {sentences(*measures_of(tables, spec), instead, only_best, left_out, gone)}".strip()
+        return _finish(figure, f"{exp_name}. {note}", heading)
 
 
 def drawing_of(kind: str) -> Callable[[Tables, FigureSpec], Drawing]:
@@ -182,8 +193,8 @@ def drawing_of(kind: str) -> Callable[[Tables, FigureSpec], Drawing]:
     return drawing
 
 
-def _finish(figure: Figure, note: str, title: str) -> tuple[Figure, Bbox]:
-    """Make the tick labels readable, and add the title and the note."""
+def _finish(figure: Figure, note: str, heading: Heading) -> tuple[Figure, Bbox]:
+    """Make the tick labels readable, and add what is written above the figure and the note below it."""
     for ax in figure.axes:
         for axis in (ax.xaxis, ax.yaxis):
             if isinstance(axis.get_major_formatter(), LogFormatter):
@@ -193,11 +204,19 @@ def _finish(figure: Figure, note: str, title: str) -> tuple[Figure, Bbox]:
     for ax in figure.axes:
         untangle(ax)
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    below = textwrap.fill(f"{sentences(figure.get_label())} {note}".strip(), max(45, int(14 * box.width)))
-    middle, left = (box.x0 + box.x1) / 2 / width, box.x0 / width
-    texts = [
-        figure.text(middle, (box.y1 + 0.08) / height, title, va="bottom", ha="center", fontsize="large"),
-        figure.text(left, (box.y0 - 0.08) / height, below, va="top", ha="left", fontsize="small", color="0.35"),
-    ]
-    extents = [text.get_window_extent().transformed(figure.dpi_scale_trans.inverted()) for text in texts]
+    left, room = box.x0 / width, max(box.width, FEWEST_INCHES)
+    inches = figure.dpi_scale_trans.inverted()
+    extents, top = [], box.y1 + 0.1
+    for text, letters, look in (
+        (heading.finding, 14, {"fontsize": "medium", "color": "0.25"}),
+        (heading.question, 11, {"fontsize": "large", "fontweight": "bold"}),
+    ):
+        if text:
+            written = textwrap.fill(text, int(letters * room))
+            drawn = figure.text(left, top / height, written, va="bottom", ha="left", **look)
+            extents.append(drawn.get_window_extent().transformed(inches))
+            top = extents[-1].y1 + 0.06
+    below = textwrap.fill(note, int(14 * room))
+    drawn = figure.text(left, (box.y0 - 0.08) / height, below, va="top", ha="left", fontsize="small", color="0.35")
+    extents.append(drawn.get_window_extent().transformed(inches))
     return figure, Bbox.union([box, *extents]).padded(0.08)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import matplotlib.pyplot as plt
@@ -11,8 +12,9 @@ import seaborn as sns
 from matplotlib.ticker import MaxNLocator
 
 from dlsweep.config.kinds import MOST_BARS, FigureSpec
+from dlsweep.config.metrics import Range
 from dlsweep.report.figures.axes import BAD, COLOURS
-from dlsweep.report.figures.data import Drawing, Tables, Undrawable, into_bins, shown_columns, with_text
+from dlsweep.report.figures.data import Drawing, Tables, Undrawable, fences, into_bins, shown_columns, with_text
 from dlsweep.report.figures.notes import diverged_note, runs_note, sentences
 from dlsweep.results.leaderboard import best_run
 from dlsweep.results.schema import MOST_CLASSES
@@ -49,17 +51,24 @@ def heatmap(tables: Tables, spec: FigureSpec) -> Drawing:
     shown = heatmap_data(tables.summary, spec)
     means, summary = shown.means, shown.summary
     n_y, n_x = means.shape
-    figure, ax = plt.subplots(figsize=(min(14, 1.8 + 0.5 * n_x), min(12, 1.2 + 0.36 * n_y)))
+    figure, ax = plt.subplots(figsize=(min(14, 2.2 + 0.55 * n_x), min(12, 1.3 + 0.4 * n_y)))
     few = means.size <= MOST_CELLS
+    low, high = fences(means)
+    known = means.to_numpy()[(means >= low) & (means <= high)]
     sns.heatmap(
         means,
         ax=ax,
         cmap=COLOURS,
+        vmin=known.min() if known.size else None,
+        vmax=known.max() if known.size else None,
         annot=few,
-        fmt=".3g",
-        annot_kws={"fontsize": "x-small"},
+        fmt=number_format(means, columns.metric(value).within),
+        annot_kws={"fontsize": "small"},
         linewidths=0.5 if few else 0,
-        cbar_kws={"label": columns.title(value)},
+        cbar_kws={
+            "label": columns.title(value),
+            "extend": EXTENDED[means.lt(low).any(axis=None), means.gt(high).any(axis=None)],
+        },
         xticklabels=1,
         yticklabels=1,
     )
@@ -71,7 +80,29 @@ def heatmap(tables: Tables, spec: FigureSpec) -> Drawing:
     ax.tick_params(axis="y", rotation=0)
     ax.grid(False)
     note = runs_note(replace(tables, summary=summary), [x, y], summary.assign(value=summary[value]))
-    return figure, sentences(*shown.in_bins, note, diverged_note(summary))
+    beyond = "The colours leave out values far from all others" if known.size < means.notna().sum().sum() else ""
+    return figure, sentences(*shown.in_bins, note, beyond, diverged_note(summary))
+
+
+EXTENDED = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+
+
+def number_format(values: pd.DataFrame, within: Range) -> str:
+    """Return the format of the numbers of one heat map: all with as many decimals as tell them apart, three for shares.
+
+    Numbers that are too large or too small for that are written with their power of ten.
+    """
+    known = values.to_numpy(float)
+    known = known[np.isfinite(known)]
+    if np.isfinite(within).all() and within[1] - within[0] <= 1:
+        return ".3f"
+    most = np.abs(known).max() if known.size else 0
+    if most == 0:
+        return ".0f"
+    low, high = fences(known)
+    spread = np.ptp(known[(known >= low) & (known <= high)]) or most
+    decimals = 2 - math.floor(math.log10(spread))
+    return f".{max(decimals, 0)}f" if most < 1e5 and decimals <= 6 else ".2e"
 
 
 def confusion_data(confusion: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -5,14 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dlsweep.config.kinds import FigureSpec
-from dlsweep.config.metrics import SPLITS
-from dlsweep.report.figures.axes import NumberAxis, add_legend, draw_crosses, facets, label_axes, palette
+from dlsweep.config.metrics import SPLITS, Range
+from dlsweep.report.figures.axes import (
+    PAGE,
+    NumberAxis,
+    add_legend,
+    draw_crosses,
+    draw_marks,
+    facets,
+    frame,
+    label_axes,
+    palette,
+)
 from dlsweep.report.figures.data import (
     Drawing,
     Tables,
@@ -47,16 +58,29 @@ def line(tables: Tables, spec: FigureSpec) -> Drawing:
     if "split" in data:
         spec, is_free = with_axis(spec, "split", "hue", "col", "row")
         style = "" if is_free else "split"
+    data = data.assign(position=axis.side_by_side(data, spec.hue))
     figure, panels = draw_lines(data, spec, columns, "position", axis.n_ticks, style)
+    log = spans_decades(columns, spec.y, data["value"])
     for ax, part in panels:
         axis.apply(ax)
         draw_crosses(ax, part.loc[part["status"] == "diverged", "position"])
-        if spans_decades(columns, spec.y, data["value"]):
+        if log:
             ax.set_yscale("log")
+    beyond = "" if log else frame_lines(panels, data, columns.metric(spec.y).within)
     label_axes(panels, columns.title(spec.x), columns.title(spec.y))
     drawn = data.drop(columns=groups).merge(summary[["hash", *groups]], on="hash")
     note = runs_note(replace(tables, summary=summary), groups, drawn, spec.y)
-    return figure, sentences(in_bins, note, diverged_note(summary))
+    return figure, sentences(in_bins, note, beyond, diverged_note(summary))
+
+
+def frame_lines(panels: list[tuple[Axes, pd.DataFrame]], data: pd.DataFrame, within: Range) -> str:
+    """Give the lines of these panels room for their means and single runs (`frame`)."""
+    drawn = [line for ax, _ in panels for line in ax.lines if line.get_gid() != "diverged"]
+    # The ends of the intervals are lines of their own: the caps.
+    means = [line.get_ydata() for line in drawn if line.get_marker() != "_"]
+    ends = [line.get_ydata() for line in drawn if line.get_marker() == "_"]
+    values = np.concatenate([data["value"], *means])
+    return frame([ax for ax, _ in panels], values, np.concatenate(ends or [[]]), within)
 
 
 def draw_lines(
@@ -69,32 +93,37 @@ def draw_lines(
     hue = spec.hue
     few = n_x <= 15
     n_col, n_row = (data[name].cat.categories.size if name else 1 for name in (spec.col, spec.row))
-    single = n_col * n_row == 1
-    width = 3.4 if single else max(1.3, min(2.3, 14 / (n_col if n_row > 1 or n_col < 7 else 7)))
-    figure, panels = facets(data, spec, columns, width, 0.75 * width if single else 0.85 * width, sharey)
+    if n_col * n_row == 1:
+        width, height = (4.6, 3.0) if hue else (3.8, 2.7)
+    else:
+        width = max(1.7, min(2.5, PAGE / min(n_col, 4))) if n_row == 1 else max(1.7, min(2.3, PAGE / n_col))
+        height = 0.85 * width
+    figure, panels = facets(data, spec, columns, width, height, sharey)
     colours: dict[Any, Any] = {"": sns.color_palette("colorblind")[0]}
     dashes: dict[Any, Any] = {"": "-"}
     if hue:
         colours = dict(zip(data[hue].cat.categories, palette(data[hue]), strict=True))
     if style:
-        dashes = dict(zip(data[style].cat.categories, ("-", "--", ":"), strict=False))
-    markers = dict(zip(colours, "osD^vP" if few and len(colours) <= 6 else "." * len(colours), strict=False))
+        dashes = dict(zip(data[style].cat.categories, ("--", "-", ":") if hue else ("-", "--", ":"), strict=False))
+    markers = dict(zip(colours, "osD^vPXp" if few and len(colours) <= 8 else "." * len(colours), strict=False))
     by = [name for name in (hue, style) if name]
+    crowded = len(colours) * len(dashes) > 6 and not few  # bands that hide each other
     for ax, part in panels:
         within = columns.metric(part["measure"].iat[0] if "measure" in part else spec.y).within
-        means = marks_of(part[~part["alone"]] if "alone" in part else part, [*by, x], within)
+        known = part[~part["alone"]] if "alone" in part else part
+        means = marks_of(known, [*by, x], within)
+        runs = dict(list(known.groupby(by, observed=True))) if by else {(): known}
         for keys, line in means.groupby(by, observed=True) if by else [((), means)]:
             names = {"": "", **dict(zip(by, keys, strict=True))}
-            colour = colours[names[hue]]
-            look = {"color": colour, "linestyle": dashes[names[style]], "linewidth": 1.3}
-            marker = markers[names[hue]] if few else "." if len(line) == 1 else None
-            ax.plot(line[x], line["value"], marker=marker, markersize=4, **look)
-            if (line["n"] < 2).all():
-                continue
+            colour, dash = colours[names[hue]], dashes[names[style]]
             if few:
-                errors = (line["value"] - line["low"], line["high"] - line["value"])
-                ax.errorbar(line[x], line["value"], errors, fmt="none", ecolor=colour, elinewidth=1, capsize=2)
-            else:
+                ax.plot(line[x], line["value"], dash, color=colour, linewidth=1.3)
+                single = runs[keys]
+                draw_marks(ax, line[x], line, (single[x], single["value"]), colour, markers[names[hue]])
+                continue
+            marker = "." if len(line) == 1 else None
+            ax.plot(line[x], line["value"], dash, marker=marker, markersize=4, color=colour, linewidth=1.3)
+            if (line["n"] > 1).any() and not crowded:
                 ax.fill_between(line[x], line["low"], line["high"], color=colour, alpha=0.2, linewidth=0)
         if "thin" in part:
             for keys, line in part[part["thin"]].groupby([*by, "hash"], observed=True):
@@ -130,11 +159,16 @@ def speed(tables: Tables, spec: FigureSpec) -> Drawing:
     columns = tables.columns
     data, axis = speed_data(tables, spec)
     measures = list(data["measure"].cat.categories)
+    data = data.assign(position=axis.side_by_side(data, spec.hue))
     figure, panels = draw_lines(data, replace(spec, col="measure"), columns, "position", axis.n_ticks, sharey=False)
+    beyond = []
     for (ax, part), name in zip(panels, measures, strict=True):
         axis.apply(ax)
         draw_crosses(ax, part.loc[part["status"] == "diverged", "position"])
         if spans_decades(columns, name, part["value"]):
             ax.set_yscale("log")
+        else:
+            beyond.append(frame_lines([(ax, part)], part, columns.metric(name).within))
     label_axes(panels, columns.title(spec.x), "")
-    return figure, sentences(runs_note(tables, spec.groups, data, *measures), diverged_note(tables.summary))
+    note = runs_note(tables, spec.groups, data, *measures)
+    return figure, sentences(note, *dict.fromkeys(beyond), diverged_note(tables.summary))

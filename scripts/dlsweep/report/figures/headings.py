@@ -1,0 +1,235 @@
+"""What is written above a figure: the question that it answers, and what it shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from dlsweep.config.kinds import FigureSpec
+from dlsweep.config.labels import format_value
+from dlsweep.config.metrics import SPLITS, parts_of
+from dlsweep.report.figures.data import Tables
+from dlsweep.results.decisions import decide, sentences
+
+NEARLY = 0.95  # of the best value there is: a curve that is there has learned nearly all
+LATER_WORSE = 0.1  # of its best value: a loss that ends this much higher has risen again
+
+
+@dataclass(frozen=True)
+class Heading:
+    """The title of a figure, a question, and what the figure finds, which may be nothing."""
+
+    question: str
+    finding: str = ""
+
+
+def heading_of(tables: Tables, spec: FigureSpec) -> Heading:
+    """Return what is written above a figure of these tables."""
+    if tables.summary.empty:
+        return Heading(tables.question or f"{spec.name.replace('_', ' ')}")
+    return _HEADINGS[spec.kind](tables, spec)
+
+
+def _title(tables: Tables, name: str) -> str:
+    return tables.columns.metric_title(name) if name else ""
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def _answer(tables: Tables) -> str:
+    decision = tables.decision or decide(tables.summary, tables.columns)
+    return " ".join(sentences(decision)[:2])
+
+
+def _settings(tables: Tables, spec: FigureSpec) -> Heading:
+    """Bars, points, lines and the like: the answer of the experiment, or how the splits compare."""
+    objective, y = tables.columns.objective, spec.y
+    groups = ["setting" if name == "label" else name for name in dict.fromkeys(spec.groups) if name != "version"]
+    by = f" by {_listed(groups)}" if groups else ""
+    if y == objective.report:
+        how = f"How does {_title(tables, y)} depend on {_listed(groups)}?" if groups else f"{_title(tables, y)}?"
+        return Heading(tables.question or _begun(how), _answer(tables))
+    if y == objective.family and f"train_{y}" in tables.summary and objective.report in tables.summary:
+        return Heading(_begun(f"{_listed(list(SPLITS))} {_title(tables, y)}{by}"), _largest_gap(tables, y))
+    return Heading(_begun(f"{_title(tables, y)}{by}"), _extremes(tables, y))
+
+
+def _begun(text: str) -> str:
+    """A sentence begins with a capital."""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def _largest_gap(tables: Tables, family: str) -> str:
+    report = tables.columns.objective.report
+    means = tables.summary.groupby("label")[[f"train_{family}", report]].mean(numeric_only=True)
+    gap = (means[f"train_{family}"] - means[report]).abs().dropna()
+    if gap.empty or not math.isfinite(gap.max()):
+        return ""
+    apart = tables.columns.text(report, gap.max(), digits=3)
+    where = f", with {gap.idxmax()}" if len(gap) > 1 else ""
+    return f"Train and {parts_of(report).split or _title(tables, report)} are {apart} apart at most{where}."
+
+
+def _extremes(tables: Tables, y: str) -> str:
+    """The settings of which the mean of a metric is the highest and the lowest."""
+    column = y if y in tables.summary else f"test_{y}"
+    if column not in tables.summary or not pd.api.types.is_numeric_dtype(tables.summary[column]):
+        return ""
+    means = tables.summary.groupby("label")[column].mean().replace([np.inf, -np.inf], np.nan).dropna()
+    if len(means) < 2 or means.max() == means.min():
+        return ""
+    ends = [
+        f"{word}: {label}, {tables.columns.text(column, means[label], digits=3)}"
+        for word, label in (("Highest", means.idxmax()), ("lowest", means.idxmin()))
+    ]
+    return f"{'; '.join(ends)}."
+
+
+def _heatmap(tables: Tables, spec: FigureSpec) -> Heading:
+    better = tables.columns.metric(spec.hue).better
+    question = f"Where is {_title(tables, spec.hue)} {'lowest' if better == 'min' else 'highest'}?"
+    return Heading(_begun(question), _extremes(tables, spec.hue))
+
+
+def _curves(tables: Tables, spec: FigureSpec) -> Heading:
+    family, split = parts_of(spec.y).family, parts_of(spec.y).split
+    column = spec.y if split or spec.y in tables.epochs else f"val_{spec.y}"
+    better = tables.columns.metric(column).better
+    over = {"updates": "updates", "seconds": "seconds"}.get(spec.axes.get("x", ""), "epochs")
+    if column not in tables.epochs or not better:
+        return Heading(_begun(f"{_title(tables, spec.y)} over the {over}"))
+    runs = tables.epochs[["hash", "epoch", column]].dropna()
+    if better == "min":
+        question = "Does it over-fit?" if split in ("", "val") else "Does it still fall?"
+        return Heading(f"{question} {_begun(_title(tables, spec.y))} over the {over}", _risen(tables, runs, column))
+    return Heading(
+        f"How fast does it learn? {_begun(_title(tables, family if not split else spec.y))} over the {over}",
+        _first_there(tables, runs, column),
+    )
+
+
+def _risen(tables: Tables, runs: pd.DataFrame, column: str) -> str:
+    """How many runs end with a clearly higher loss than they had."""
+    finished = tables.summary.loc[tables.summary["status"] != "diverged", "hash"]
+    by_run = runs[runs["hash"].isin(finished)].sort_values("epoch", kind="stable").groupby("hash")[column]
+    if not by_run.ngroups:
+        return ""
+    n = int((by_run.last() > (1 + LATER_WORSE) * by_run.min()).sum())
+    what, of = _title(tables, column), f"{n or 'no'} of {by_run.ngroups} runs"
+    return _begun(f"in {of} {what} ends more than {LATER_WORSE:.0%} above its lowest.")
+
+
+def _first_there(tables: Tables, runs: pd.DataFrame, column: str) -> str:
+    """The setting whose mean is the first to be nearly as good as the best mean there is at the end."""
+    means = runs.merge(tables.summary[["hash", "label"]], on="hash").groupby(["label", "epoch"])[column].mean()
+    if means.empty or means.index.get_level_values("label").nunique() < 2:
+        return ""
+    last = means.groupby("label").last().max()
+    there = means[means >= NEARLY * last]
+    if last <= 0 or there.empty:
+        return ""
+    first = there.index.get_level_values("epoch").min()
+    labels = [label for label, epoch in there.index if epoch == first]
+    best = max(labels, key=lambda label: means[label, first])
+    others = f" ({len(labels) - 1} others in the same)" if len(labels) > 1 else ""
+    passes = tables.columns.text(column, NEARLY * last, digits=2)
+    return f"{_begun(_title(tables, column))} passes {passes} first with {best}: in epoch {first}{others}."
+
+
+def _scatter(tables: Tables, spec: FigureSpec) -> Heading:
+    x, y = tables.columns.title(spec.x).split(" (")[0], _title(tables, spec.y)
+    numbers = tables.summary[[spec.x, spec.y]].apply(pd.to_numeric, errors="coerce").dropna()
+    finding = ""
+    if len(numbers) > 2 and (numbers.nunique() > 1).all():
+        rho = numbers[spec.x].rank().corr(numbers[spec.y].rank())  # Spearman's
+        ways = "hardly changes" if abs(rho) < 0.2 else "rises" if rho > 0 else "falls"
+        finding = f"{_begun(y)} {ways} with {x}: rank correlation {rho:.2f} over {len(numbers)} runs."
+    return Heading(f"Does {y} go with {x}?", finding)
+
+
+def _parallel(tables: Tables, spec: FigureSpec) -> Heading:
+    return Heading("Which values do the best settings share?", _answer(tables))
+
+
+def _importance(tables: Tables, spec: FigureSpec) -> Heading:
+    return Heading(f"Which hyper-parameters does {_title(tables, spec.y)} depend on?")
+
+
+def _gap(tables: Tables, spec: FigureSpec) -> Heading:
+    family = spec.y or tables.columns.objective.family
+    question, names = "Which settings over-fit?", [f"train_{family}", f"val_{family}"]
+    if tested := [name for name in (f"tested_train_{family}", f"tested_val_{family}") if name in tables.summary]:
+        names = tested if len(tested) == 2 and tables.summary[tested].notna().all(axis=None) else names
+    if not set(names) <= {*tables.summary}:
+        return Heading(question)
+    means = tables.summary.groupby("label")[names].mean()
+    gap = (means[names[0]] - means[names[1]]).abs().dropna()
+    if len(gap) < 2 or not np.isfinite(gap).all():
+        return Heading(question)
+    found = [
+        f"{label} ({tables.columns.text(names[1], gap[label], digits=3)})" for label in (gap.idxmax(), gap.idxmin())
+    ]
+    return Heading(question, f"Training and validation differ most with {found[0]}, least with {found[1]}.")
+
+
+def _speed(tables: Tables, spec: FigureSpec) -> Heading:
+    question = f"What does {spec.x} change in speed and in {_title(tables, tables.columns.objective.report)}?"
+    if "samples_per_second" not in tables.summary:
+        return Heading(_begun(question))
+    speeds = tables.summary.groupby(spec.x, dropna=False)["samples_per_second"].mean().dropna()
+    if len(speeds) < 2 or not speeds.min() > 0:
+        return Heading(_begun(question))
+    fast, slow = (f"{spec.x}={format_value(value)}" for value in (speeds.idxmax(), speeds.idxmin()))
+    times = f"{speeds.max() / speeds.min():.2g}"
+    return Heading(_begun(question), f"{fast} trains {float(times):g} times as many images per second as {slow}.")
+
+
+def _gradients(tables: Tables, spec: FigureSpec) -> Heading:
+    question = "Do gradients reach the first layer?"
+    if tables.gradients.empty:
+        return Heading(question)
+    first = tables.gradients[(tables.gradients["epoch"] == 1) & (tables.gradients["gradient"] > 0)]
+    first = first.merge(tables.summary[["hash", "label"]], on="hash")
+    means = np.exp(np.log(first["gradient"]).groupby([first["label"], first["layer"]]).mean())
+    if means.empty:
+        return Heading(question)
+    by_label = means.groupby("label")
+    ratio = by_label.first() / by_label.last()
+    if len(ratio) < 2:
+        return Heading(question)
+    worst = ratio.idxmin()
+    return Heading(
+        question, f"Least with {worst}: at first its gradient is {ratio[worst]:.1g} times that of the last layer."
+    )
+
+
+def _confusion(tables: Tables, spec: FigureSpec) -> Heading:
+    wrong = tables.confusion[tables.confusion["true"] != tables.confusion["predicted"]]
+    if wrong.empty or not wrong["count"].max() > 0:
+        return Heading("Which classes are confused?")
+    most = wrong.loc[wrong["count"].idxmax()]
+    of = tables.confusion.loc[tables.confusion["true"] == most["true"], "count"].sum()
+    return Heading(
+        "Which classes are confused?",
+        f"Most often {most['true']}, taken for {most['predicted']}: {most['count']} of its {of} test images.",
+    )
+
+
+_HEADINGS: dict[str, Callable[[Tables, FigureSpec], Heading]] = {
+    **dict.fromkeys(("bars", "points", "box", "strip", "violin", "line"), _settings),
+    "heatmap": _heatmap,
+    "curves": _curves,
+    "scatter": _scatter,
+    "parallel": _parallel,
+    "importance": _importance,
+    "gap": _gap,
+    "speed": _speed,
+    "gradients": _gradients,
+    "confusion": _confusion,
+}
