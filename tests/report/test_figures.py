@@ -26,6 +26,7 @@ from dlsweep.report.figures import axes, data, drawing
 from dlsweep.results.columns import Columns
 from dlsweep.results.decisions import decide
 from dlsweep.results.tables import write_tables
+from dlsweep.tasks.classification.steps import steps_per_epoch
 from fake import fake_sweep
 
 FEW = {"grid": {"lr": [0.01, 0.1, 1], "act": ["relu", "tanh"]}, "seeds": 3, "log_gradients": True}
@@ -93,7 +94,7 @@ def test_a_grid_of_two_gets_the_three_of_the_course():
         ({"seeds": 3}, ["curves", "curves", "confusion"]),
         ({"grid": {"lr": [0.001, 0.01, 0.1]}}, ["line", "curves", "curves"]),
         ({"grid": {"act": ["relu", "tanh"]}}, ["points", "curves", "curves"]),
-        ({"grid": {"batch_size": [16, 64, "full"]}}, ["points", "curves", "curves", "speed"]),
+        ({"grid": {"batch_size": [16, 64, "full"]}}, ["points", "curves", "curves", "budget", "speed"]),
         ({"settings": [{}, {"dropout": 0.5}, {"l1": 0.1}]}, ["points", "curves", "curves", "gap"]),
         (
             {"grid": {"lr": [0.1, 0.2, 0.3], "seed": [1, 2], "l1": [0, 1, 2]}},
@@ -123,6 +124,10 @@ def test_the_automatic_figures_fit_what_varies(experiment: dict, kinds: list[str
         ({"kind": "bars", "x": "hid_dmi"}, "figures[0].x: 'hid_dmi' is no column .*Did you mean 'hid_dim'"),
         ({"kind": "bars", "y": "test_ac"}, "figures[0].y: 'test_ac' .*Did you mean 'test_acc'"),
         ({"kind": "curves", "y": "val_los"}, "figures[0].y: 'val_los' .*Did you mean 'val_loss'"),
+        (
+            {"kind": "curves", "x": "second"},
+            "figures[0].x: 'second' .*allowed: epoch, updates, seconds.*Did you mean 'seconds'",
+        ),
         ({"kind": "line", "x": "act"}, "figures[0].x: 'act' is no column .*the numeric hyper-parameters"),
         ({"kind": "bars", "huee": "lr"}, "figures[0].huee: bars has no such key; .*Did you mean 'hue'"),
         ({"kind": "bars", "name": "a/b"}, "figures[0].name: 'a/b' is not allowed"),
@@ -295,6 +300,41 @@ def test_curves_are_the_means_of_the_csv(sweep: tuple):
         assert text.startswith("diverged" if tested.empty else f"test {tested.mean():.3f} [")
     crosses = [line.get_xdata() for line in panels["relu", 1].lines if line.get_gid() == "diverged"]
     assert [2.0] in [list(cross) for cross in crosses]  # lr = 1 diverges in its second epoch
+
+
+def test_curves_are_also_over_updates_and_over_seconds(sweep: tuple):
+    """Each run's epoch is where its updates or seconds are; the seeds of a mean are drawn at their mean."""
+    _, tables = sweep
+    runs = tables["batches"].summary.query("batch_size == '16'")
+    images = runs["samples_per_second"] * runs["train_seconds"] / runs["epochs_run"]
+    steps = np.ceil(images.round() / 16).mean()
+    for over, step in (("updates", steps), ("seconds", 0.1)):
+        drawn = draw(tables["batches"], "batches", kind="curves", x=over, y="val_acc", col="batch_size")
+        assert drawn.axes[1].get_title() == "batch_size = 16"
+        assert drawn.axes[0].get_xscale() == ("log" if over == "updates" else "linear")
+        (line,) = (line for line in drawn.axes[1].lines if line.get_gid() is None)
+        assert list(line.get_xdata()) == pytest.approx([step * epoch for epoch in (1, 2, 3, 4)])
+        assert "Updates of the weights differ: " in note_of(drawn)
+    drawn = draw(tables["batches"], "batches", kind="budget")
+    assert [ax.get_xlabel() for ax in drawn.axes] == ["epoch", "updates", "training time (s)"]
+    assert [len([line for line in ax.lines if line.get_gid() is None]) for ax in drawn.axes] == [4, 4, 4]
+    assert re.search(
+        r"is reached first in epochs by batch_size=\S+ \(\d\), in updates by",
+        drawn.texts[0].get_text().replace("\n", " "),
+    )
+
+
+def test_a_figure_of_one_batch_size_says_nothing_of_updates(sweep: tuple):
+    _, tables = sweep
+    assert "Updates" not in note_of(draw(tables["few"], kind="curves", y="acc"))
+
+
+@pytest.mark.parametrize(
+    ("n_train", "batch_size", "steps"),
+    [(1437, 4, 359), (1438, 4, 360), (1437, "full", 1), (129, 64, 2), (129, 43, 3), (3, 64, 1), (5, 1, 5), (1, 1, 1)],
+)
+def test_steps_of_an_epoch(n_train: int, batch_size: int | str, steps: int):
+    assert steps_per_epoch(n_train, batch_size) == steps
 
 
 def test_a_line_over_a_logarithmic_hyperparameter(sweep: tuple):

@@ -109,7 +109,7 @@ def _automatic(varied: Varied) -> list[FigureSpec]:
         figures = [replace(answer, x="label"), *(replace(curve, hue="label") for curve in curves)]
         figures += [FigureSpec(kind) for kind in ("parallel", "importance", "scatter")]
     if "batch_size" in keys and varied.classifies:
-        figures.append(FigureSpec("speed"))
+        figures += [FigureSpec("budget"), FigureSpec("speed")]
     if varied.logs_gradients:
         figures.append(FigureSpec("gradients"))
     return figures

@@ -37,6 +37,9 @@ MOST_COLUMNS = 12  # of learning curves, for the values of one hyper-parameter
 MOST_COLOURS = 10  # that are told apart
 MOST_BARS = 30  # with their names beside them
 
+SPENT = ("epoch", "updates", "seconds")
+"""What curves are over: epochs, updates of the weights, or seconds of training and validation."""
+
 
 @dataclass(frozen=True, slots=True)
 class FigureSpec:
@@ -59,7 +62,8 @@ class FigureSpec:
     @property
     def groups(self) -> list[str]:
         """The columns by which its marks are told apart, but for y."""
-        return [column for axis, column in self.axes.items() if axis != "y"]
+        no_group = ("x", "y") if self.kind == "curves" else ("y",)  # curves are over epochs and the like
+        return [column for axis, column in self.axes.items() if axis not in no_group]
 
     def to_json(self) -> dict[str, str]:
         """Return it as the plan has it: `FigureSpec(**figure)` reads that."""
@@ -144,6 +148,7 @@ class Takes(enum.Enum):
     CURVE = "a metric of an epoch, or a family of metrics"
     QUANTITY = "a numeric hyper-parameter or a metric of a run"
     ANYTHING = "any column of the summary"
+    SPENT = "what a run has spent on its training by then"
 
     def columns(self, varied: Varied) -> tuple[str, ...]:
         """Return the columns that an axis can show of an experiment, as far as they are known before its runs."""
@@ -162,6 +167,7 @@ class Takes(enum.Enum):
             Takes.RESULTS: tuple(dict.fromkeys((*families, *metrics))),
             Takes.CURVE: tuple(dict.fromkeys((*families, *of_epochs))),
             Takes.QUANTITY: (*varied.numeric, *metrics),
+            Takes.SPENT: SPENT,
             Takes.ANYTHING: (*SUMMARY, *dotted(keys)) if varied.classifies else (*groups, *metrics),
         }[self]
 
@@ -169,7 +175,7 @@ class Takes(enum.Enum):
         """Say whether an axis can show a column. Of an own task's metrics only its runs know which there are."""
         if column in self.columns(varied):
             return True
-        open_to_metrics = self not in (Takes.GROUP, Takes.NUMBER) and not varied.classifies
+        open_to_metrics = self not in (Takes.GROUP, Takes.NUMBER, Takes.SPENT) and not varied.classifies
         is_name = isinstance(column, str) and 0 < len(column) <= 100 and column.isprintable()
         return open_to_metrics and is_name and column not in varied.hyperparameters
 
@@ -288,6 +294,11 @@ def _speed(figure: FigureSpec, varied: Varied) -> dict[str, str]:
     return {"x": "batch_size", **({"hue": others[0]} if both else {})}
 
 
+def _budget(figure: FigureSpec, varied: Varied) -> dict[str, str]:
+    both = len(varied.groups) > 1
+    return {"y": varied.objective.metric, "hue": "label" if both or not varied.groups else varied.groups[0]}
+
+
 def _gradients(figure: FigureSpec, varied: Varied) -> dict[str, str]:
     if not varied.logs_gradients:
         raise ConfigError("gradients needs log_gradients: true in the experiment")
@@ -319,10 +330,16 @@ KINDS: Mapping[str, Kind] = {
         _heatmap,
     ),
     "curves": Kind(
-        "curves over the epochs, with their interval over seeds",
+        "curves over the epochs (or updates, or seconds), with their interval over seeds",
         "curves:curves",
-        {"y": Takes.CURVE, **PANELS},
+        {"x": Takes.SPENT, "y": Takes.CURVE, **PANELS},
         _curves,
+    ),
+    "budget": Kind(
+        "one curve a setting over epochs, updates and seconds side by side: which is best after as much of each",
+        "curves:budget",
+        {"y": Takes.CURVE, "hue": Takes.GROUP},
+        _budget,
     ),
     "scatter": Kind(
         "two quantities, a point a run",

@@ -204,7 +204,7 @@ def facets(
         n_row,
         n_col,
         figsize=(width * n_col, height * n_row),
-        sharex=True,
+        sharex="col" if col in ("over", "measure") else True,
         sharey=sharey,
         squeeze=False,
         gridspec_kw={**space, "left": 0, "right": 1, "bottom": 0, "top": 1},

@@ -130,4 +130,5 @@ def _points(
         runs = known[known[spec.hue] == level] if spec.hue else known
         places = category_positions(of, spec), category_positions(runs, spec)
         draw_marks(ax, places[0], of, (places[1], runs["value"]), colours[level], markers[level], upright)
-    return marks[["low", "high"]].to_numpy().ravel()
+    ends: np.ndarray = marks[["low", "high"]].to_numpy().ravel()
+    return ends

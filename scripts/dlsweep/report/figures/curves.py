@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from dlsweep.config.kinds import MOST_COLOURS, FigureSpec
+from dlsweep.config.kinds import MOST_COLOURS, READABLE_COLOURS, SPENT, FigureSpec
 from dlsweep.config.metrics import SPLITS, parts_of
 from dlsweep.report.figures.axes import BAD, GREY, add_legend, draw_crosses, label_axes
 from dlsweep.report.figures.data import (
@@ -22,8 +22,10 @@ from dlsweep.report.figures.data import (
     best_labels,
     long_form,
     marks_of,
+    runs_with,
     shown_columns,
     spans_decades,
+    spent_by,
     until_one_ends,
     with_axis,
     with_text,
@@ -72,8 +74,12 @@ def curves(tables: Tables, spec: FigureSpec) -> Drawing:
     if "split" in data:
         spec, is_free = with_axis(spec, "split", "hue")
         style = "" if is_free else "split"
-    figure, panels = draw_lines(data, spec, columns, "epoch", 99, style)
-    last, by_hash = tables.epochs.groupby("hash")["epoch"].max(), tables.summary.set_index("hash")
+    over = spec.x or "epoch"
+    spent = spent_by(tables, over)
+    data = data.assign(spent=_spent_together(data, spent, groups))
+    data = data[data["spent"].notna()]
+    figure, panels = draw_lines(data, spec, columns, "spent", 99, style)
+    last, by_hash = spent.groupby("hash").max(), tables.summary.set_index("hash")
     log, top = spans_decades(columns, y, data["value"]), 10 * data["value"].quantile(0.98)
     beyond = log and data["value"].max() > top
     writes = y == columns.objective.family and not hue and report not in (columns.objective.metric, y)
@@ -81,6 +87,8 @@ def curves(tables: Tables, spec: FigureSpec) -> Drawing:
     for ax, part in panels:
         runs = by_hash.loc[part["hash"].unique()]
         draw_crosses(ax, last.reindex(runs.index[runs["status"] == "diverged"]).dropna(), 0.95)
+        if _needs_log(data, groups):
+            ax.set_xscale("log")
         if log:
             ax.set_yscale("log")
         if beyond:
@@ -97,12 +105,67 @@ def curves(tables: Tables, spec: FigureSpec) -> Drawing:
                 gid="test",
                 bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1},
             )
-    label_axes(panels, "epoch", columns.title(y))
+    label_axes(panels, SPENT_TITLES[over], columns.title(y))
     written = f"Written in: mean {columns.metric(report).title} [its interval]" if writes else ""
     cut = "Values far above the others leave the axis" if beyond else ""
     alone = _GOING_ON if data["alone"].any() else ""
     note = runs_note(tables, groups, data[~data["alone"]], y)
     return figure, sentences(note, alone, written, cut, diverged_note(tables.summary))
+
+
+SPENT_TITLES = {"epoch": "epoch", "updates": "updates", "seconds": "training time (s)"}
+
+
+def _spent_together(data: pd.DataFrame, spent: pd.Series, groups: Sequence[str]) -> pd.Series:
+    """Where the rows are drawn: all runs of a mean at what they have spent on average, one that goes on at its own."""
+    own = pd.Series(spent.reindex(pd.MultiIndex.from_frame(data[["hash", "epoch"]])).to_numpy(), data.index)
+    together = own.groupby([*(data[name] for name in groups), data["epoch"], data["alone"]], observed=True)
+    return own.where(data["alone"], together.transform("mean"))
+
+
+def _needs_log(data: pd.DataFrame, groups: Sequence[str]) -> bool:
+    """Whether what some settings spend in all is little beside what others do."""
+    if not groups:
+        return False
+    totals = data.groupby(list(groups), observed=True)["spent"].max()
+    return bool(totals.min() > 0 and totals.max() > 5 * totals.min())
+
+
+def budget(tables: Tables, spec: FigureSpec) -> Drawing:
+    """A metric of validation over epochs, updates and seconds, a curve a setting."""
+    columns, hue = tables.columns, spec.hue
+    y = spec.y if spec.y in tables.epochs else f"val_{spec.y}"
+    left_out, diverged = "", diverged_note(tables.summary, "")
+    n_levels = tables.summary[hue].nunique(dropna=False)
+    if hue == "label" and n_levels > READABLE_COLOURS:
+        labels, left_out = best_labels(tables, READABLE_COLOURS)
+        tables = runs_with(tables, tables.summary["label"].isin(labels))
+    spec = replace(spec, x="", y=y)
+    data = curves_data(tables, spec)
+    parts = {}
+    for over in SPENT:
+        try:
+            spent = spent_by(tables, over)
+        except Undrawable:
+            continue
+        parts[over] = data.assign(spent=_spent_together(data, spent, spec.groups), over=over)
+    long = pd.concat(parts.values(), ignore_index=True)
+    long = long.assign(over=pd.Categorical(long["over"], list(parts), ordered=True))
+    long = long[long["spent"].notna()]
+    figure, panels = draw_lines(long, replace(spec, col="over"), columns, "spent", 99)
+    for (ax, part), over in zip(panels, parts, strict=True):
+        ax.set(title=f"after as many {'epochs' if over == 'epoch' else over}")
+        if _needs_log(part, spec.groups):
+            ax.set_xscale("log")
+    log = spans_decades(columns, y, data["value"])
+    if log:
+        panels[0][0].set_yscale("log")
+    label_axes(panels, "", columns.title(y))
+    for (ax, _), over in zip(panels, parts, strict=True):
+        ax.set_xlabel(SPENT_TITLES[over])
+    note = runs_note(tables, spec.groups, data[~data["alone"]], y)
+    alone = _GOING_ON if data["alone"].any() else ""
+    return figure, sentences(note, alone, left_out, diverged)
 
 
 _GOING_ON = "A mean ends where the first of its runs ends; thin: the runs that go on"
@@ -128,6 +191,9 @@ def _many_curves(tables: Tables, spec: FigureSpec) -> Drawing:
     step = math.ceil(len(board) / MOST_LINES)
     shown = [*best, *board[BEST_LINES::step]]
     data, means = many_curves_data(tables, y, shown)
+    over = spec.x or "epoch"
+    data = data.assign(spent=_spent_together(data, spent_by(tables, over), ["label"]))
+    places = data[~data["alone"]].groupby(["epoch", "label"])["spent"].first().unstack("label")
     splits = list(shown_columns(tables, tables.epochs, y, SPLITS[:2] if columns.classifies else SPLITS))
     splits = [split or y for split in splits]
     figure, panels = plt.subplots(1, len(splits), figsize=(3 * len(splits), 2.6), sharey=True, squeeze=False)
@@ -137,11 +203,11 @@ def _many_curves(tables: Tables, spec: FigureSpec) -> Drawing:
         wide = means.get(split, pd.Series(dtype=float, index=means.index)).unstack("label").reindex(columns=shown)
         going_on = data[data["thin"] & (data["split"] == split) & data["label"].isin(best)]
         for (label, _), line in going_on.groupby(["label", "hash"]):
-            ax.plot(line["epoch"], line["value"], color=colours[label], linewidth=0.6, zorder=2, gid="alone")
+            ax.plot(line["spent"], line["value"], color=colours[label], linewidth=0.6, zorder=2, gid="alone")
         for label in reversed(shown):
             colour = colours.get(label)
             ax.plot(
-                wide.index,
+                places[label].reindex(wide.index) if label in places else wide.index,
                 wide[label],
                 color=colour or GREY,
                 linewidth=1.6 if colour else 0.5,
@@ -150,8 +216,8 @@ def _many_curves(tables: Tables, spec: FigureSpec) -> Drawing:
             )
             end = wide[label].last_valid_index()
             if label in diverged and end is not None:
-                ax.plot(end, wide[label][end], "x", color=BAD, markersize=4, gid="diverged")
-        ax.set(xlabel="epoch", title=split if split != y else "")
+                ax.plot(places[label][end], wide[label][end], "x", color=BAD, markersize=4, gid="diverged")
+        ax.set(xlabel=SPENT_TITLES[over], title=split if split != y else "")
     if spans_decades(columns, y, data["value"]):
         panels.flat[0].set_yscale("log")
     panels.flat[0].set_ylabel(columns.title(y))

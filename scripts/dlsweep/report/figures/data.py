@@ -23,6 +23,7 @@ from dlsweep.results.decisions import Decision
 from dlsweep.results.leaderboard import group_settings
 from dlsweep.results.statistics import means
 from dlsweep.results.tables import measured_columns
+from dlsweep.tasks.classification.steps import steps_per_epoch
 
 MOST_POINTS = 3000  # of a scatter plot
 MOST_LINES = 300  # of learning curves or parallel coordinates
@@ -80,7 +81,7 @@ def measures_of(tables: Tables, spec: FigureSpec) -> list[str]:
     summary = tables.summary
     if not tables.columns.classifies:
         return []
-    shown, notes = set(spec.axes.values()), []
+    shown, notes = set(spec.axes.values()), [_updates_note(tables, spec)]
     during = f"mean during the epoch{disturbed(summary)}"
     if shown & {*CLASSIFICATION, "train_acc", "train_loss"} and spec.kind != "gap":
         notes.append(f"Train: {during}")
@@ -117,6 +118,47 @@ def fences(values: Any) -> tuple[float, float]:
     if first == third or not few or np.ptp(values) < 2 * np.ptp(shown):
         return everything
     return (float(low) if values.min() < low else -math.inf, float(high) if values.max() > high else math.inf)
+
+
+def steps_of(summary: pd.DataFrame) -> pd.Series:
+    """The updates per epoch of each run, by its hash, where they are known: of the built-in task, from its speed."""
+    if not {"batch_size", "samples_per_second"} <= {*summary}:
+        return pd.Series(dtype=float)
+    images = summary["samples_per_second"] * summary["train_seconds"] / summary["epochs_run"]
+    known = summary.assign(images=images.replace([np.inf, -np.inf], np.nan)).dropna(subset=["images", "batch_size"])
+    steps = [
+        steps_per_epoch(max(1, round(n)), size if size == "full" else int(float(size)))
+        for n, size in zip(known["images"], known["batch_size"], strict=True)
+    ]
+    return pd.Series(steps, index=known["hash"], dtype=float)
+
+
+def spent_by(tables: Tables, over: str) -> pd.Series:
+    """What each run has spent by the end of each epoch, by hash and epoch. Raises Undrawable if unknown."""
+    epochs = tables.epochs.sort_values("epoch", kind="stable")
+    if over == "updates":
+        spent = epochs["epoch"] * epochs["hash"].map(steps_of(tables.summary))
+    elif over == "seconds" and "seconds" in epochs:
+        spent = epochs.groupby("hash")["seconds"].cumsum()
+    else:
+        spent = epochs["epoch"].astype(float)
+    if spent.isna().all():
+        what = "updates its epochs had" if over == "updates" else "seconds its epochs took"
+        raise Undrawable(f"no run says how many {what}")
+    return spent.set_axis(pd.MultiIndex.from_frame(epochs[["hash", "epoch"]]))
+
+
+def _updates_note(tables: Tables, spec: FigureSpec) -> str:
+    """That equal epochs are not equal training, where the figure compares batch sizes."""
+    summary = tables.summary
+    if not {"batch_size", "label"} & {*spec.groups, spec.x} or "batch_size" not in summary:
+        return ""
+    totals = summary["hash"].map(steps_of(summary)) * summary["epochs_run"]
+    means = totals.groupby(summary["batch_size"].astype(str)).mean().dropna()
+    if len(means) < 2 or means.max() < 1.5 * means.min():
+        return ""
+    ends = [f"{means[size]:,.0f} with batch_size={size}" for size in (means.idxmax(), means.idxmin())]
+    return f"Updates of the weights differ: {' but '.join(ends)}"
 
 
 def disturbed(summary: pd.DataFrame) -> str:

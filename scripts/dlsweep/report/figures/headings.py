@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dlsweep.config.kinds import FigureSpec
+from dlsweep.config.kinds import SPENT, FigureSpec
 from dlsweep.config.labels import format_value
 from dlsweep.config.metrics import SPLITS, parts_of
-from dlsweep.report.figures.data import Tables
+from dlsweep.report.figures.data import Tables, Undrawable, spent_by
 from dlsweep.results.decisions import decide, sentences
 
 NEARLY = 0.95  # of the best value there is: a curve that is there has learned nearly all
@@ -142,6 +142,34 @@ def _first_there(tables: Tables, runs: pd.DataFrame, column: str) -> str:
     return f"{_begun(_title(tables, column))} passes {passes} first with {best}: in epoch {first}{others}."
 
 
+def _budget(tables: Tables, spec: FigureSpec) -> Heading:
+    """Which setting is the first to be nearly as good as the best there is, by each measure of what it has spent."""
+    y, hue = spec.y if spec.y in tables.epochs else f"val_{spec.y}", spec.hue
+    question = f"Which {'setting' if hue == 'label' else hue} is best after as many epochs, updates or seconds?"
+    if y not in tables.epochs or tables.columns.metric(y).better != "max":
+        return Heading(question)
+    runs = tables.epochs[["hash", "epoch", y]].merge(tables.summary[["hash", hue]], on="hash")
+    means = runs.groupby([hue, "epoch"], dropna=False)[y].mean()
+    passed = NEARLY * means.groupby(hue).last().max()
+    there = means[means >= passed].reset_index().groupby(hue)["epoch"].min()
+    if not passed > 0 or there.empty:
+        return Heading(question)
+    found = []
+    for over in SPENT:
+        try:
+            spent = spent_by(tables, over).rename("spent").reset_index()
+        except Undrawable:
+            continue
+        by = spent.merge(tables.summary[["hash", hue]], on="hash").groupby([hue, "epoch"], dropna=False)["spent"].mean()
+        costs = {value: by[value, epoch] for value, epoch in there.items()}
+        first = min(costs, key=lambda value: costs[value])
+        name = format_value(first) if hue == "label" else f"{hue}={format_value(first)}"
+        amount = f"{costs[first]:.2g}" if over == "seconds" else f"{costs[first]:,.0f}"
+        found.append(f"in {'epochs' if over == 'epoch' else over} by {name} ({amount})")
+    reached = f"{_begun(_title(tables, y))} {tables.columns.text(y, passed, digits=2)} is reached first"
+    return Heading(question, f"{reached} {', '.join(found)}.")
+
+
 def _scatter(tables: Tables, spec: FigureSpec) -> Heading:
     x, y = tables.columns.title(spec.x).split(" (")[0], _title(tables, spec.y)
     numbers = tables.summary[[spec.x, spec.y]].apply(pd.to_numeric, errors="coerce").dropna()
@@ -225,6 +253,7 @@ _HEADINGS: dict[str, Callable[[Tables, FigureSpec], Heading]] = {
     **dict.fromkeys(("bars", "points", "box", "strip", "violin", "line"), _settings),
     "heatmap": _heatmap,
     "curves": _curves,
+    "budget": _budget,
     "scatter": _scatter,
     "parallel": _parallel,
     "importance": _importance,

@@ -39,6 +39,7 @@ from dlsweep.tasks.classification.memory import (
     worth_lowering,
 )
 from dlsweep.tasks.classification.models import build_model, check_output, source_sha1
+from dlsweep.tasks.classification.steps import images_per_step, steps_per_epoch
 from dlsweep.tasks.job import Job
 from dlsweep.tasks.seeds import derive_seed
 
@@ -140,14 +141,12 @@ class Trainer:
         self.best_weights: dict[str, Tensor] = {}
 
         n_train = len(self.train_y)
-        self.batch_size = n_train if setting["batch_size"] == "full" else min(setting["batch_size"], n_train)
+        self.batch_size = images_per_step(n_train, setting["batch_size"])
         if self.batch_size == 1 and any(
             isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in self.model.modules()
         ):
             raise ConfigError("batch_size: 1 is not allowed with batch normalization; allowed: at least 2")
-        # A last batch of a single image is left out: batch normalization cannot train on it.
-        single = n_train % self.batch_size == 1 and self.batch_size > 1
-        self.steps_per_epoch = n_train // self.batch_size if single else math.ceil(n_train / self.batch_size)
+        self.steps_per_epoch = steps_per_epoch(n_train, setting["batch_size"])
 
     def _set_arithmetic(self) -> None:
         torch_setup.set_deterministic()
