@@ -348,5 +348,5 @@ def test_a_figure_that_cannot_be_drawn_costs_no_report(project: Project):
     )
     assert log.read_text() == "results/figures/bad-importance.png is empty: no run has a test accuracy\n"
     assert "no run has a test accuracy" in (project.results / "figures" / "bad-importance.svg").read_text()
-    assert "$a_$" in (project.results / "figures" / "names-accuracy.svg").read_text()
+    assert "$a_$" in (project.results / "figures" / "names-test_accuracy.svg").read_text()
     assert (project.results / "report.html").exists()

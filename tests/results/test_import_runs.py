@@ -302,7 +302,7 @@ def test_tables_figures_and_a_report_are_made_of_imported_runs(project: Project)
     assert board["label"].tolist() == ["lr=0.1, width=16", "lr=0.01, width=64"]  # of which one run diverged
     assert board["val_mae"][0] == pytest.approx(0.6) and board["test_mae"][0] == pytest.approx(0.625)
     figures = project.results / "imported" / "figures"
-    assert [path.name for path in figures.glob("*.png")] == ["mine-mae.png"]  # no curves without epochs
+    assert [path.name for path in figures.glob("*.png")] == ["mine-test_mae.png"]  # no curves without epochs
     explained = project.run("python", "scripts/sweep.py", "explain", next(iter(records)).name, "imported.yaml")
     assert "none: it was trained elsewhere and imported" in explained.stdout
     assert (project.results / "imported" / "report.html").exists()

@@ -100,7 +100,7 @@ def load(folder: Path, plan: Plan | None = None) -> dict[str, Tables]:
         exp_name: Tables(
             **{name: parts[name].get(exp_name, table.head(0)) for name, table in tables.items()},
             columns=known.get(exp_name, Columns()),
-            question=plan.experiments[exp_name].question if plan else "",
+            question=plan.experiments[exp_name].question if plan and exp_name in plan.experiments else "",
             decision=decided.get(exp_name),
         )
         for exp_name in names
@@ -179,9 +179,9 @@ def draw_one(
             gone = outdated_note(tables.summary["outdated"].value_counts().to_dict(), len(tables.summary))
             tables, spec, left_out = keep_apart(tables, spec)
             spec, instead = with_metric(tables, spec)
-            heading = heading_of(tables, spec)
             tables, only_best = fewer_panels(tables, spec)
             figure, note = drawing_of(spec.kind)(tables, spec)
+            heading = heading_of(tables, spec)
             note = f"{note} {sentences(*measures_of(tables, spec), instead, only_best, left_out, gone)}".strip()
         return _finish(figure, f"{exp_name}. {note}", heading)
 
