@@ -192,8 +192,7 @@ class Kind:
     """One kind of figure."""
 
     shows: str
-    """What it shows, in words, in which `{family}` and `{report}` stand for metrics and `{worse}` for where less of
-    the one on the left is."""
+    """What it shows, in words, in which `{family}` and `{report}` stand for metrics."""
     drawing: str
     """`module:function` in report/figures/: it takes the tables of one experiment and the figure, and returns a
     matplotlib figure and a note, which is what a reader must know of it."""
@@ -206,15 +205,15 @@ class Kind:
     @property
     def doc(self) -> str:
         """What it shows of a classification."""
-        return self.words("accuracy", "test accuracy", "max")
+        return self.words("accuracy", "test accuracy")
 
-    def words(self, family: str, report: str, better: str) -> str:
-        """Return what it shows of metrics; `better` is `max` or `min`, what is better of the family."""
-        return self.shows.format(family=family, report=report, worse="above" if better == "min" else "below")
+    def words(self, family: str, report: str) -> str:
+        """Return what it shows of metrics."""
+        return self.shows.format(family=family, report=report)
 
-    def sentence(self, family: str = "accuracy", report: str = "test accuracy", better: str = "max") -> str:
+    def sentence(self, family: str = "accuracy", report: str = "test accuracy") -> str:
         """Return the same as a sentence."""
-        words = self.words(family, report, better)
+        words = self.words(family, report)
         return f"{words[0].upper()}{words[1:]}."
 
 
@@ -362,7 +361,7 @@ KINDS: Mapping[str, Kind] = {
         _result,
     ),
     "gap": Kind(
-        "training against validation {family}; {worse} the diagonal the model over-fits",
+        "training against validation {family}: how far apart they are",
         "points:gap",
         {"y": Takes.CURVE, "hue": Takes.GROUP},
         _gap,

@@ -28,9 +28,7 @@ def what_it_shows(figure: FigureSpec, columns: Columns) -> str:
     """Return what a figure shows, in a sentence."""
     objective = columns.objective
     family = parts_of(figure.y or objective.metric).family
-    return KINDS[figure.kind].sentence(
-        columns.metric_title(family), columns.metric_title(objective.report), columns.metric(family).better
-    )
+    return KINDS[figure.kind].sentence(columns.metric_title(family), columns.metric_title(objective.report))
 
 
 def finding(part: pd.DataFrame, columns: Columns) -> str:

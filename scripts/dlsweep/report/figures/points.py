@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +13,19 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from dlsweep.config.kinds import MOST_COLOURS, FigureSpec
+from dlsweep.config.kinds import MOST_BARS, MOST_COLOURS, FigureSpec
 from dlsweep.config.metrics import FRACTION
-from dlsweep.report.figures.axes import BAD, COLOURS, GREY, NumberAxis, add_legend, draw_crosses, palette
+from dlsweep.report.figures.axes import (
+    BAD,
+    COLOURS,
+    GREY,
+    NumberAxis,
+    add_legend,
+    draw_crosses,
+    draw_marks,
+    frame,
+    palette,
+)
 from dlsweep.report.figures.curves import BEST_LINES
 from dlsweep.report.figures.data import (
     MOST_POINTS,
@@ -23,11 +34,12 @@ from dlsweep.report.figures.data import (
     best_labels,
     disturbed,
     is_log_spaced,
+    marks_of,
     shown_columns,
     spans_decades,
     text_levels,
 )
-from dlsweep.report.figures.notes import diverged_note, seeds_in_words, sentences
+from dlsweep.report.figures.notes import diverged_note, runs_note, seeds_in_words, sentences
 
 
 def _drawn_runs(summary: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -124,12 +136,48 @@ def gap_data(tables: Tables, family: str) -> tuple[str, str, str]:
     return train, val, measure
 
 
+def _gaps(tables: Tables, spec: FigureSpec) -> Drawing:
+    """A row a setting, the widest gap first: the means on training and on validation, and the single runs."""
+    columns, runs = tables.columns, tables.summary
+    names = gap_data(tables, spec.y or columns.objective.family)
+    train, val, measure = names
+    within = columns.metric(val).within
+    means = runs.groupby("label")[[train, val]].mean()
+    order = (means[train] - means[val]).abs().sort_values(ascending=False, kind="stable", na_position="last").index
+    at = pd.Series(range(len(order)), order)
+    rows = runs["label"].map(at).to_numpy(float)
+    labels = [textwrap.fill(label, 70) for label in order]
+    thick = 0.2 + 0.14 * max(label.count("\n") + 1 for label in labels)
+    figure, ax = plt.subplots(figsize=(4.6, max(1.2, thick * len(order))))
+    ax.hlines(at, means[train].reindex(order), means[val].reindex(order), color="0.7", linewidth=2.5, zorder=1)
+    ends = []
+    looks = {"training": (train, "o"), "validation": (val, "D")}
+    colours = sns.color_palette("colorblind", 2)
+    for (name, marker), colour in zip(looks.values(), colours, strict=True):
+        marks = marks_of(runs.assign(value=runs[name]), ["label"], within).set_index("label").reindex(order)
+        ends.append(marks[["low", "high"]].to_numpy().ravel())
+        draw_marks(ax, at, marks, (rows, runs[name]), colour, marker, upright=True)
+    entries = zip(looks, colours, ("o", "D"), strict=True)
+    add_legend(
+        figure, "", {word: {"color": colour, "marker": marker, "linestyle": ""} for word, colour, marker in entries}
+    )
+    draw_crosses(ax, rows[(runs["status"] == "diverged").to_numpy()], upright=True)
+    ax.set_yticks(range(len(order)), labels)
+    ax.set_ylim(len(order) - 0.5, -0.5)
+    beyond = frame([ax], pd.concat([runs[train], runs[val]]), np.concatenate(ends), within, upright=True)
+    ax.set(xlabel=columns.title(spec.y or columns.objective.family), ylabel="")
+    note = runs_note(tables, ["label"], runs.assign(value=runs[val]), val)
+    return figure, sentences(note, f"Training and validation: {measure}", beyond, diverged_note(runs))
+
+
 def gap(tables: Tables, spec: FigureSpec) -> Drawing:
-    """A metric on training against validation, a point a run; the diagonal is no gap.
+    """A metric on training and on validation: for each setting from one to the other, else a point a run.
 
     Both are of the weights that are tested, or, where records lack that, of the last epoch of every run.
     """
     hue, columns = spec.hue, tables.columns
+    if hue == "label" and tables.summary["label"].nunique() <= MOST_BARS:
+        return _gaps(tables, spec)
     summary, left_out = _drawn_runs(tables.summary)
     data = summary
     x, y, measure = gap_data(replace(tables, summary=summary), spec.y or columns.objective.family)
