@@ -1,7 +1,7 @@
 """How a finished sweep grows with its settings, 20 epochs each: python benchmarks/growth.py [N ...]
 
-Times a start with nothing to do, the tables, the figures and Snakemake's HTML report for 100 to 10,000 settings, and
-draws them in benchmarks/growth.svg. The records are generated, and valid: the tables read every one.
+Times a start with nothing to do, the tables, the figures and the page for 100 to 10,000 settings, and draws
+them in benchmarks/growth.svg. The records are generated, and valid: the tables read every one.
 """
 
 from __future__ import annotations

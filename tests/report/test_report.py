@@ -26,7 +26,7 @@ from dlsweep.config.paths import record_name
 from dlsweep.config.plan import Plan
 from dlsweep.config.sweep import expand_config
 from dlsweep.report.page.build import write_page
-from dlsweep.report.page.data import FEWEST_EPOCHS
+from dlsweep.report.page.data import MOST_NUMBERS
 from dlsweep.report.pages import as_rst
 from dlsweep.results.columns import all_columns
 from dlsweep.results.leaderboard import leaderboard
@@ -291,7 +291,7 @@ def test_a_brush_filters_every_view(page: Page):
     page.has_chart("curves", 6)
     page.find("#parallel")
     height = page.js("return charts.get('parallel').getHeight()")
-    page.drag("#parallel", (60, height * 0.55), (60, height - 20))  # the lower half of the first axis, lr
+    page.drag("#parallel", (60, height * 0.45), (60, height - 20))  # two of the three values of the first axis, lr
     page.shows("4 runs of 6")
     assert set(page.column("lr")) == {"0.05", "0.5"}
     page.has_chart("curves", 4)
@@ -306,6 +306,50 @@ def test_a_brush_filters_every_view(page: Page):
     assert set(page.column("lr")) == {"0.05"}
     axis = "charts.get('parallel').getModel().getComponent('parallelAxis', 0)"
     assert page.js(f"return {axis}.activeIntervals.length") == 1, "the box is a brush of that axis too"
+    ActionChains(page.browser).move_to_element(page.find("#scatter")).double_click().perform()
+    page.shows("6 runs")
+
+
+def test_a_run_that_is_pointed_at_stands_out_in_every_view(page: Page):
+    page.open("#explore?exp=lrs")
+    page.has_chart("curves", 6)
+    lit = "return lit.map(([id]) => id)"
+    ActionChains(page.browser).move_to_element(page.find("#runs tbody tr:nth-child(2)")).perform()
+    page.waits_for(["parallel", "scatter", "curves"], lambda: page.js(lit))
+    page.find("#scatter")
+    point = "charts.get('scatter').getOption().series[0].data[0].value"
+    at = page.js(f"return charts.get('scatter').convertToPixel({{xAxisIndex: 0, yAxisIndex: 0}}, {point})")
+    size = page.find("#scatter").size
+    chart = page.browser.find_element(By.ID, "scatter")
+    ActionChains(page.browser).move_to_element_with_offset(
+        chart, at[0] - size["width"] / 2, at[1] - size["height"] / 2
+    ).perform()
+    run = page.js("return drawnRuns.get('scatter')[0]")
+    near = "[...document.querySelectorAll('#runs tr.near')]"
+    page.waits_for([run], lambda: page.js(f"return {near}.flatMap(row => row.runs)"))
+
+
+def test_what_is_far_off_stretches_neither_axes_nor_colours(browser: webdriver.Chrome, tmp_path: Path):
+    grid = {"lr": [{"logspace": [0.001, 0.1, 20]}], "n_layer": [1, 2, 64]}
+    plan = expand_config({"experiments": {"far": {"grid": grid, "figures": []}}}).plan(str(tmp_path))
+    values = np.linspace(0.90, 0.96, 60)
+    values[:3] = 0.1
+    metrics = {"val_acc": values, "tested_val_acc": values, "test_acc": values, "test_loss": 1 - values}
+    page = Page(browser, invented(plan, tmp_path, metrics, curves(60, 2, "val_acc")))
+    page.open("#explore?exp=far")
+    page.has_chart("parallel", 60)
+    axes = page.js("return parallelAxes.map(({ column, axis }) => [column.name, axis.type, axis.text(axis.min ?? 1)])")
+    assert [name for name, *_ in axes] == ["lr", "n_layer", "tested_val_acc", "test_acc"]
+    assert [kind for _, kind, _ in axes] == ["log", "category", "value", "value"]
+    assert axes[1][2].startswith("2") and axes[3][2] == "≤ 0.903"
+    colours = "const paint = coloursBy(COLUMNS.get('test_acc'), scope); return new Set(scope.slice(3).map(paint)).size"
+    assert page.js(colours) > 50
+    height = page.js("return charts.get('parallel').getHeight()")
+    right = page.js("return charts.get('parallel').getWidth()") - 90
+    page.drag("#parallel", (right, height - 60), (right, height - 15))  # to the end, which holds the far ones too
+    page.waits_for(True, lambda: page.js("return state.filters.get('test_acc')?.startsWith('..') ?? false"))
+    page.waits_for(True, lambda: page.js("return [0, 1, 2].every(run => shown.includes(run))"))
+    page.is_sound()
 
 
 def test_ticked_runs_are_compared_exported_and_linked(page: Page, swept: Project, tmp_path: Path):
@@ -417,7 +461,9 @@ def invented(plan: Plan, folder: Path, metrics: dict[str, np.ndarray], epochs: p
     summary.to_csv(folder / "summary.csv", index=False)
     leaderboard(summary, all_columns(plan)).to_csv(folder / "leaderboard.csv", index=False)
     of = summary.iloc[epochs["run"]].reset_index(drop=True)
-    epochs.assign(exp_name=of["exp_name"], hash=of["hash"]).to_csv(folder / "epochs.csv", index=False)
+    epochs.drop(columns="run").assign(exp_name=of["exp_name"], hash=of["hash"]).to_csv(
+        folder / "epochs.csv", index=False
+    )
     write_page(plan, folder, folder / "report.html", [], {})
     return folder / "report.html"
 
@@ -427,27 +473,27 @@ def curves(n_runs: int, n_epochs: int, *names: str) -> pd.DataFrame:
     return pd.DataFrame({"run": run, "epoch": epoch, **dict.fromkeys(names, 1 - 1 / (epoch + run % 7))})
 
 
-def test_a_page_of_ten_thousand_runs(browser: webdriver.Chrome, tmp_path: Path):
-    n = 10_000
+def test_a_page_of_thousands_of_runs(browser: webdriver.Chrome, tmp_path: Path):
+    n = 4_000
     sample = {"n": n, "seed": 1, "lr": {"log_uniform": [1e-3, 1]}, "hid_dim": {"int_uniform": [8, 512]}}
     plan = expand_config({"experiments": {"search": {"sample": sample, "figures": []}}}).plan(str(tmp_path))
     values = np.random.default_rng(0).uniform(0.1, 0.99, n)
     metrics = {"val_acc": values, "tested_val_acc": values, "test_acc": values - 0.01, "test_loss": 1 - values}
     names = ("train_loss", "train_acc", "val_loss", "val_acc", "lr", "seconds")
-    html = invented(plan, tmp_path, metrics, curves(n, 20, *names))
-    assert html.stat().st_size < 15e6
+    html = invented(plan, tmp_path, metrics, curves(n, 30, *names))
+    assert html.stat().st_size < 10e6
     page = Page(browser, html)
     assert page.js("return performance.getEntriesByName('first-contentful-paint').length") == 1
     page.shows(f"{n} runs")
     page.has_chart("scatter", n)
     page.has_chart("curves", 20)
-    assert f"thinned to {FEWEST_EPOCHS} points" in page.text("#curves-note")
+    assert f"thinned to {MOST_NUMBERS // (n * (len(names) + 1))} points" in page.text("#curves-note")
     assert "are drawn, evenly chosen" in page.text("#parallel-note")
     page.type("#runs input[data-column=lr]", "0.1..1")
     n_large = sum(0.1 <= setting["lr"] <= 1 for setting in plan.settings.values())
     page.shows(f"{n_large} runs of {n}")
     page.click("#pager button:last-of-type")
-    page.waits_for(f"26 to 50 of {n_large}", lambda: page.js("return byId('pager').childNodes[2].textContent"))
+    page.waits_for(f"13 to 24 of {n_large}", lambda: page.js("return byId('pager').childNodes[2].textContent"))
     page.is_sound()
 
 

@@ -42,6 +42,8 @@ class Mark:
     at: float
     low: float
     high: float
+    is_off: bool
+    """Whether the mean lies beyond the scale, so that its end stands for it."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Answer:
     """What to know beside it."""
     shares: list[Share]
     marks: list[Mark]
+    ends: list[str]
+    """Of the scale that the marks are on."""
 
     @property
     def measure(self) -> str:
@@ -103,7 +107,7 @@ def answer(exp_name: str, experiment: PlannedExperiment, decision: Decision) -> 
     certain = [sentence for sentence in others if sentence not in decision.notes]
     notes = [sentence for sentence in others if sentence in decision.notes]
     asked = question(experiment, decision.known)
-    return Answer(exp_name, asked, decision, headline, certain, notes, _shares(decision), _marks(decision))
+    return Answer(exp_name, asked, decision, headline, certain, notes, _shares(decision), *_marks(decision))
 
 
 def question(experiment: PlannedExperiment, known: Columns) -> str:
@@ -146,24 +150,29 @@ def _shares(decision: Decision) -> list[Share]:
     return [Share(verdict, words, len(places)) for verdict, words, places in counted if places]
 
 
-def _marks(decision: Decision) -> list[Mark]:
-    """The first settings on one scale, which what is far off does not stretch."""
+def _marks(decision: Decision) -> tuple[list[Mark], list[str]]:
+    """The first settings on one scale, which what is far off does not stretch; and the ends of the scale."""
     shown = [place for place in decision.places if math.isfinite(place.mean)][:SHOWN]
     if len(shown) < 2:
-        return []
+        return [], []
     ends = [(_or(place.low, place.mean), _or(place.high, place.mean)) for place in shown]
     near = ends[: max(3, 1 + len(decision.tied))]
     least, most = min(low for low, _ in near), max(high for _, high in near)
     margin = 0.08 * (most - least) or 1.0
-    least, most = least - margin, most + margin
+    report = decision.known.objective.report
+    lowest, highest = decision.known.metric(report).within
+    least, most = max(least - margin, lowest), min(most + margin, highest)
 
     def scaled(value: float) -> float:
         return round(min(max(100 * (value - least) / (most - least), 0.0), 100.0), 2)
 
-    return [
-        Mark(place, scaled(place.mean), scaled(low), scaled(high))
+    beyond = ["≤ " if min(ends)[0] < least else "", "≥ " if max(high for _, high in ends) > most else ""]
+    texts = [decision.known.text(report, value, digits=3) for value in (least, most)]
+    marks = [
+        Mark(place, scaled(place.mean), scaled(low), scaled(high), not least <= place.mean <= most)
         for place, (low, high) in zip(shown, ends, strict=True)
     ]
+    return marks, [sign + text for sign, text in zip(beyond, texts, strict=True)]
 
 
 def _or(value: float, otherwise: float) -> float:

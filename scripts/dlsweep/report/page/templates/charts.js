@@ -38,6 +38,31 @@ function chartIn(id) {
     return charts.get(id);
 }
 
+// -- what the mouse or the keyboard is on in one view stands out in all of them --------------------------------------
+
+const drawnRuns = new Map(); // of each chart: its runs, in the order in which it draws them
+let lit = []; // what stands out: a chart, and what of it
+
+function pointAt(runs) {
+    for (const [id, target] of lit) charts.get(id).dispatchAction({ type: "downplay", ...target });
+    lit = [];
+    for (const [id, drawn] of drawnRuns) {
+        for (const at of runs.map((run) => drawn.indexOf(run)).filter((at) => at >= 0))
+            lit.push([id, id === "curves" ? { seriesIndex: at } : { seriesIndex: 0, dataIndex: at }]);
+    }
+    for (const [id, target] of lit) charts.get(id).dispatchAction({ type: "highlight", ...target });
+    for (const row of byId("runs").tBodies[0].rows)
+        row.classList.toggle("near", row.runs.some((run) => runs.includes(run)));
+}
+
+// Call it once for each chart; `indexOf` says which of its runs an event is of.
+function pointsOut(id, indexOf) {
+    const chart = charts.get(id);
+    chart.on("mouseover", (at) => pointAt([drawnRuns.get(id)[indexOf(at)]]));
+    chart.on("mouseout", () => pointAt([]));
+    chart.getZr().on("globalout", () => pointAt([]));
+}
+
 const base = () => ({
     animation: false,
     textStyle: { color: css("--ink"), fontFamily: "system-ui, sans-serif" },
@@ -60,21 +85,10 @@ function axisStyle() {
     };
 }
 
-// A column as an axis: numbers on a scale, of logarithms where they span decades; all else side by side. The library
-// gets words as numbers, for it reads some text as commands.
+// A column as an axis: numbers on a scale, of logarithms where they span decades; all else side by side.
 function axisOf(column, runs) {
     const values = distinct(runs.map((run) => column.values[run]));
-    if (!column.numeric) {
-        const places = new Map(values.map((value, i) => [value, i]));
-        const words = values.map(String);
-        return {
-            type: "category",
-            words,
-            option: { type: "category", data: words.map((word, i) => i) },
-            place: (value) => places.get(value) ?? null,
-            text: (at, most = 16) => painted(words[Number(at)] ?? "", most),
-        };
-    }
+    if (!column.numeric) return sideBySide(column, values);
     const [least, most] = [values[0] ?? 0, values.at(-1) ?? 1];
     const middle = (part) => values[Math.floor(part * (values.length - 1))];
     // Values that are uniform from near 0 span decades too, but few of them lie there.
@@ -91,22 +105,63 @@ function axisOf(column, runs) {
     };
 }
 
-// A colour for each run by a column: shades for numbers, in which an outlier hides nothing; else one for each word.
-function coloursBy(column, runs) {
-    const known = runs.map((run) => column.values[run]).filter((value) => value !== null);
-    if (column.numeric && new Set(known).size > PALETTE.length) {
-        known.sort((a, b) => a - b);
-        const [low, high] = [known[Math.floor(0.05 * known.length)], known[Math.floor(0.95 * (known.length - 1))]];
-        return (run) => shade(column.values[run], low, high, column.better === "min");
-    }
-    const words = distinct(known);
-    return (run) =>
-        column.values[run] === null ? css("--mute") : PALETTE[words.indexOf(column.values[run]) % PALETTE.length];
+// Values side by side. The library gets them as numbers, for it reads some text as commands.
+function sideBySide(column, values) {
+    const places = new Map(values.map((value, i) => [value, i]));
+    return {
+        type: "category",
+        values,
+        option: { type: "category", data: values.map((value, i) => i) },
+        place: (value) => places.get(value) ?? null,
+        text: (at, most = 16) => painted(formatted(column, values[Number(at)]), most),
+    };
 }
 
-function shade(value, low, high, flipped) {
-    if (value === null) return css("--mute");
-    const part = high > low ? Math.min(1, Math.max(0, (value - low) / (high - low))) : 1;
+// A number for each run by its rank, from 0 to 1, so that no outlier takes the others their colours.
+function ranks(column, runs) {
+    const sorted = runs.map((run) => column.values[run]).filter((value) => value !== null);
+    sorted.sort((a, b) => a - b);
+    const places = new Map();
+    for (let i = 0, j; i < sorted.length; i = j) {
+        for (j = i; j < sorted.length && sorted[j] === sorted[i]; ) j++;
+        places.set(sorted[i], sorted.length > 1 ? (i + j - 1) / 2 / (sorted.length - 1) : 1);
+    }
+    return places;
+}
+
+// A colour for each run by a column, shades by rank for many numbers, else one for each value; and what they mean.
+function coloursBy(column, runs) {
+    const values = distinct(runs.map((run) => column.values[run]));
+    if (column.numeric && values.length > PALETTE.length) {
+        const places = ranks(column, runs);
+        const flipped = column.better === "min";
+        const paint = (run) =>
+            column.values[run] === null ? css("--mute") : shade(places.get(column.values[run]), flipped);
+        const middle = values.find((value) => places.get(value) >= 0.5);
+        const ends = [values[0], middle, values.at(-1)].map((value) => formatted(column, value));
+        paint.legend = scale(ends, flipped);
+        return paint;
+    }
+    const paint = (run) =>
+        column.values[run] === null ? css("--mute") : PALETTE[values.indexOf(column.values[run]) % PALETTE.length];
+    paint.legend = swatches(
+        values.slice(0, 12).map((value, i) => [PALETTE[i % PALETTE.length], short(formatted(column, value))]),
+    );
+    return paint;
+}
+
+// The line above a chart on shades: the lowest, the middle one by rank, the highest.
+function scale([low, middle, high], flipped) {
+    const bar = (from, to) => {
+        const drawn = element("i", { className: "bar" });
+        const stops = [0, 0.25, 0.5, 0.75, 1].map((part) => shade(from + part * (to - from), flipped));
+        drawn.style.background = `linear-gradient(to right, ${stops})`;
+        return drawn;
+    };
+    return [element("span", {}, low, bar(0, 0.5), middle, bar(0.5, 1), high)];
+}
+
+function shade(part, flipped) {
     const dark = matchMedia("(prefers-color-scheme: dark)").matches;
     const seen = dark ? VIRIDIS.slice(2) : VIRIDIS.slice(0, -1); // without the ends that the background swallows
     const at = (flipped ? 1 - part : part) * (seen.length - 1);
@@ -154,14 +209,19 @@ function runHint(run, color) {
     return hint(nameOf(run), [...(color ? [[color, experimentOf(run)]] : []), ...lines]);
 }
 
-// The text of a filter that lets through what lies in the intervals of an axis.
+// The text of a filter that lets through what lies in the intervals of an axis. An end of it that holds what lies
+// beyond, too, is no bound.
 function filterFor(column, axis, intervals) {
-    if (!column.numeric) {
+    if (axis.values) {
         const inside = (at) => intervals.some(([low, high]) => at >= Math.min(low, high) && at <= Math.max(low, high));
-        return axis.words
-            .filter((word, at) => inside(at))
-            .map(exactly)
+        return axis.values
+            .filter((value, at) => inside(at))
+            .map((value) => (column.numeric ? String(value) : exactly(value)))
             .join("|");
     }
-    return intervals.map(([low, high]) => `${tidy(Math.min(low, high))}..${tidy(Math.max(low, high))}`).join("|");
+    const bound = (value, end, isOpen) => (isOpen && value === end ? "" : tidy(value));
+    return intervals
+        .map((ends) => [Math.min(...ends), Math.max(...ends)])
+        .map(([low, high]) => `${bound(low, axis.min, axis.below)}..${bound(high, axis.max, axis.above)}`)
+        .join("|");
 }

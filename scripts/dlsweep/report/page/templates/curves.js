@@ -27,7 +27,9 @@ function drawCurves() {
     const titles = new Map(DATA.curves.metrics.map((one) => [one.name, one.title]));
     const column = COLUMNS.get(metric) ?? { numeric: true };
     const log = state.log;
-    chartIn("curves").setOption(
+    const chart = chartIn("curves");
+    drawnRuns.set("curves", runs);
+    chart.setOption(
         {
             ...base(),
             tooltip: {
@@ -67,6 +69,10 @@ function drawCurves() {
         },
         { notMerge: true },
     );
+    if (!chart.listens) {
+        pointsOut("curves", (at) => at.seriesIndex);
+        chart.listens = true;
+    }
     const all = chosen().length;
     const which = state.ticked.size ? "ticked" : "best";
     const thinned = DATA.curves.most
@@ -79,9 +85,8 @@ function drawCurves() {
               ? `The ${runs.length} ${which} of ${all} runs.`
               : `The ${runs.length} ${which} runs.`;
     const own = state.ticked.size > 0 && runs.length <= PALETTE.length;
-    const legend = own ? runs.map((run) => [color(run), nameOf(run)]) : [];
     byId("curves-note").replaceChildren(
-        ...swatches(legend),
+        ...(own ? swatches(runs.map((run) => [color(run), nameOf(run)])) : []),
         these + (own ? "" : ` Colour: ${scatterColumns().color.title}.`) + thinned,
     );
 }

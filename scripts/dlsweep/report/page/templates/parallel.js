@@ -2,6 +2,8 @@
 
 const MOST_LINES = 3000;
 const MOST_AXES = 10;
+const MOST_SIDE_BY_SIDE = 12; // values of a hyper-parameter
+const FAR = 3; // quartile distances beyond the quartiles: what lies further does not stretch the axis of a result
 let parallelAxes = [];
 
 function parallelColumns() {
@@ -13,6 +15,36 @@ function parallelColumns() {
     );
     const results = [selected, report].map((name) => COLUMNS.get(name)).filter((column) => column);
     return [...several.slice(0, MOST_AXES), ...new Set(results)];
+}
+
+// The axis of a column: few values of a hyper-parameter stand side by side, however far apart they are.
+function parallelAxis(column) {
+    const values = distinct(scope.map((run) => column.values[run]));
+    if (column.kind === "hyper" && values.length <= MOST_SIDE_BY_SIDE) return sideBySide(column, values);
+    const axis = axisOf(column, scope);
+    return column.kind === "metric" && axis.type === "value" ? withoutTheFar(column, axis) : axis;
+}
+
+// The ends of the axis hold what lies beyond them.
+function withoutTheFar(column, axis) {
+    const values = scope.map((run) => column.values[run]).filter((value) => value !== null);
+    values.sort((a, b) => a - b);
+    const [first, third] = [0.25, 0.75].map((part) => values[Math.round(part * (values.length - 1))]);
+    const room = FAR * (third - first);
+    if (!room) return axis;
+    const near = values.filter((value) => value >= first - room && value <= third + room);
+    const [min, max] = [near[0], near.at(-1)];
+    const [below, above] = [values[0] < min, values.at(-1) > max];
+    return {
+        ...axis,
+        min,
+        max,
+        below,
+        above,
+        option: { ...axis.option, min, max },
+        place: (value) => (value === null ? null : Math.min(Math.max(value, min), max)),
+        text: (value) => (below && value <= min ? "≤ " : above && value >= max ? "≥ " : "") + tidy(value),
+    };
 }
 
 function drawParallel() {
@@ -29,11 +61,12 @@ function drawParallel() {
           ]
         : scope;
     const drawn = [...lines].sort((a, b) => passes.has(a) - passes.has(b)); // what passes on top
-    parallelAxes = columns.map((column) => ({ column, axis: axisOf(column, scope) }));
+    parallelAxes = columns.map((column) => ({ column, axis: parallelAxis(column) }));
     const result = columns.at(-1);
     const color = result ? coloursBy(result, scope) : () => css("--accent");
     const style = axisStyle();
     const chart = chartIn("parallel");
+    drawnRuns.set("parallel", drawn);
     const opacity = shown.length > 300 ? 0.35 : 0.75;
     const muted = css("--line");
     chart.setOption(
@@ -59,6 +92,7 @@ function drawParallel() {
                     borderRadius: 3,
                     padding: [1, 3],
                     formatter: (value) => axis.text(value),
+                    ...(axis.values ? {} : { showMinLabel: true, showMaxLabel: true }),
                 },
                 areaSelectStyle: { width: 16, borderColor: css("--accent"), color: css("--accent"), opacity: 0.25 },
             })),
@@ -89,12 +123,13 @@ function drawParallel() {
     chart.setOption({}); // draws the brushes, which an axis leaves to who has dispatched them
     if (!chart.listens) {
         chart.on("axisareaselected", onBrush);
+        pointsOut("parallel", (at) => at.dataIndex);
         chart.listens = true;
     }
-    const what = result ? `Colour: ${titleOf(result)}.` : "";
-    byId("parallel-note").textContent = few
-        ? `${what} Of ${scope.length} runs ${drawn.length} are drawn, evenly chosen.`
-        : what;
+    byId("parallel-note").replaceChildren(
+        ...(result ? [`Colour: ${titleOf(result)} `, ...color.legend] : []),
+        few ? ` Of ${scope.length} runs ${drawn.length} are drawn, evenly chosen.` : "",
+    );
 }
 
 function onBrush(event) {
@@ -106,10 +141,10 @@ function onBrush(event) {
 // Where a filter is a range, it lies on the axis as a brush.
 function intervalsOf(text, column, axis) {
     if (!text || text.startsWith("!")) return [];
-    if (!column.numeric) {
-        const passes = filterOf(text, column);
-        const at = axis.words.map((word, i) => (passes(word) ? i : -1)).filter((i) => i >= 0);
-        return at.length && at.length < axis.words.length ? at.map((i) => [i - 0.3, i + 0.3]) : [];
+    if (axis.values) {
+        const passes = filterOf(text, column) ?? (() => false);
+        const at = axis.values.map((value, i) => (passes(value) ? i : -1)).filter((i) => i >= 0);
+        return at.length && at.length < axis.values.length ? at.map((i) => [i - 0.3, i + 0.3]) : [];
     }
     const found = text.split("|").map((part) => part.match(/^\s*(.*?)\.\.(.*?)\s*$/));
     if (found.some((part) => !part)) return [];

@@ -32,10 +32,11 @@ function scatterColumns() {
 function drawScatter() {
     const { x, y, color } = scatterColumns();
     for (const [id, column] of Object.entries({ x, y, color })) byId(id).value = column.name;
-    const axes = { x: axisOf(x, scope), y: axisOf(y, scope) };
     const known = (run) => x.values[run] !== null && y.values[run] !== null;
     scatterRuns = shown.filter(known);
+    const axes = { x: axisOf(x, scatterRuns), y: axisOf(y, scatterRuns) }; // a box is looked at closely
     scatterAxes = { x, y, axes };
+    drawnRuns.set("scatter", scatterRuns);
     const paint = coloursBy(color, scope);
     const style = axisStyle();
     const spaced = {
@@ -73,6 +74,7 @@ function drawScatter() {
             },
             series: {
                 type: "scatter",
+                emphasis: { scale: 1.8, itemStyle: { borderColor: css("--ink"), borderWidth: 2, opacity: 1 } },
                 symbolSize: (value, at) => (state.ticked.has(scatterRuns[at.dataIndex]) ? 2 * size : size),
                 data: scatterRuns.map((run) => ({
                     value: [axes.x.place(x.values[run]), axes.y.place(y.values[run])],
@@ -93,15 +95,14 @@ function drawScatter() {
     });
     if (!chart.listens) {
         chart.on("brushEnd", onBox);
+        pointsOut("scatter", (at) => at.dataIndex);
         chart.on("click", (at) => tick([scatterRuns[at.dataIndex]], !state.ticked.has(scatterRuns[at.dataIndex])));
+        chart.getZr().on("dblclick", () => setFilter({ [scatterAxes.x.name]: "", [scatterAxes.y.name]: "" }));
         chart.listens = true;
     }
     const nMissing = shown.length - scatterRuns.length;
-    const words = color.numeric && distinct(scope.map((run) => color.values[run])).length > PALETTE.length;
-    const legend = words ? [] : distinct(scope.map((run) => color.values[run])).slice(0, 12);
-    const note = byId("scatter-note");
-    note.replaceChildren(
-        ...swatches(legend.map((value, i) => [PALETTE[i % PALETTE.length], formatted(color, value)])),
+    byId("scatter-note").replaceChildren(
+        ...paint.legend,
         nMissing ? ` ${nMissing} runs have no value of both.` : "",
     );
 }

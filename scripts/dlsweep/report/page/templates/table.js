@@ -1,6 +1,6 @@
 // The run table: sorted, filtered, searched, grouped over seeds, a page of rows at a time.
 
-const ROWS = 25;
+const ROWS = 12; // so that the charts below are in sight
 const byId = (id) => document.getElementById(id);
 
 function element(tag, attributes = {}, ...children) {
@@ -175,7 +175,11 @@ function rowOf(runs, columns) {
         element("td", { className: isNumber(column) ? "number" : "" }, cellText(runs, column)),
     );
     const classes = [isTicked && "ticked", diverged && "diverged"].filter(Boolean).join(" ");
-    return element("tr", { className: classes }, element("td", {}, box), ...count, ...cells);
+    const row = element("tr", { className: classes }, element("td", {}, box), ...count, ...cells);
+    row.runs = runs;
+    for (const event of ["mouseenter", "focusin"]) row.addEventListener(event, () => pointAt(runs));
+    for (const event of ["mouseleave", "focusout"]) row.addEventListener(event, () => pointAt([]));
+    return row;
 }
 
 function drawPager(page, nPages, n) {
