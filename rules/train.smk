@@ -19,15 +19,15 @@ rule prepare:
         f"{PATHS.results}/logs/prepare-{{data}}.log",
     conda:
         "../envs/python.yaml"
-    threads: 1
+    threads: lambda wildcards: JOBS.prepare_threads(wildcards.data)
     resources:
         mem_mb=4000,
-        runtime=60,
+        runtime=600,
     params:
         script=SWEEP.script("prepare.py"),
         options=lambda wildcards: JOBS.prepare_arguments(wildcards.data),
     shell:
-        "{params.script} {params.options} --output={output} 2>&1 | tee {log}"
+        "{params.script} {params.options} --threads={threads} --output={output} 2>&1 | tee {log}"
 
 
 rule check_own_model:

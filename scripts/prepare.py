@@ -31,6 +31,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--raw", type=Path, default=Path("data"), metavar="FOLDER", help="the raw folder (default: %(default)s)"
     )
+    parser.add_argument("--threads", type=int, default=1, help="read so many images at a time (default: %(default)s)")
     options = parser.parse_args()
     if options.hp_dataset is None:
         parser.error("the following arguments are required: --dataset")
@@ -46,7 +47,7 @@ def main() -> int:
 
         options.output.parent.mkdir(parents=True, exist_ok=True)
         with acquire(Path(f"{options.output}.lock")):  # two sweeps may start at once
-            prepare(setting, options.output, options.raw)
+            prepare(setting, options.output, options.raw, options.threads)
     except (ConfigError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -58,6 +58,7 @@ GOLDEN = [
 DEFAULTS = {
     **{"dataset": "digits", "data_path": None, "image_size": 32, "train_size": None, "val_size": 0.2},
     **{"test_size": 0.2, "split_seed": 0, "random_crop": 0, "horizontal_flip": False, "cutout": 0},
+    **{"resized_crop": 0.0},
     **{"model": "mlp", "model_args": {}, "n_layer": 3, "hid_dim": 100, "n_block": 3, "n_conv": 2, "channels": 32},
     **{"kernel_size": 3, "pooling": "max", "shortcut": True, "act": "relu", "init": "default", "bias_init": None},
     **{"dropout": 0.0, "batch_norm": False, "batch_norm_position": "before", "optimizer": "sgd", "lr": 0.01},

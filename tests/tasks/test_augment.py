@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 
 from dlsweep.config.identity import check_setting
 from dlsweep.errors import ConfigError
-from dlsweep.tasks.classification.augmentation import augment, is_on
+from dlsweep.tasks.classification.augmentation import augment, is_on, resized_crop
 
 N, HEIGHT, WIDTH = 600, 5, 6
 
@@ -53,6 +53,28 @@ def only_match(candidates: dict[Any, np.ndarray], found: np.ndarray) -> Any:
 def is_uniform(draws: list[Any], n_possible: int) -> bool:
     counts = [draws.count(value) for value in set(draws)]
     return len(counts) == n_possible and bool(chisquare(counts).pvalue > 0.01)
+
+
+def test_resized_crop():
+    """Images whose values are their places show which part is left: its area, its aspect ratio, where it is."""
+    n, height, width, least = 4000, 60, 90, 0.3
+    rows = (torch.arange(height) + 0.5).view(-1, 1).expand(height, width)
+    columns = (torch.arange(width) + 0.5).expand(height, width)
+    x = torch.stack([rows, columns]).expand(n, 2, height, width)
+    out = augment(x, check_setting({"resized_crop": least}), generator())
+    middle = height // 2, width // 2  # away from the border, where the outermost pixel goes on
+    high = height * (out[:, 0, middle[0] + 9, 0] - out[:, 0, middle[0] - 9, 0]) / 18
+    wide = width * (out[:, 1, 0, middle[1] + 9] - out[:, 1, 0, middle[1] - 9]) / 18
+    area, ratio = high * wide / (height * width), wide / high
+    inside = (high < height - 1e-3) & (wide < width - 1e-3)
+    assert 0.4 < inside.float().mean() < 1 and area.min() > 0.99 * 3 / 4 * least and area.max() < 1.001
+    assert area[inside].min() > 0.999 * least and ratio[inside].min() > 0.749 and ratio[inside].max() < 1.334
+    top, left = out[:, 0, 0, 0], out[:, 1, 0, 0]
+    assert top.min() >= 0.5 and (top + high <= height + 1).all() and (left + wide <= width + 1).all()
+    share = ((top - high / height / 2) / (height - high))[high < 0.9 * height]  # of the room that there is
+    assert abs(share.mean() - 0.5) < 0.03 and share.std() > 0.25
+    whole = resized_crop(images(), 1.0, generator())
+    assert whole.shape == images().shape
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])

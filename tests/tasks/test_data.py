@@ -27,6 +27,7 @@ from conftest import ROOT, Project
 from dlsweep.config.identity import check_setting
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError
+from dlsweep.tasks.classification import datasets, image_files
 from dlsweep.tasks.classification.data import Splits, load_splits, prepare, save
 from dlsweep.tasks.classification.datasets import load_digits
 from dlsweep.tasks.classification.images import Images, Rows, mean_std
@@ -433,6 +434,40 @@ def test_image_folder_with_its_own_splits_in_grey(tmp_path: Path) -> None:
     assert splits.in_shape == (1, 4, 4)
     assert [len(y) for y in (splits.train_y, splits.val_y, splits.test_y)] == [16, 6, 4]
     assert torch.equal(splits.test_x[:][:, 0, 0, 0].long(), splits.test_y * (40_000 // 256))
+
+
+def test_a_folder_of_images_is_read_on_where_it_was_ended(
+    animals: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By several threads, as by one: the same file, and no image is read twice."""
+    values, output = setting(dataset="image_folder", data_path=str(animals), image_size=10), animals.parent / "data.pt"
+    prepare(values, output, animals)
+    once = output.read_bytes()
+    output.unlink()
+    read, seen = datasets._read_image, []
+
+    def ended_after_nine(path: Path, size: int) -> Any:
+        seen.append(path)
+        if len(seen) == 9 and not output.exists():
+            raise KeyboardInterrupt
+        return read(path, size)
+
+    monkeypatch.setattr(image_files, "TOGETHER", 4)
+    monkeypatch.setattr(datasets, "_read_image", ended_after_nine)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(values, output, animals)
+    partial = output.with_suffix(".partial")
+    with (partial / image_files.JOURNAL).open("a") as journal:
+        journal.write('{"mode": "R')  # torn
+    prepare(values, output, animals, threads=3)
+    assert output.read_bytes() == once and not partial.exists()
+    assert "8 of 12 images have been read by an earlier start" in capsys.readouterr().out
+    assert len(seen) <= 9 + 3 + 4  # of the four that were read together, and not kept, again
+
+    shutil.copytree(animals / "cat", animals / "bird")  # other files: all are read again
+    seen.clear()
+    prepare(values, output, animals, threads=2)
+    assert len(seen) == 18
 
 
 def test_photos_are_turned_as_the_camera_says(animals: Path) -> None:

@@ -131,6 +131,13 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         open_low=True,
     ),
     "split_seed": _H(int, 0, "Seed of the split into training, validation and test.", low=0, high=2**32 - 1),
+    "resized_crop": _H(
+        float,
+        0.0,
+        "Smallest part of a training image's area that a random crop keeps, resized to the whole; 0 is off.",
+        low=0,
+        high=1,
+    ),
     "random_crop": _H(int, 0, "Padding of the random crop of training images; 0 is off.", "pixels", 0, 64),
     "horizontal_flip": _H(bool, False, "Flip half of the training images left to right."),
     "cutout": _H(int, 0, "Side of the square cut out of each training image; 0 is off.", "pixels", 0, 1024),

@@ -20,7 +20,8 @@ class Entry:
     """One name: `target` is "module:function" in this package, `uses` the hyper-parameters that reach it.
 
     `required` are those of them that have no default to go by: null is not allowed. `targets` is what a loss takes, or
-    a data set has: a key of MEASURES, or "" where the user's file or code decides.
+    a data set has: a key of MEASURES, or "" where the user's file or code decides. A data set `in_parts` is read by
+    several threads, and goes on where an earlier start was ended.
     """
 
     target: str
@@ -28,6 +29,7 @@ class Entry:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     targets: str = ""
+    in_parts: bool = False
 
     def load(self) -> Callable[..., Any]:
         """Import and return the function."""
@@ -55,7 +57,11 @@ DATASETS = {
     "csv": Entry("datasets:load_table", (*_FILE, "target"), required=("data_path", "target")),
     "parquet": Entry("datasets:load_table", (*_FILE, "target"), required=("data_path", "target")),
     "image_folder": Entry(
-        "datasets:load_image_folder", (*_FILE, "image_size"), required=("data_path",), targets="classes"
+        "datasets:load_image_folder",
+        (*_FILE, "image_size"),
+        required=("data_path",),
+        targets="classes",
+        in_parts=True,
     ),
 }
 
@@ -72,7 +78,7 @@ ACTIVATIONS = {
 """Activation functions: our names, and the names of their classes in torch.nn."""
 
 _INIT = ("init", "bias_init")
-AUGMENTATION = ("random_crop", "horizontal_flip", "cutout")
+AUGMENTATION = ("resized_crop", "random_crop", "horizontal_flip", "cutout")
 """The hyper-parameters that change the training images, where they are set."""
 
 _LAYERS = ("act", *_INIT, "dropout", "batch_norm", "batch_norm_position")

@@ -14,7 +14,7 @@ from dlsweep.config.identity import Setting
 from dlsweep.config.jobs import prepare_arguments, source_files, train_arguments, twins
 from dlsweep.config.paths import data_file, data_name, record_name
 from dlsweep.config.plan import Plan
-from dlsweep.config.registry import own_parts
+from dlsweep.config.registry import entry, own_parts
 from dlsweep.config.sweep import Sweep
 from dlsweep.errors import ConfigError
 from dlsweep.results import redo
@@ -23,6 +23,8 @@ from dlsweep.results.versions import Outdated, Present, find_outdated, is_prepar
 from dlsweep.tasks.classification.own_parts import Check, PartChecks
 from dlsweep.workflow import internals
 from dlsweep.workflow.paths import Paths
+
+READERS = 16  # threads that read a folder of images, at most
 
 
 @dataclass
@@ -218,6 +220,10 @@ class Jobs:
     @functools.cached_property
     def _data_settings(self) -> dict[str, Setting]:
         return {data_name(setting): setting for _, _, setting in self.sweep.records()}
+
+    def prepare_threads(self, data: str) -> int:
+        """How many threads read a data set, as far as there are cores: one, or many where it is of many files."""
+        return READERS if entry("dataset", self._data_settings[data]["dataset"]).in_parts else 1
 
     def prepare_arguments(self, data: str) -> str:
         """The options of scripts/prepare.py."""

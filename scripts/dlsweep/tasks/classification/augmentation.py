@@ -38,7 +38,7 @@ def is_on(setting: Setting, in_shape: tuple[int, ...]) -> bool:
 
 
 def augment(x: Tensor, setting: Setting, generator: torch.Generator) -> Tensor:
-    """Return the batch (N, C, H, W) after random crop, horizontal flip and cutout, those that are on.
+    """Return the batch (N, C, H, W) after resized crop, random crop, horizontal flip and cutout, those that are on.
 
     `random_crop` cuts H x W pixels out of the image padded by so many pixels on each side, and `horizontal_flip` flips
     half of the images (both He et al. 2015, section 4.2); `cutout` clears a square of this side around a random pixel,
@@ -51,6 +51,8 @@ def augment(x: Tensor, setting: Setting, generator: torch.Generator) -> Tensor:
     def draw(high: int) -> Tensor:
         return torch.randint(high, (n, 1, 1, 1), generator=generator, device=x.device)
 
+    if setting["resized_crop"]:
+        x = resized_crop(x, setting["resized_crop"], generator)
     padding = setting["random_crop"]
     if padding:
         padded = F.pad(x, (padding,) * 4)
@@ -65,3 +67,23 @@ def augment(x: Tensor, setting: Setting, generator: torch.Generator) -> Tensor:
         inside = (rows >= top) & (rows < top + side) & (columns >= left) & (columns < left + side)
         x = x.masked_fill(inside, 0.0)
     return x
+
+
+def resized_crop(x: Tensor, least: float, generator: torch.Generator) -> Tensor:
+    """Return a part of each image (N, C, H, W), resized to its size (Szegedy et al. 2014, Going deeper, section 6).
+
+    It has from `least` to all of the area and an aspect ratio from 3/4 to 4/3, as far as the image is as wide and high;
+    bilinear, at places between pixels too.
+    """
+    n, _, height, width = x.shape
+
+    def draw(low: float, high: float) -> Tensor:
+        return torch.empty(n, device=x.device).uniform_(low, high, generator=generator)
+
+    area, ratio = draw(least, 1.0), draw(math.log(3 / 4), math.log(4 / 3)).exp() * (height / width)
+    wide, high = (area * ratio).sqrt().clamp(max=1.0), (area / ratio).sqrt().clamp(max=1.0)  # shares of the sides
+    zero = torch.zeros_like(wide)
+    across = torch.stack([wide, zero, draw(-1.0, 1.0) * (1 - wide)], 1)
+    down = torch.stack([zero, high, draw(-1.0, 1.0) * (1 - high)], 1)
+    places = F.affine_grid(torch.stack([across, down], 1), list(x.shape), align_corners=False)
+    return F.grid_sample(x, places, mode="bilinear", padding_mode="border", align_corners=False)

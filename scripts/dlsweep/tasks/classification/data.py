@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import shutil
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from dlsweep.config.registry import LOSSES, entry
 from dlsweep.errors import ConfigError
 from dlsweep.files import atomic_file
 from dlsweep.results.versions import look_at_source, note_prepared
+from dlsweep.tasks.classification.image_files import Place
 from dlsweep.tasks.classification.images import Rows, mean_std
 from dlsweep.tasks.classification.mapped import read_mapped
 
@@ -73,13 +75,15 @@ def kind_of(y: Tensor) -> str:
 # -- the prepared file ---------------------------------------------------------------------------------------------
 
 
-def prepare(setting: Setting, output: Path, raw_folder: Path) -> None:
+def prepare(setting: Setting, output: Path, raw_folder: Path, threads: int = 1) -> None:
     """Read the data set of a setting, check it and write it to `output`, whole or not at all.
 
+    Images in files are read by so many threads, and kept beside `output` until it is there.
     Raises ConfigError, naming the file and what is wrong with it, and OSError where `output` cannot be written.
     """
     name, look = setting["dataset"], look_at_source(setting)
-    content = entry("dataset", name).load()(name, setting, raw_folder)
+    source_entry, place = entry("dataset", name), Place(output.with_suffix(".partial"), threads)
+    content = source_entry.load()(name, setting, raw_folder, *([place] if source_entry.in_parts else []))
     source = setting.get("data_path") or name
     check(content, source, setting["loss"])
     content.setdefault("classes", _class_names(content["y_train"]))
@@ -91,6 +95,7 @@ def prepare(setting: Setting, output: Path, raw_folder: Path) -> None:
     except ConfigError:
         before = None
     save(content, output)
+    shutil.rmtree(place.folder, ignore_errors=True)
     n_outputs = len(content["classes"]) if kind_of(content["y_train"]) == "classes" else content["y_train"].shape[1]
     n, *in_shape = content["x_train"].shape
     note_prepared(output, now := digest(content), look, (n, in_shape, n_outputs))

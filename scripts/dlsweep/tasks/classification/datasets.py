@@ -16,7 +16,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from dlsweep.config.names import nearest
 from dlsweep.config.registry import entry
 from dlsweep.errors import ConfigError
 from dlsweep.locks import acquire
+from dlsweep.tasks.classification.image_files import FileImage, Place, read_all
 from dlsweep.tasks.own_code import call_fault, own_object, what_happened
 
 Content = dict[str, Any]
@@ -543,7 +544,7 @@ def _no_classes(array: np.ndarray, whole: bool, flags: bool) -> str:
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
-def load_image_folder(name: str, setting: Setting, raw_folder: Path) -> Content:
+def load_image_folder(name: str, setting: Setting, raw_folder: Path, place: Place) -> Content:
     """Return the images of a folder with a folder per class, or with train/ and val/ or test/ that have those.
 
     Images are turned as their EXIF data says, and resized, not cropped, to `image_size` x `image_size`: one channel
@@ -571,7 +572,7 @@ def load_image_folder(name: str, setting: Setting, raw_folder: Path) -> Content:
             raise ConfigError(f"{folder}: has no images")
         files[split] = [path for path, _ in images]
         content[f"y_{split}"] = torch.tensor([label for _, label in images])
-    pixels = _read_images(files, setting["image_size"])
+    pixels = _read_images(files, setting["image_size"], place)
     return {**content, **{f"x_{split}": torch.from_numpy(x) for split, x in pixels.items()}, "classes": classes}
 
 
@@ -597,50 +598,20 @@ def _image_files(folder: Path) -> list[Path]:
     return images
 
 
-@dataclass(frozen=True)
-class _Image:
-    """What was read of a file: `pixels` (3, size, size) uint8, or None where the file has more than 8 bits of grey.
-
-    `low` and `high` are its least and largest value. `cut`: has 16 bits a channel, of which PIL keeps the upper 8;
-    `squeezed`: so little of its grey values would be left in 8 bits of 16 that they are not cut.
-    """
-
-    pixels: np.ndarray | None
-    mode: str
-    is_grey: bool
-    low: float
-    high: float
-    cut: bool
-    squeezed: bool
-    has_more: bool  # the file holds further images
-
-
 HALF = 2**15  # what uses 16 bits reaches further; what does not has fewer bits, or a range of its own
 FEW_LEVELS = 16  # what is left of an image's grey values when it is cut down to 8 bits
 
 
-def _read_images(files: Mapping[str, list[Path]], size: int) -> dict[str, np.ndarray]:
+def _read_images(files: Mapping[str, list[Path]], size: int, place: Place) -> dict[str, np.ndarray]:
     """Return the images of each split, (N, C, size, size): uint8, or float32 where that is needed."""
-    pixels: dict[str, np.ndarray] = {
-        split: np.empty((len(paths), 3, size, size), np.uint8) for split, paths in files.items()
-    }
-    deep: dict[Path, _Image] = {}  # images of more than 8 bits of grey
-    colours: dict[Path, _Image] = {}  # of 16 bits a channel
-    is_grey = True
-    usual: Path | None = None  # the first of 8 bits
-    several: list[Path] = []
-    for split, paths in files.items():
-        for i, path in enumerate(paths):
-            image = _read_image(path, size)
-            is_grey = is_grey and image.is_grey
-            if image.pixels is None:
-                deep[path] = image
-            else:
-                pixels[split][i], usual = image.pixels, usual or path
-            if image.cut:
-                colours[path] = replace(image, pixels=None)
-            if image.has_more:
-                several.append(path)
+    mapped, images = read_all(files, size, place, _read_image)
+    pixels: dict[str, np.ndarray] = dict(mapped)
+    found = dict(zip((path for paths in files.values() for path in paths), images, strict=True))
+    deep = {path: image for path, image in found.items() if image.mode[0] in "IF"}  # of more than 8 bits of grey
+    colours = {path: image for path, image in found.items() if image.cut}  # of 16 bits a channel
+    is_grey = all(image.is_grey for image in images)
+    usual = next((path for path in found if path not in deep), None)  # the first of 8 bits
+    several = [path for path, image in found.items() if image.has_more]
     if several:
         print(f"warning: of {len(several)} files with several images only the first is used: {several[0]}, ...")
     if colours and max(image.high for image in colours.values()) < 128:
@@ -659,7 +630,7 @@ def _read_images(files: Mapping[str, list[Path]], size: int) -> dict[str, np.nda
     return {split: np.ascontiguousarray(x[:, :1]) for split, x in pixels.items()} if is_grey else pixels
 
 
-def _scale(deep: Mapping[Path, _Image], usual: Path | None) -> int:
+def _scale(deep: Mapping[Path, FileImage], usual: Path | None) -> int:
     """Return what the values of deep images are divided by, to be like those of 8 bits, `usual` being one of them.
 
     256 where they use all of 16 bits. Otherwise nobody knows how bright their values are beside those of another kind.
@@ -678,7 +649,7 @@ def _scale(deep: Mapping[Path, _Image], usual: Path | None) -> int:
     return 1
 
 
-def _kind(image: _Image) -> str:
+def _kind(image: FileImage) -> str:
     return "a floating-point image" if image.mode == "F" else "an image of more than 8 bits"
 
 
@@ -698,7 +669,7 @@ def _read_deep(path: Path, size: int, scale: int, whole: bool) -> np.ndarray:
     return np.asarray(Image.fromarray(values).resize((size, size), Image.Resampling.BILINEAR))
 
 
-def _read_image(path: Path, size: int) -> _Image:
+def _read_image(path: Path, size: int) -> FileImage:
     """Read one file. Raises ConfigError naming it where it is no image, or shows what cannot be had of it."""
     from PIL import Image, ImageOps
 
@@ -728,7 +699,8 @@ def _read_image(path: Path, size: int) -> _Image:
                 pixels = np.asarray(colour.resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
                 low, high, squeezed = min(lows), max(highs), False
             has_more = opened.format != "MPO" and getattr(opened, "n_frames", 1) > 1  # MPO: a photo and its preview
-            return _Image(pixels, mode, mode[0] in "IF" or mode in ("1", "L", "LA"), low, high, cut, squeezed, has_more)
+            is_grey = mode[0] in "IF" or mode in ("1", "L", "LA")
+            return FileImage(pixels, mode, is_grey, low, high, cut, squeezed, has_more)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ConfigError(f"{path}: is not a readable image ({error})") from None
 
