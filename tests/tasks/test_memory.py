@@ -15,6 +15,7 @@ from torch import nn
 from conftest import Project
 from dlsweep.config.identity import check_setting
 from dlsweep.tasks.classification import data as data_module
+from dlsweep.tasks.classification import images
 from dlsweep.tasks.classification.data import load_splits, prepare, read
 from dlsweep.tasks.classification.memory import Data, describe_data, evaluated_at_once, needed, size_of, worth_lowering
 from dlsweep.tasks.classification.models import build_model
@@ -100,7 +101,7 @@ def test_no_more_runs_start_than_fit_in_memory(tmp_path: Path, monkeypatch: pyte
     small, large = check_setting({}), check_setting({"model": "vgg16", "batch_size": 4096, "dataset": "cifar10"})
     assert 0 < memory.of_run(small) <= 500
     assert memory.remark([small] * 2, 2) == ""
-    assert "a run needs up to 0.4 GB: 2 of 8 such runs go at once" in memory.remark([small] * 8, 8)
+    assert "a run needs up to 0.5 GB: 2 of 8 such runs go at once" in memory.remark([small] * 8, 8)
     assert "it may fail. Lower batch_size (now 4096)" in memory.remark([small, large], 2)
     own = check_setting({"model": "my_nets:Net"})
     assert memory.of_run(own) == 0  # nobody knows
@@ -115,7 +116,7 @@ def test_snakemake_is_told_what_each_run_needs(project: Project) -> None:
     done = project.snakemake("-n", "--workflow-profile", "none", cores=8)
     assert done.returncode == 0, done.stderr
     told = re.findall(r"rule train:.*?mem_mb=(\d+)", done.stdout + done.stderr, re.DOTALL)
-    assert len(set(told)) == 4 and max(map(int, told)) > 1000
+    assert len(told) == 4 and len(set(told)) >= 3 and max(map(int, told)) > 2000
 
 
 def test_the_images_of_a_file_larger_than_memory_can_be_mapped(tmp_path: Path) -> None:
@@ -133,3 +134,11 @@ def test_the_images_of_a_file_larger_than_memory_can_be_mapped(tmp_path: Path) -
     content["y_train"].add_(1)  # targets are given to the user's code, which may write to them
     assert torch.equal(load_splits(path, setting).train_y, load_splits(path, setting).train_y)
     assert data_module.digest({k: v for k, v in read(path).items() if k != "digest"}) == content["digest"]
+
+
+def test_rows_that_a_device_holds_are_those_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "BLOCK_VALUES", 1)
+    stored = torch.arange(400, dtype=torch.uint8)[:, None].expand(400, 7).contiguous()
+    rows = images.Rows(stored, torch.randperm(400)[:333])
+    held = images._held(rows, torch.device("cpu"))
+    assert held.chosen is None and torch.equal(held.stored, rows[:])

@@ -64,7 +64,7 @@ class Images:
         self.memory = memory if len(rows.shape) == 4 else torch.contiguous_format
         # Of images with one channel, the stride of that axis says which kernels convolutions take.
         self._stride = rows.stored[:2].float().contiguous(memory_format=self.memory).stride()
-        self.rows = Rows(rows[:].to(device)) if device.type != "cpu" and _fits(rows, device) else rows
+        self.rows = _held(rows, device) if device.type != "cpu" and _fits(rows, device) else rows
         self.n_values = rows.stored[0].numel()
         """Values of one image."""
 
@@ -103,6 +103,15 @@ def _fits(rows: Rows, device: torch.device) -> bool:
         return True  # of a Mac, whose GPU has the machine's memory
     free, _ = torch.cuda.mem_get_info(device)
     return SPARE * len(rows) * rows.stored[0].nbytes < free
+
+
+def _held(rows: Rows, device: torch.device) -> Rows:
+    """Return the rows on a device; this machine's memory holds a few of them at a time meanwhile."""
+    there = torch.empty(rows.shape, dtype=rows.dtype, device=device)
+    size = max(BLOCK_VALUES * 64 // rows.stored[0].numel(), 1)
+    for part, block in zip(there.split(size), rows.blocks(size), strict=True):
+        part.copy_(block)
+    return Rows(there)
 
 
 def _to(x: Tensor, device: torch.device) -> Tensor:
