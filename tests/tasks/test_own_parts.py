@@ -202,7 +202,7 @@ NUMBER = 4
 def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
-    for name in ("faulty", "argparse_at_import", "broken_text", "needs_more"):
+    for name in ("faulty", "argparse_at_import", "broken_text", "needs_more", "train"):  # of other tests
         monkeypatch.delitem(sys.modules, name, raising=False)
     path = tmp_path / "faulty.py"
     path.write_text(FAULTY)
