@@ -22,8 +22,10 @@ CONFIG = {
 OUTDATED = {"data digits": ["0123"]}
 
 
-LATER = ("loss", "metrics")
+LATER = ("loss", "metrics", "resized_crop")
 """Hyper-parameters that came after the names below were pinned: the plan has complete settings, so they change it."""
+LATER_FIGURES = ("test_accuracy",)
+"""Figures that are drawn unasked since then: the plan has every figure, so that they are drawn."""
 
 
 def without_later(plan: Plan) -> Plan:
@@ -33,8 +35,11 @@ def without_later(plan: Plan) -> Plan:
             for digest, setting in experiment.settings.items()
         }
 
-    experiments = {name: replace(one, settings=settings(one)) for name, one in plan.experiments.items()}
-    return replace(plan, experiments=experiments)
+    def pinned(experiment: PlannedExperiment) -> PlannedExperiment:
+        figures = tuple(figure for figure in experiment.figures if figure.name not in LATER_FIGURES)
+        return replace(experiment, settings=settings(experiment), figures=figures)
+
+    return replace(plan, experiments={name: pinned(one) for name, one in plan.experiments.items()})
 
 
 def test_the_name_of_a_plan_stays():
