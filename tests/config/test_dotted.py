@@ -84,7 +84,7 @@ def test_what_varies_has_their_names() -> None:
     assert experiment.varies == {"model_args.width": [16, 64], "lr": [0.1, 0.2]}
     labels = setting_labels(experiment.settings, experiment.varies)
     assert next(iter(labels.values())) == "model_args.width=16, lr=0.1"
-    assert next(figure.axes for figure in experiment.figures) == {"x": "model_args.width", "hue": "lr", "y": "acc"}
+    assert (experiment.figures[0].x, experiment.figures[0].hue) == ("model_args.width", "lr")
     some = expand({"settings": [{}, {"model_args.width": 5}]})
     assert some.varies == {"model_args.width": [None, 5]}
     assert list(setting_labels(some.settings, some.varies).values()) == ["baseline", "model_args.width=5"]

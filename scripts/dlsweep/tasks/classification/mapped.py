@@ -1,7 +1,7 @@
 """Read a file of torch.save without reading its tensors.
 
-torch.load(mmap=True) maps a file so that it could be written to, and the kernel refuses that of a file larger than the
-machine's memory. Here it is mapped to be read only, whatever its size.
+torch.load with mmap=True maps a file so that it could be written to, and the kernel refuses that of a file larger than
+the machine's memory. Here it is mapped to be read only, whatever its size.
 """
 
 from __future__ import annotations
