@@ -413,6 +413,7 @@ def test_only_installed_modules_are_loaded_ahead(tmp_path: Path, monkeypatch: py
         (tmp_path / f"{name}.py").write_text("")
     (tmp_path / "mine.py").write_text(text)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "train", raising=False)  # of another test
     monkeypatch.setenv("DLSWEEP_CONFIG_FOLDERS", str(tmp_path / "beside"))
     assert len(list(first_imports(Path("mine.py")))) == n
 
