@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Project, outcome
+from conftest import ROOT, Project, outcome
 from dlsweep.runs import warm as trainer
 from dlsweep.tasks.own_code import first_imports
 
@@ -413,7 +413,8 @@ def test_only_installed_modules_are_loaded_ahead(tmp_path: Path, monkeypatch: py
         (tmp_path / f"{name}.py").write_text("")
     (tmp_path / "mine.py").write_text(text)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "train", raising=False)  # of another test
+    monkeypatch.delitem(sys.modules, "train", raising=False)  # of another test, as is a folder with its train.py
+    monkeypatch.setattr(sys, "path", [str(ROOT / "scripts"), *sys.path])
     monkeypatch.setenv("DLSWEEP_CONFIG_FOLDERS", str(tmp_path / "beside"))
     assert len(list(first_imports(Path("mine.py")))) == n
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import Project
+from conftest import ROOT, Project
 from dlsweep.config.identity import check_setting, setting_hash
 from dlsweep.config.signatures import find_function, parse
 from dlsweep.errors import ConfigError
@@ -201,7 +201,7 @@ NUMBER = 4
 @pytest.fixture
 def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setattr(sys, "path", [str(ROOT / "scripts"), *sys.path])
     for name in ("faulty", "argparse_at_import", "broken_text", "needs_more", "train"):  # of other tests
         monkeypatch.delitem(sys.modules, name, raising=False)
     path = tmp_path / "faulty.py"
