@@ -1,8 +1,8 @@
-"""The name that somebody meant: the nearest that is allowed, or what other libraries call it."""
+"""Names in messages: the one that somebody meant, and several in a row."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 OTHER_NAMES = {
     # keys
@@ -68,3 +68,8 @@ def nearest(name: object, names: Iterable[str]) -> str:
     swapped = [other for other in written if sorted(other) == sorted(said)]
     match = swapped or difflib.get_close_matches(said, written, n=1, cutoff=0.75)
     return f" Did you mean {written[match[0]]!r}?" if match else ""
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return words as a sentence has them: a, b and c."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

@@ -12,6 +12,7 @@ import pandas as pd
 from dlsweep.config.kinds import SPENT, FigureSpec
 from dlsweep.config.labels import format_value
 from dlsweep.config.metrics import SPLITS, parts_of
+from dlsweep.config.names import listed
 from dlsweep.report.figures.data import Tables, Undrawable, spent_by
 from dlsweep.results.decisions import decide, sentences
 
@@ -38,10 +39,6 @@ def _title(tables: Tables, name: str) -> str:
     return tables.columns.metric_title(name) if name else ""
 
 
-def _listed(names: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
-
-
 def _answer(tables: Tables) -> str:
     decision = tables.decision or decide(tables.summary, tables.columns)
     return " ".join(sentences(decision)[:2])
@@ -51,12 +48,12 @@ def _settings(tables: Tables, spec: FigureSpec) -> Heading:
     """Bars, points, lines and the like: the answer of the experiment, or how the splits compare."""
     objective, y = tables.columns.objective, spec.y
     groups = ["setting" if name == "label" else name for name in dict.fromkeys(spec.groups) if name != "version"]
-    by = f" by {_listed(groups)}" if groups else ""
+    by = f" by {listed(groups)}" if groups else ""
     if y == objective.report:
-        how = f"How does {_title(tables, y)} depend on {_listed(groups)}?" if groups else f"{_title(tables, y)}?"
+        how = f"How does {_title(tables, y)} depend on {listed(groups)}?" if groups else f"{_title(tables, y)}?"
         return Heading(tables.question or _begun(how), _answer(tables))
     if y == objective.family and f"train_{y}" in tables.summary and objective.report in tables.summary:
-        return Heading(_begun(f"{_listed(list(SPLITS))} {_title(tables, y)}{by}"), _largest_gap(tables, y))
+        return Heading(_begun(f"{listed(list(SPLITS))} {_title(tables, y)}{by}"), _largest_gap(tables, y))
     return Heading(_begun(f"{_title(tables, y)}{by}"), _extremes(tables, y))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dlsweep.config.labels import is_grid
+from dlsweep.config.names import listed
 from dlsweep.config.plan import PlannedExperiment
 from dlsweep.results.columns import Columns
 from dlsweep.results.decisions import BEST, BETTER, DIVERGED, TIED, UNTESTED, WORSE, Decision, Place, sentences
@@ -129,10 +130,8 @@ def question(experiment: PlannedExperiment, known: Columns) -> str:
 
 def in_a_row(words: Sequence[str], most: int = 4) -> str:
     """Return words as a sentence has them: a, b and c."""
-    shown = list(words[:most])
-    if len(words) > most:
-        return f"{', '.join(shown)} and {len(words) - most} more"
-    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
+    more = [f"{len(words) - most} more"] if len(words) > most else []
+    return listed([*words[:most], *more])
 
 
 def _shares(decision: Decision) -> list[Share]:
