@@ -10,9 +10,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from dlsweep.commands import derived, explain, live, orphans, plan, show
+from dlsweep.commands import derived, explain, live, orphans, plan, show, verify
 from dlsweep.commands.importing import import_from
-from dlsweep.commands.verify import verify
 from dlsweep.config.files import CONFIG_FILE, look_beside, parse_override
 from dlsweep.config.sweep import load_sweep
 from dlsweep.errors import ConfigError, RecordError
@@ -31,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         added.set_defaults(call=call)
         return added
 
-    table = command("show", show.show, "a table of the experiments: runs, their states, what varies, time left")
+    table = command("show", show.show_table, "a table of the experiments: runs, their states, what varies, time left")
     table.add_argument("--json", dest="as_json", action="store_true", help="as JSON")
     add_config_options(table)
 
@@ -49,16 +48,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_config_options(watch)
 
-    one = command("explain", explain.explain, "one run: its setting, where it comes from, its command, its files")
+    one = command("explain", explain.explain_run, "one run: its setting, where it comes from, its command, its files")
     one.add_argument("run", metavar="hash", help="the beginning of its hash, or its record's name")
     add_config_options(one)
 
-    diff = command("diff", explain.diff, "in what two runs differ: setting and results")
+    diff = command("diff", explain.diff_runs, "in what two runs differ: setting and results")
     diff.add_argument("run", metavar="hash", help="the beginning of a hash, or a record's name")
     diff.add_argument("other", metavar="hash", help="that of the other run")
     add_config_options(diff)
 
-    others = command("orphans", orphans.orphans, "the records that no setting of the config names")
+    others = command("orphans", orphans.list_orphans, "the records that no setting of the config names")
     others.add_argument("--delete", action="store_true", help="delete them")
     others.add_argument(
         "--unknown", action="store_true", help="with --delete: also those that no config is known to have named"
@@ -97,7 +96,9 @@ def build_parser() -> argparse.ArgumentParser:
     planning.add_argument("--output", type=Path, required=True, help="the plan file")
     add_config_options(planning)
 
-    check = command("verify", verify, "check every record in the results folder; say which to redo, and how")
+    check = command(
+        "verify", verify.verify_records, "check every record in the results folder; say which to redo, and how"
+    )
     add_config_options(check)
 
     command("schema", derived.write_schemas, "write schemas/ and the derived pages of docs/ anew from the code")

@@ -11,7 +11,7 @@ import sys
 sys.path.insert(0, __file__.rpartition("/")[0])  # PYTHONSAFEPATH leaves it out
 
 if __name__ == "__main__":  # before anything else is loaded
-    from dlsweep.runs.handover import hand_over
+    from dlsweep.runs.warm.handover import hand_over
 
     hand_over()
 

@@ -17,7 +17,7 @@ from conftest import Project
 from dlsweep.commands.live import View
 from dlsweep.config.sweep import load_sweep
 from dlsweep.runs.eta import current_stretch, duration, sweep_seconds_left
-from dlsweep.runs.survey import RunProgress
+from dlsweep.runs.survey import RunStatus
 
 SLOW = {
     "defaults": {"epochs": 240, "n_layer": 1, "hid_dim": 8, "batch_size": 16},
@@ -109,17 +109,17 @@ def test_watch_waits_for_a_start_and_ends_when_all_is_done(project: Project):
 NOW = 1_000_000.0
 
 
-def run(number: int, state: str, n_epochs: int = 0, *, began: float = 0, ended: float = 0, epoch=10.0) -> RunProgress:
+def run(number: int, state: str, n_epochs: int = 0, *, began: float = 0, ended: float = 0, epoch=10.0) -> RunStatus:
     """One run of ten epochs of ten seconds; it began and ended so many seconds ago."""
     seconds = epoch if n_epochs else None
     started, updated = (NOW - began, NOW - ended) if began else (None, None)
     setting = {"epochs": 10, "seed": number}
     took = n_epochs * epoch
     known = {"epoch_seconds": seconds, "n_planned": 10, "seconds": took, "started": started, "updated": updated}
-    return RunProgress("a", f"{number:040x}", setting, state, n_epochs, **known)
+    return RunStatus("a", f"{number:040x}", setting, state, n_epochs, **known)
 
 
-def new(*numbers: int) -> list[RunProgress]:
+def new(*numbers: int) -> list[RunStatus]:
     return [run(number, "new") for number in numbers]
 
 
@@ -145,17 +145,17 @@ def new(*numbers: int) -> list[RunProgress]:
         ([run(0, "finished", 10, began=5000, ended=4900), *new(1)], None),  # nothing runs
     ],
 )  # fmt: skip
-def test_the_time_left(runs: list[RunProgress], left: float | None):
+def test_the_time_left(runs: list[RunStatus], left: float | None):
     assert sweep_seconds_left(runs, NOW) == (None if left is None else pytest.approx(left, rel=0.1))
 
 
 def test_the_time_left_where_nobody_knows_how_many_epochs_a_run_has():
     """A function need not have a parameter `epochs`, nor say its epochs at all: whole runs are counted."""
 
-    def one(number: int, state: str, began: float = 0, ended: float = 0) -> RunProgress:
+    def one(number: int, state: str, began: float = 0, ended: float = 0) -> RunStatus:
         started, updated = (NOW - began, NOW - ended) if began else (None, None)
         setting = {"train": "my_training:fit", "depth": 3, "seed": number}
-        return RunProgress("a", str(number), setting, state, seconds=began - ended, started=started, updated=updated)
+        return RunStatus("a", str(number), setting, state, seconds=began - ended, started=started, updated=updated)
 
     runs = [one(0, "finished", 220, 120), one(1, "finished", 120, 20), one(2, "running", 20), one(3, "new")]
     assert sweep_seconds_left(runs, NOW) == pytest.approx(80 + 100, rel=0.1)
@@ -164,7 +164,7 @@ def test_the_time_left_where_nobody_knows_how_many_epochs_a_run_has():
 
 def test_a_setting_of_two_experiments_is_trained_once():
     one = run(0, "running", 5, began=50)
-    copy = RunProgress("b", one.digest, one.setting, "new", n_planned=10)
+    copy = RunStatus("b", one.digest, one.setting, "new", n_planned=10)
     assert sweep_seconds_left([copy, one, copy], NOW) == pytest.approx(50)
 
 
@@ -205,7 +205,7 @@ def test_the_best_setting_is_chosen_by_validation_over_seeds(project: Project, t
     view = View(load_sweep([project.folder / "config.yaml"]), tmp_path / "none")
     accuracies = {(0.1, 0): (0.9, 0.1), (0.1, 1): (0.5, 0.1), (0.2, 0): (0.8, 0.3), (0.2, 1): (0.7, 0.4)}
     view.runs = [
-        RunProgress("a", r.digest, r.setting, "finished", selected=val, reported=test)
+        RunStatus("a", r.digest, r.setting, "finished", selected=val, reported=test)
         for r in view.runs
         for val, test in [accuracies[r.setting["lr"], r.setting["seed"]]]
     ]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, Project, outcome
-from dlsweep.runs import warm as trainer
+from dlsweep.runs.warm import start as trainer
 from dlsweep.tasks.own_code import first_imports
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the tests look at processes in /proc")
@@ -46,7 +46,7 @@ LONG = ("--epochs=1000000", "--hid-dim=8")
 SNAKEMAKE = """
 import os, sys, time
 sys.path.insert(0, "scripts")
-from dlsweep.runs import warm
+from dlsweep.runs.warm import start as warm
 trainer = warm.start()
 print(os.environ["DLSWEEP_WARM"], trainer.pid, flush=True)
 sys.stdin.read()
@@ -326,7 +326,7 @@ for module, name in ((torch.cuda, "is_available"), (torch.cuda, "device_count"),
                      (torch._C, "_cuda_getDeviceCount"), (torch._C, "_cuda_init")):
     if hasattr(module, name):
         setattr(module, name, refuse)
-from dlsweep.runs import warm
+from dlsweep.runs.warm import worker as warm
 warm.preload()
 print(len(os.listdir("/proc/self/task")))
 """

@@ -21,7 +21,7 @@ from dlsweep.runs.states import Run, run_state
 # -- explain -------------------------------------------------------------------------------------------------------
 
 
-def explain(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[str, Any], run: str) -> int:
+def explain_run(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[str, Any], run: str) -> int:
     """Explain one run: its setting, where each value comes from, its command, its files."""
     digest = full_hash(run, sweep, results)
     setting = setting_of(digest, sweep, results)
@@ -98,7 +98,7 @@ def _state(run: Run, objective: Objective) -> str:
 # -- diff ----------------------------------------------------------------------------------------------------------
 
 
-def diff(sweep: Sweep, results: Path, run: str, other: str) -> int:
+def diff_runs(sweep: Sweep, results: Path, run: str, other: str) -> int:
     """Say in what two runs differ: in the setting and in the results."""
     first, second = (full_hash(text, sweep, results) for text in (run, other))
     settings = [setting_of(digest, sweep, results) for digest in (first, second)]

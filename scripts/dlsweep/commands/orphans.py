@@ -11,7 +11,7 @@ from dlsweep.errors import ConfigError
 from dlsweep.results.named import find_orphans
 
 
-def orphans(
+def list_orphans(
     sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[str, Any], delete: bool, unknown: bool
 ) -> int:
     """List the records that no config names; with --delete, delete them.

@@ -20,7 +20,7 @@ from dlsweep.tasks.classification.own_parts import part_faults
 # -- show ----------------------------------------------------------------------------------------------------------
 
 
-def show(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[str, Any], as_json: bool) -> int:
+def show_table(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[str, Any], as_json: bool) -> int:
     """Show the experiments of a config: how many runs, where they stand, what varies, the time left.
 
     The time is that of one run after another, from finished runs of the same kind; "?" where there is none yet.

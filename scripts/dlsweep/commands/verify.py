@@ -14,7 +14,7 @@ from dlsweep.results.records import list_records, read_record
 from dlsweep.results.versions import find_outdated
 
 
-def verify(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[str, Any]) -> int:
+def verify_records(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[str, Any]) -> int:
     """Check all records: JSON, schema, name, hash against setting, epochs, finite values. Delete nothing."""
     wanted = {(exp_name, digest) for exp_name, digest, _ in sweep.records()}
     redo: list[str] = []

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from dlsweep.config.identity import Setting
 from dlsweep.config.tasks import is_built_in
 from dlsweep.results.schema import FINISHED
-from dlsweep.runs.survey import RunProgress
+from dlsweep.runs.survey import RunStatus
 
 COST_KEYS = (
     *("dataset", "train_size", "image_size", "model", "model_args", "n_layer", "hid_dim"),
@@ -30,7 +30,7 @@ PAUSE = 60.0  # a longer time (s) without any run separates two stretches
 START = 10.0  # the next run starts within this time (s), or the stretch is over
 
 
-def sweep_seconds_left(runs: Iterable[RunProgress], now: float | None = None) -> float | None:
+def sweep_seconds_left(runs: Iterable[RunStatus], now: float | None = None) -> float | None:
     """Return the seconds until the last run is finished, None where nothing runs or nothing is known yet."""
     now = time.time() if now is None else now
     distinct = list({run.digest: run for run in sorted(runs, key=_weight)}.values())
@@ -51,13 +51,13 @@ def sweep_seconds_left(runs: Iterable[RunProgress], now: float | None = None) ->
     return max(longest, total / stretch.parallel)
 
 
-def _weight(run: RunProgress) -> int:
+def _weight(run: RunStatus) -> int:
     """Of the runs of one setting in several experiments, one is trained and the others copy its record."""
     return ("new", "damaged", "failed", "interrupted", "running", *FINISHED).index(run.state)
 
 
 def run_seconds_left(
-    run: RunProgress, expect: Callable[[RunProgress], float | None], now: float | None = None
+    run: RunStatus, expect: Callable[[RunStatus], float | None], now: float | None = None
 ) -> float | None:
     """Return the seconds of training that are left of one run, None where nothing is known yet."""
     if run.state in FINISHED:
@@ -73,7 +73,7 @@ def run_seconds_left(
     return max(expected - (now - run.started), 0.0)
 
 
-def expected_seconds(runs: Iterable[RunProgress]) -> Callable[[RunProgress], float | None]:
+def expected_seconds(runs: Iterable[RunStatus]) -> Callable[[RunStatus], float | None]:
     """Return a function that tells how long a whole run of a setting takes: as long, per epoch, as those like it.
 
     Those are, where there are any, the runs that cost the same (`_cost`), else those of the same experiment, else
@@ -94,14 +94,14 @@ def expected_seconds(runs: Iterable[RunProgress]) -> Callable[[RunProgress], flo
             seconds[group] += run.seconds
             amount[group] += done
 
-    def expect(run: RunProgress) -> float | None:
+    def expect(run: RunStatus) -> float | None:
         group = next((group for group in _groups(run) if amount[group]), None)
         return None if group is None else seconds[group] / amount[group] * (run.n_planned or 1)
 
     return expect
 
 
-def _groups(run: RunProgress) -> tuple[Hashable, ...]:
+def _groups(run: RunStatus) -> tuple[Hashable, ...]:
     counted = run.n_planned is not None
     return (counted, _cost(run.setting)), (counted, run.exp_name), (counted, None)
 
@@ -120,7 +120,7 @@ class Stretch:
     parallel: float
 
 
-def current_stretch(runs: Iterable[RunProgress], now: float | None = None) -> Stretch | None:
+def current_stretch(runs: Iterable[RunStatus], now: float | None = None) -> Stretch | None:
     """Return the stretch that is under way; None where nothing runs."""
     now = time.time() if now is None else now
     spans = (_busy(run, now) for run in runs if run.started is not None and run.updated is not None)
@@ -142,7 +142,7 @@ def current_stretch(runs: Iterable[RunProgress], now: float | None = None) -> St
     return Stretch(begin, max(worked / (now - since), sum(age / (age + START) for age in ages)))
 
 
-def _busy(run: RunProgress, now: float) -> tuple[float, float]:
+def _busy(run: RunStatus, now: float) -> tuple[float, float]:
     """The time in which its last process trained."""
     assert run.started is not None and run.updated is not None
     if run.state == "running":

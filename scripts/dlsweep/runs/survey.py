@@ -25,7 +25,7 @@ from dlsweep.runs.states import Run, run_state
 
 
 @dataclass(frozen=True)
-class RunProgress:
+class RunStatus:
     """What a live view needs to know of one run. A sweep's whole records would not fit in memory."""
 
     exp_name: str
@@ -51,22 +51,22 @@ class Survey:
 
     def __init__(self, sweep: Sweep, results: Path) -> None:
         self.sweep, self.results = sweep, results
-        self._finished: dict[str, RunProgress] = {}
+        self._finished: dict[str, RunStatus] = {}
 
-    def read(self) -> list[RunProgress]:
+    def read(self) -> list[RunStatus]:
         """Return every run of the sweep as it is now."""
         records, running = _names(self.results), _names(running_folder(self.results))
         found = []
         for exp_name, digest, setting in self.sweep.records():
             name = record_name(exp_name, digest)
             again = record_name(exp_name, digest).replace(".json", REQUEST) in running
-            progress = self._finished.get(name) if name in records and not again else None
-            if progress is None and (name in records or name in running):
+            status = self._finished.get(name) if name in records and not again else None
+            if status is None and (name in records or name in running):
                 run = run_state(self.results, exp_name, digest, _glance)
-                progress = _progress(run, setting, self.results, self.sweep.experiments[exp_name].objective)
-                if progress.state in FINISHED and not again:
-                    self._finished[name] = progress
-            found.append(progress or RunProgress(exp_name, digest, setting, "new", n_planned=_n_planned(setting, {})))
+                status = _status(run, setting, self.results, self.sweep.experiments[exp_name].objective)
+                if status.state in FINISHED and not again:
+                    self._finished[name] = status
+            found.append(status or RunStatus(exp_name, digest, setting, "new", n_planned=_n_planned(setting, {})))
         return found
 
 
@@ -85,7 +85,7 @@ def _glance(path: Path) -> Record:
     return read_record(path)  # says what is wrong with it
 
 
-def _progress(run: Run, setting: Setting, results: Path, objective: Objective) -> RunProgress:
+def _status(run: Run, setting: Setting, results: Path, objective: Objective) -> RunStatus:
     record = cast(Record, {"setting": setting, "epochs": [], "final": {}, **run.record})
     epochs = record["epochs"]
     provenance, timing = run.record.get("provenance", {}), run.record.get("timing", {})
@@ -97,7 +97,7 @@ def _progress(run: Run, setting: Setting, results: Path, objective: Objective) -
     else:
         updated = _changed(running_folder(results) / record_name(run.exp_name, run.digest))
     reported = record["final"].get(objective.report, last.get(objective.report))
-    return RunProgress(
+    return RunStatus(
         run.exp_name,
         run.digest,
         setting,

@@ -18,7 +18,7 @@ from dlsweep.files import write_atomic
 from dlsweep.results.redo import requested
 from dlsweep.results.schema import FINISHED
 from dlsweep.runs.states import Run, run_state
-from dlsweep.runs.survey import RunProgress
+from dlsweep.runs.survey import RunStatus
 from dlsweep.tasks.classification.own_parts import Check, PartChecks
 
 LITTLE_BYTES = 2**20
@@ -116,7 +116,7 @@ class HeldBack:
         return [str(self), f"    log: {self.check.log(str(results))}", f"    by hand: {by_hand}"]
 
 
-def held_back(sweep: Sweep, results: Path, runs: Iterable[Run | RunProgress]) -> list[HeldBack]:
+def held_back(sweep: Sweep, results: Path, runs: Iterable[Run | RunStatus]) -> list[HeldBack]:
     """Return what keeps those of the runs from starting that have not begun."""
     checks = PartChecks(sweep)
     waiting = Counter(

@@ -21,8 +21,8 @@ from dlsweep.results import redo
 from dlsweep.results.named import remember
 from dlsweep.results.records import REQUEST, clear_finished, list_records
 from dlsweep.results.versions import own_sources
-from dlsweep.runs import warm
 from dlsweep.runs.stopping import PROCESS_VARIABLE
+from dlsweep.runs.warm import start as warm
 from dlsweep.workflow import internals, surroundings
 from dlsweep.workflow.failures import Failures
 from dlsweep.workflow.gpus import Gpus
@@ -30,9 +30,9 @@ from dlsweep.workflow.jobs import Jobs
 from dlsweep.workflow.memory import Memory
 from dlsweep.workflow.messages import Messages
 from dlsweep.workflow.paths import Paths, check_folders
-from dlsweep.workflow.progress import Progress
 from dlsweep.workflow.session import claim, still_output_in_notebooks, stop_jobs_on_signals
 from dlsweep.workflow.slurm import jobs_left
+from dlsweep.workflow.ticker import Ticker
 
 AT_START = ".start"  # suffix of the plan as a start has written it, until its job takes it over
 FOLDER = Path(__file__).resolve().parents[3]
@@ -49,7 +49,7 @@ class Flow:
     workflow: Any
     threads: int = 1
     _trainer: Any = None  # the process of the warm trainer
-    _progress: Progress | None = None
+    _ticker: Ticker | None = None
 
     def __post_init__(self) -> None:
         self.paths = Paths(self.sweep)
@@ -173,7 +173,7 @@ class Flow:
         if runs:
             internals.shorten_failures(Failures(self.sweep, Path(self.paths.results)).in_short)
             show = functools.partial(internals.show_progress, workflow)
-            self._progress = Progress(self.sweep, Path(self.paths.results), show)
+            self._ticker = Ticker(self.sweep, Path(self.paths.results), show)
         print(
             f"{len(self.paths.records)} runs in {len(self.sweep.experiments)} experiments; {done} are finished",
             flush=True,
@@ -204,8 +204,8 @@ class Flow:
             )
 
     def _end(self) -> None:
-        if self._progress:
-            self._progress.stop()
+        if self._ticker:
+            self._ticker.stop()
         clear_finished(Path(self.paths.results))
         self.messages.warn_of_damage()
         if remark := warm.remark(self._trainer):

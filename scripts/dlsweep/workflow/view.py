@@ -21,7 +21,7 @@ from dlsweep.results.statistics import rank
 from dlsweep.results.versions import tell_apart
 from dlsweep.runs.eta import duration, sweep_seconds_left
 from dlsweep.runs.states import STATES
-from dlsweep.runs.survey import RunProgress, Survey
+from dlsweep.runs.survey import RunStatus, Survey
 from dlsweep.workflow.failures import held_back
 
 SHOWN_FAILURES = 10
@@ -68,11 +68,11 @@ class View:
         experiments = self.sweep.experiments.values()
         return {exp.name: setting_labels(exp.settings, exp.varies) for exp in experiments}
 
-    def label(self, run: RunProgress) -> str:
+    def label(self, run: RunStatus) -> str:
         """Return what tells a run's setting from the others of its experiment, the seed left out."""
         return self._labels[run.exp_name][run.digest]
 
-    def run_label(self, run: RunProgress) -> str:
+    def run_label(self, run: RunStatus) -> str:
         """Return what tells a run from the others of its experiment."""
         seeded = "seed" in self.sweep.experiments[run.exp_name].varies
         return f"{self.label(run)}, seed={run.setting['seed']}" if seeded else self.label(run)
@@ -131,7 +131,7 @@ class View:
         value = columns.text(columns.ranked, best[columns.ranked])
         return f"best of {exp_name} so far: {best['setting']}, {columns.metric_title(columns.ranked)} {value}"
 
-    def _range(self, columns: Columns, done: list[RunProgress]) -> Range:
+    def _range(self, columns: Columns, done: list[RunStatus]) -> Range:
         """The range of what is selected by; none where values leave it, as in the tables."""
         low, high = within = columns.metric(columns.objective.selected).within
         values = [run.selected for run in done if run.selected is not None]

@@ -1,4 +1,4 @@
-"""Hand a run over to the warm trainer of its sweep (warm.py): the first thing that every run does.
+"""Hand a run over to the warm trainer of its sweep (trainer.py): the first thing that every run does.
 
 This costs every run, so it imports next to nothing: `socket`, `signal` or `typing` would cost as much as all the rest.
 """

@@ -15,7 +15,7 @@ SHARE = 0.02  # of a core that looking may take
 TENTHS = 10
 
 
-class Progress:
+class Ticker:
     """A thread that tells the time left and the best so far until it is stopped.
 
     `show` shows a text in the terminal, in the place of the last one, and says whether there is one; without a terminal
