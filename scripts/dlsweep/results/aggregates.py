@@ -115,7 +115,7 @@ def _estimate(value: np.ndarray, draws: np.ndarray) -> Estimate:
 
 # -- of a sweep ----------------------------------------------------------------------------------------------------
 
-DATA_KEYS = ("dataset", "data_path")
+DATA_SETS = ("dataset", "data_path")  # what tells data sets apart
 """The hyper-parameters that name the data of a run."""
 
 
@@ -146,11 +146,11 @@ class _Scored:
 
 def _scores(part: pd.DataFrame, experiment: PlannedExperiment, columns: Columns) -> list[_Scored]:
     """The settings that have a result on every data set of an experiment; none where it has only one data set."""
-    keys = [key for key in DATA_KEYS if key in experiment.varies and key in part]
+    keys = [key for key in DATA_SETS if key in experiment.varies and key in part]
     if not keys:
         return []
     report = columns.objective.report
-    labels = setting_labels(experiment.settings, {k: v for k, v in experiment.varies.items() if k not in DATA_KEYS})
+    labels = setting_labels(experiment.settings, {k: v for k, v in experiment.varies.items() if k not in DATA_SETS})
     within, better = columns.metric(report).within, columns.objective.better
     worst = within[0] if better == "max" else within[1]
     diverged = part["status"] == "diverged"
