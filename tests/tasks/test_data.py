@@ -27,7 +27,7 @@ from conftest import ROOT, Project
 from dlsweep.config.identity import check_setting
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError
-from dlsweep.tasks.classification import datasets, image_files
+from dlsweep.tasks.classification import image_files, image_folder
 from dlsweep.tasks.classification.data import Splits, load_splits, prepare, save
 from dlsweep.tasks.classification.datasets import load_digits
 from dlsweep.tasks.classification.images import Images, Rows, mean_std
@@ -444,7 +444,7 @@ def test_a_folder_of_images_is_read_on_where_it_was_ended(
     prepare(values, output, animals)
     once = output.read_bytes()
     output.unlink()
-    read, seen = datasets._read_image, []
+    read, seen = image_folder._read_image, []
 
     def ended_after_nine(path: Path, size: int) -> Any:
         seen.append(path)
@@ -453,7 +453,7 @@ def test_a_folder_of_images_is_read_on_where_it_was_ended(
         return read(path, size)
 
     monkeypatch.setattr(image_files, "TOGETHER", 4)
-    monkeypatch.setattr(datasets, "_read_image", ended_after_nine)
+    monkeypatch.setattr(image_folder, "_read_image", ended_after_nine)
     with pytest.raises(KeyboardInterrupt):
         prepare(values, output, animals)
     partial = output.with_suffix(".partial")
@@ -646,9 +646,8 @@ def test_a_run_imports_no_reader() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert not {"sklearn", "torchvision", "scipy", "PIL", "pandas", "dlsweep.tasks.classification.datasets"} & set(
-        done.stdout.split()
-    )
+    readers = {f"dlsweep.tasks.classification.{name}" for name in ("datasets", "downloads", "image_folder", "tables")}
+    assert not ({"sklearn", "torchvision", "scipy", "PIL", "pandas"} | readers) & set(done.stdout.split())
 
 
 def test_command_line(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Data sets: read once into one prepared file, which every run memory-maps and splits for itself.
 
-The readers of the single data sets are in datasets.py, which a run never imports.
+The readers of the single data sets (datasets.py and what the registry names beside it) are never imported by a run.
 """
 
 from __future__ import annotations
