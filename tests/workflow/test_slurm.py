@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from conftest import ROOT, Project
+from test_faults import own_tasks, write_own_tasks
 
 # Daemons of another program, killed on a machine that is busy with other tests: a rerun is told in the summary.
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.flaky(reruns=2)]
@@ -263,3 +264,38 @@ def test_every_fault_at_once(cluster: Project, tmp_path: Path, request: pytest.F
     resumed = {record["hash"]: record["timing"]["resumed"] for record in cluster.records().values()}
     assert resumed[digests[requeued]] >= 2 and resumed[digests[cancelled]] >= 1
     assert not command("squeue", "--me", "--noheader")
+
+
+def test_own_tasks_are_requeued(cluster: Project, tmp_path: Path, request: pytest.FixtureRequest):
+    """A function and a program whose jobs are requeued and cancelled go on, and end as they do without SLURM."""
+    tasks = own_tasks(1)
+    del tasks["experiments"]["script"]  # it has no checkpoint
+    (tmp_path / "local").mkdir()
+    local = Project(tmp_path / "local")
+    for project in (local, cluster):
+        write_own_tasks(project)
+        project.configure(tasks)
+    assert local.snakemake("--until", "train").returncode == 0
+
+    log = (cluster.folder / "snakemake.log").open("w")
+    call = ["snakemake", *PROFILE, "--until", "train"]
+    process = subprocess.Popen(call, cwd=cluster.folder, env=cluster.environment(), stdout=log, stderr=log)
+    request.addfinalizer(process.kill)
+
+    def jobs() -> list[str]:
+        return command("squeue", "--me", "--noheader", "--format=%i").split()
+
+    def said(words: str) -> int:
+        return sum(words in path.read_text() for path in (cluster.results / "logs").glob("*.log"))
+
+    until(lambda: said("epoch 2") == 2)
+    requeued, cancelled = jobs()
+    command("scontrol", "requeue", requeued)
+    command("scancel", cancelled)
+    while process.poll() is None:
+        for job in jobs():  # SLURM lets a job that it starts again wait two minutes; not here
+            subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], capture_output=True)
+        time.sleep(0.5)
+    assert process.returncode == 0, (cluster.folder / "snakemake.log").read_text()
+    assert cluster.outcomes() == local.outcomes()
+    assert [record["timing"]["resumed"] for record in cluster.records().values()] == [1, 1]
