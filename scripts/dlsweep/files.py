@@ -79,6 +79,15 @@ def copy_folder(source: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Have `target` be what `source` is, whole: a hard link, where the file system has them. Raises OSError."""
+    new = target.with_name(target.name + ".tmp")
+    new.unlink(missing_ok=True)  # of a process that was killed
+    _link_or_copy(str(source), str(new))
+    new.replace(target)
+    _sync_folder(target.parent)
+
+
 def _link_or_copy(source: str, target: str) -> None:
     try:
         os.link(source, target, follow_symlinks=False)

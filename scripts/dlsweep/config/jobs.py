@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 import json
 import shlex
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from dlsweep.config.files import own_path
 from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.identity import Setting, default
+from dlsweep.config.keep import Keep
+from dlsweep.config.labels import alike
 from dlsweep.config.options import as_said
 from dlsweep.config.paths import DATA_KEYS, record_name
-from dlsweep.config.sweep import Sweep
+from dlsweep.config.sweep import Experiment, Sweep
 from dlsweep.config.tasks import is_built_in, task_of
 
 
@@ -80,3 +83,16 @@ def twins(
         if owners.setdefault(digest, exp_name) != exp_name:
             waiting[exp_name, digest] = record_name(owners[digest], digest)
     return waiting
+
+
+def keeps(save: str, experiments: Mapping[str, Experiment]) -> dict[tuple[str, str], Keep]:
+    """Return what each run of a sweep is told, by (exp_name, hash)."""
+    shared = Counter(digest for experiment in experiments.values() for digest in experiment.settings)
+    found = {}
+    for name, experiment in experiments.items():
+        objective = experiment.objective
+        n_runs = {digest: len(group) for group in alike(experiment.settings, experiment.varies) for digest in group}
+        for place, digest in enumerate(experiment.settings):
+            which = "shared" if save == "best" and shared[digest] > 1 else save
+            found[name, digest] = Keep(which, objective.metric, objective.better, n_runs[digest], place)
+    return found

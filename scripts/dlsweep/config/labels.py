@@ -34,6 +34,11 @@ def _by_what_varies(
     return keys, groups
 
 
+def alike(settings: Mapping[str, Setting], varies: Mapping[str, list[Any]]) -> list[list[str]]:
+    """Return the hashes of an experiment, those that differ in their seed alone together."""
+    return list(_by_what_varies(settings, varies)[1].values())
+
+
 def with_version(label: str, version: str) -> str:
     """Return the label of a run: its setting's and, where its experiment has several, its version."""
     return f"{label}, {version}" if version else label

@@ -12,7 +12,7 @@ from dlsweep.config.identity import Setting
 from dlsweep.config.metrics import KEYS, SPLITS, Column, Objective, metric_column, own_metric, parts_of
 from dlsweep.config.names import nearest
 from dlsweep.config.registry import MEASURES, measured, targets_of
-from dlsweep.config.tasks import BUILT_IN, Task
+from dlsweep.config.tasks import BUILT_IN, Task, is_built_in
 from dlsweep.errors import ConfigError
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,99}")
@@ -96,6 +96,11 @@ def read_objective(
         for name, its_place in ((metric, place), (report, report_place)):
             _check_known(name, its_place, common)
     return Objective(metric, better, report)
+
+
+def standard_objective(setting: Setting) -> Objective:
+    """Return the objective of a run whose config says nothing, or that has none."""
+    return _standard([setting]) if is_built_in(setting) else OWN
 
 
 def _stated(key: str, spec: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> tuple[Any, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dlsweep.config.hyperparameters import Hyperparameter
+from dlsweep.config.keep import Keep
 
 
 def minutes(text: str) -> float | None:
@@ -42,6 +43,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = {
     "gpus_per_run": RunOption("GPUs of this run, with a task of your own", 1, int),
     "threads": RunOption("CPU threads", 1, int),
     "time_limit": RunOption("minutes; then it stops, after a checkpoint", read=minutes),
+    "keep_weights": RunOption("all, none, or what Snakemake says for save: best", "all", Keep.of_text),
     "data": RunOption("the prepared data set (see scripts/prepare.py); must be given", read=Path, built_in=True),
     "check": RunOption(
         "do not train: try your own code on a few images, then write this file", read=Path, built_in=True

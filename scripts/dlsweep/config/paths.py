@@ -36,6 +36,11 @@ def predictions_file(results: Path, exp_name: str, digest: str) -> Path:
     return results / "predictions" / f"{exp_name}-{digest}.npz"
 
 
+def weights_file(results: Path, exp_name: str, digest: str) -> Path:
+    """Return the file of the weights of a run, where they are kept."""
+    return results / "weights" / f"{exp_name}-{digest}.safetensors"
+
+
 def split_name(path: Path) -> tuple[str, str] | None:
     """Return (exp_name, hash) of a record's file name, or None where it is no record's name."""
     exp_name, dash, digest = path.name.removesuffix(".json").rpartition("-")

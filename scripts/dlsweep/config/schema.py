@@ -13,7 +13,7 @@ from dlsweep.config.hyperparameters import HYPERPARAMETERS, OWN_FORMS, OWN_NAME,
 from dlsweep.config.kinds import KINDS
 from dlsweep.config.objectives import DIRECTIONS
 from dlsweep.config.search import METHODS
-from dlsweep.config.sweep import MOST_CHARACTERS, OUTDATED, SAFE_NAME
+from dlsweep.config.sweep import MOST_CHARACTERS, OUTDATED, SAFE_NAME, SAVE
 from dlsweep.config.tasks import FUNCTION_NAME, IMPORTED_NAME, TASK_KEYS
 
 _NUMBER_TEXT = {"type": "string", "pattern": r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$"}
@@ -204,6 +204,11 @@ def config_schema() -> dict[str, Any]:
                 "enum": list(OUTDATED),
                 "default": "keep",
                 "description": "Finished runs whose code or data have changed since: keep them, or make them again.",
+            },
+            "save": {
+                "enum": list(SAVE),
+                "default": "best",
+                "description": "Whose weights are kept: each experiment's best run's, all runs', or nobody's.",
             },
             "metrics": {
                 "description": "What your own metrics are, by name or by the name of their family.",

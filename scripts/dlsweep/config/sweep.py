@@ -42,9 +42,11 @@ from dlsweep.config.space import merged_spec, read_space
 from dlsweep.config.tasks import BUILT_IN, TASK_WORDS, Task
 from dlsweep.errors import ConfigError
 
-TOP_KEYS = ("name", "parquet", "jobs_per_gpu", "gpus_per_run", "outdated", "metrics", "defaults", "experiments")
+TOP_KEYS = ("name", "parquet", "save", "jobs_per_gpu", "gpus_per_run", "outdated", "metrics", "defaults", "experiments")
 OUTDATED = ("keep", "redo")
 """What becomes of finished runs whose code or data have changed since."""
+SAVE = ("best", "all", "none")
+"""Whose weights are kept."""
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 MOST_CHARACTERS = 300
 """Of a question."""
@@ -100,6 +102,7 @@ class Sweep:
     gpus_per_run: int = 1
     parquet: bool = False  # the tables as Parquet too
     outdated: str = "keep"  # one of OUTDATED
+    save: str = "best"  # one of SAVE
     metrics: Mapping[str, Column] = field(default_factory=dict)  # what the config says of them
 
     def records(self) -> Iterator[tuple[str, str, Setting]]:
@@ -191,12 +194,7 @@ def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:
     parquet = config.get("parquet", False)
     if not isinstance(parquet, bool):
         raise ConfigError(f"parquet: {shown(parquet)} is not allowed; allowed: true, false")
-    outdated = config.get("outdated", "keep")
-    if outdated not in OUTDATED:
-        allowed = ", ".join(OUTDATED)
-        raise ConfigError(
-            f"outdated: {shown(outdated)} is not allowed; allowed: {allowed}.{nearest(outdated, OUTDATED)}"
-        )
+    outdated, save = _one_of(config, "outdated", OUTDATED), _one_of(config, "save", SAVE)
     experiments = a_mapping(config.get("experiments", {}), "experiments")
     if not experiments:
         raise ConfigError("experiments: must name at least one experiment")
@@ -209,7 +207,15 @@ def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:
         raise ConfigError(
             f"gpus_per_run: {gpus_per_run} is for a task of your own (train, command); the built-in one uses one GPU"
         )
-    return Sweep(name or "", expanded, jobs_per_gpu, gpus_per_run, parquet, outdated, metrics)
+    return Sweep(name or "", expanded, jobs_per_gpu, gpus_per_run, parquet, outdated, save, metrics)
+
+
+def _one_of(config: Mapping[str, Any], key: str, words: tuple[str, ...]) -> str:
+    """The word that the config has under a key; the first where it has none."""
+    word = config.get(key, words[0])
+    if word not in words:
+        raise ConfigError(f"{key}: {shown(word)} is not allowed; allowed: {', '.join(words)}.{nearest(word, words)}")
+    return str(word)
 
 
 def _count(config: Mapping[str, Any], key: str) -> int:

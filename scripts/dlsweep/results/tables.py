@@ -15,7 +15,7 @@ import pandas as pd
 from dlsweep.config.dotted import flat
 from dlsweep.config.labels import setting_labels, with_version
 from dlsweep.config.metrics import Column, columns_of_runs, is_number, parts_of
-from dlsweep.config.paths import record_name
+from dlsweep.config.paths import record_name, weights_file
 from dlsweep.config.plan import Plan, PlannedExperiment
 from dlsweep.config.tasks import is_built_in
 from dlsweep.errors import RecordError
@@ -48,6 +48,7 @@ from dlsweep.results.measured import (
 from dlsweep.results.records import DAMAGED, FINDINGS, read_record
 from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS, Record
 from dlsweep.results.versions import made_with, outdated_sources, tell_apart
+from dlsweep.results.weights import clear_weights
 
 
 def read_records(plan: Plan) -> tuple[list[Record], list[str], dict[str, str]]:
@@ -279,8 +280,24 @@ def write_tables(plan: Plan, folder: Path, partial: bool = False) -> None:
     )
     write_atomic(folder / "leaderboard.md", markdown.encode())
     write_json(folder / FINDINGS, findings(plan, decided))
+    if not partial:
+        _clear_weights(plan, tables["summary"], known)
     if not all(columns.classifies for columns in known.values()):
         write_atomic(folder / COLUMNS_PAGE, columns_page(plan, tables).encode())
+
+
+def _clear_weights(plan: Plan, summary: pd.DataFrame, known: Mapping[str, Columns]) -> None:
+    """Of the weights that were kept as the best so far, keep those of each experiment's best run."""
+    results = Path(plan.results)
+    for exp_name, part in summary.groupby("exp_name", sort=False):
+
+        def best(digests: set[str], part: pd.DataFrame = part, columns: Columns = known[exp_name]) -> str | None:
+            run = best_run(part[part["hash"].isin(digests)], columns)
+            return None if run is None else str(run["hash"])
+
+        found = clear_weights(results, exp_name, set(part["hash"]), best)
+        if found and not weights_file(results, exp_name, found).exists():
+            print(f"{exp_name}: the weights of its best run, {found[:12]}, were not kept", file=sys.stderr)
 
 
 def _write_table(plan: Plan, folder: Path, name: str, table: pd.DataFrame) -> None:

@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from dlsweep.config.identity import Setting, setting_hash
-from dlsweep.config.paths import files_folder, record_name, running_folder
+from dlsweep.config.keep import Keep
+from dlsweep.config.paths import files_folder, record_name, running_folder, weights_file
 from dlsweep.config.tasks import is_built_in, task_of
 from dlsweep.errors import ConfigError, RecordError
-from dlsweep.files import copy_folder, read_json, to_json, write_json
+from dlsweep.files import copy_file, copy_folder, read_json, to_json, write_json
 from dlsweep.locks import Busy, acquire
 from dlsweep.results import redo
 from dlsweep.results.records import clear_run, read_record
 from dlsweep.results.schema import SCHEMA_VERSION, Epoch, Outcome, Record, Timing
 from dlsweep.results.versions import is_own_file, own_sources
+from dlsweep.results.weights import Weights, keep_weights, write_weights
 from dlsweep.runs.devices import ORDER, take_slot
 from dlsweep.runs.machine import describe_machine, now_text
 from dlsweep.runs.preload import load_task
@@ -52,6 +54,7 @@ class RunOptions:
     gpus_per_run: int
     threads: int
     time_limit: float | None
+    keep_weights: Keep
 
     def __post_init__(self) -> None:
         if self.jobs_per_gpu < 1 or self.gpus_per_run < 1:
@@ -93,7 +96,10 @@ def run_setting(options: RunOptions, setting: Setting, command: str) -> int:
                 print(f"{path}: the same setting as {record_name(twin['exp_name'], digest)}, which is finished")
                 its_files = files_folder(options.results, twin["exp_name"], digest)
                 copy_folder(its_files, files_folder(options.results, options.exp_name, digest))
-                write_json(path, {**twin, "exp_name": options.exp_name})
+                record = {**twin, "exp_name": options.exp_name}
+                its_weights = weights_file(options.results, twin["exp_name"], digest)
+                keep_weights(options.results, record, options.keep_weights, lambda to: _copy_weights(its_weights, to))
+                write_json(path, record)
             else:
                 per_device = options.jobs_per_gpu if options.device == "auto" else 0
                 with take_slot(per_device, snakemake_is_gone, options.gpus_per_run) as slot:
@@ -106,6 +112,12 @@ def run_setting(options: RunOptions, setting: Setting, command: str) -> int:
     except Busy:
         print(f"{path}: waited for another process, and the Snakemake that asked for it has died", file=sys.stderr)
         return 1
+
+
+def _copy_weights(source: Path, target: Path) -> bool:
+    if source.exists():
+        copy_file(source, target)
+    return target.exists()
 
 
 def find_twin(results: Path, digest: str, setting: Setting, token: str = "") -> Record | None:
@@ -173,7 +185,7 @@ class Run:
         self.show("running")  # tells of a run that is killed before its first step
         try:
             with self.stop.watchdog(lambda reason: self.show("failed", reason)):
-                training = self.load()
+                self.training = training = self.load()
                 outcome = training.run()
                 if self.is_taken_back():
                     print(f"{self.path}: stays, since the request to make it again was taken back")
@@ -252,7 +264,19 @@ class Run:
         copy_folder(self.job.files, files_folder(self.options.results, self.options.exp_name, self.digest))
         timing = {"total_seconds": time.perf_counter() - self.start, **timing}
         self.provenance["finished"] = now_text()
-        write_json(self.path, {**self.record, **outcome, "timing": timing, "provenance": self.provenance})
+        record = {**self.record, **outcome, "timing": timing, "provenance": self.provenance}
+        keep_weights(self.options.results, record, self.options.keep_weights, self.write_weights)
+        write_json(self.path, record)
+
+    def write_weights(self, path: Path) -> bool:
+        """Write what the run has trained to a file; say whether there is anything."""
+        weights = self.training.trained_weights()
+        if weights is None:
+            return False
+        made = {key: self.provenance.get(key) for key in ("torch", "device", "code", "data", "started")}
+        about = {"hash": self.digest, "setting": self.setting, "made_with": made, **weights.about}
+        write_weights(path, Weights(weights.tensors, about))
+        return True
 
 
 def mark_failed(path: Path, status: str, error: str) -> None:

@@ -74,6 +74,9 @@ class CommandTraining:
         device = f"{device_without_torch(self.job)} {platform.machine()}"
         return {"torch": None, "device": device, "threads": self.job.threads, "code": self.code_digest}
 
+    def trained_weights(self) -> None:
+        """Nothing: a program keeps what it wants to keep in its folder {results}."""
+
     def timing(self) -> Timing:
         """Return the record's `timing`: the time of the program, of its last process where it was interrupted."""
         return {"train_seconds": self.seconds, "samples_per_second": None, "resumed": self.resumed}

@@ -26,6 +26,7 @@ from dlsweep.config.tasks import task_of
 from dlsweep.errors import ConfigError
 from dlsweep.results.schema import Epoch, Outcome, Timing, is_diverged
 from dlsweep.results.versions import code_digest
+from dlsweep.results.weights import Weights
 from dlsweep.tasks import logged
 from dlsweep.tasks.checkpoint import Checkpoint, Interrupted, pack, unpack
 from dlsweep.tasks.job import Job, device_without_torch
@@ -144,6 +145,23 @@ class FunctionTraining:
     def made_with(self) -> dict[str, Any]:
         """Return the record's `provenance` as far as this knows it."""
         return {**self.libraries.describe(), "code": self.code_digest}
+
+    def trained_weights(self) -> Weights | None:
+        """Return the state of what was named by `restore`, as far as it is tensors by name: models, not optimizers.
+
+        The tensors of `run.restore(net=...)` are called `net.<name>`.
+        """
+        torch = sys.modules.get("torch")
+        if not torch:
+            return None
+        tensors: dict[str, Any] = {}
+        names = []
+        for name, thing in self.things.items():
+            state = thing.state_dict() if callable(getattr(thing, "state_dict", None)) else {}
+            if state and all(isinstance(value, torch.Tensor) for value in state.values()):
+                names.append(name)
+                tensors |= {f"{name}.{key}": value for key, value in state.items()}
+        return Weights(tensors, {"kind": "function", "things": names}) if tensors else None
 
     def timing(self) -> Timing:
         """Return the record's `timing`: the training time is that of the epochs or, without, of the function."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from dlsweep.config.identity import Setting
 from dlsweep.results.schema import Epoch, Outcome, Timing
+from dlsweep.results.weights import Weights
 
 
 class Stop(Protocol):
@@ -77,6 +78,9 @@ class Training(Protocol):
 
         Raises tasks.checkpoint.Interrupted where it was asked to stop.
         """
+
+    def trained_weights(self) -> Weights | None:
+        """Return what the run has trained, after its end; None where it has nothing that could be used again."""
 
     def timing(self) -> Timing:
         """Return the record's `timing`, but for `total_seconds`, of which only the whole run knows."""

@@ -11,7 +11,8 @@ from typing import Any
 
 from dlsweep.config.axes import refuse_braces
 from dlsweep.config.identity import Setting
-from dlsweep.config.jobs import prepare_arguments, source_files, train_arguments, twins
+from dlsweep.config.jobs import keeps, prepare_arguments, run_options, source_files, train_arguments, twins
+from dlsweep.config.keep import Keep
 from dlsweep.config.paths import data_file, data_name, record_name
 from dlsweep.config.plan import Plan
 from dlsweep.config.registry import entry, own_parts
@@ -215,7 +216,13 @@ class Jobs:
         data = data_file(self.paths.results, setting)
         if data and input:
             data = input[0]
-        return train_arguments(wildcards.exp, wildcards.hash, setting, str(data), str(Path(output[0]).parent))
+        keep = run_options({"keep_weights": str(self._keeps[wildcards.exp, wildcards.hash])})
+        results = str(Path(output[0]).parent)
+        return f"{keep} {train_arguments(wildcards.exp, wildcards.hash, setting, str(data), results)}"
+
+    @functools.cached_property
+    def _keeps(self) -> dict[tuple[str, str], Keep]:
+        return keeps(self.sweep.save, self.sweep.experiments)
 
     @functools.cached_property
     def _data_settings(self) -> dict[str, Setting]:

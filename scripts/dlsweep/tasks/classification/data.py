@@ -67,6 +67,19 @@ class Splits:
         return tuple(self.train_x.shape[1:])
 
 
+def about_data(data: Splits) -> dict[str, Any]:
+    """Return what a model needs to know to take raw images of such data, as JSON has it: float32 is kept exactly."""
+    return {
+        "kind": data.kind,
+        "in_shape": list(data.in_shape),
+        "stored": _dtype(data.train_x),
+        "n_outputs": data.n_outputs,
+        "classes": data.classes,
+        "mean": data.mean.tolist(),
+        "std": data.std.tolist(),
+    }
+
+
 def kind_of(y: Tensor) -> str:
     """Return what targets are, by their type: classes, labels or numbers."""
     return {torch.int64: "classes", torch.uint8: "labels"}.get(y.dtype, "numbers")
@@ -212,7 +225,7 @@ def _listed(items: Any) -> str:
     return ", ".join(str(item) for item in items)
 
 
-def _dtype(x: Tensor) -> str:
+def _dtype(x: Tensor | Rows) -> str:
     return str(x.dtype).removeprefix("torch.")
 
 

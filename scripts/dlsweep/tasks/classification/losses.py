@@ -140,6 +140,13 @@ class Criterion:
         """The names of what a split is measured by, the loss first."""
         return (*MEASURES[self.kind], *self._own)
 
+    def about(self) -> dict[str, Any]:
+        """Return what maps the model's outputs to numbers in their own unit, as JSON has it; empty without."""
+        if self._scale is None:
+            return {}
+        mean, std = self._scale
+        return {"target_mean": mean.tolist(), "target_std": std.tolist()}
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of a batch in training."""
         return self._loss(outputs, self._scaled(targets))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,11 +25,12 @@ from dlsweep.config.metrics import metric_column
 from dlsweep.errors import ConfigError
 from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS, Epoch, Outcome, Timing
 from dlsweep.results.versions import code_digest, own_modules
+from dlsweep.results.weights import Weights
 from dlsweep.tasks import torch_setup
 from dlsweep.tasks.checkpoint import Checkpoint
 from dlsweep.tasks.classification import augmentation as augment
 from dlsweep.tasks.classification import optimizers as optim
-from dlsweep.tasks.classification.data import Splits, load_splits
+from dlsweep.tasks.classification.data import Splits, about_data, load_splits
 from dlsweep.tasks.classification.images import Images, Rows
 from dlsweep.tasks.classification.losses import Criterion, Metrics
 from dlsweep.tasks.classification.memory import (
@@ -139,6 +141,8 @@ class Trainer:
         self.augments = augment.is_on(setting, data.in_shape)
         self.augmentation = torch.Generator(device)
         self.best_weights: dict[str, Tensor] = {}
+        self.about = {**about_data(data), **self.criterion.about()}
+        self.is_tested = False
 
         n_train = len(self.train_y)
         self.batch_size = images_per_step(n_train, setting["batch_size"])
@@ -308,6 +312,19 @@ class Trainer:
         """Return the record's `provenance` as far as this knows it."""
         return {**torch_setup.describe(self.device), "data": self.data_digest, "code": self.code_digest}
 
+    def trained_weights(self) -> Weights | None:
+        """Return the weights that were tested, and what maps raw data to what the model takes; None without a test."""
+        if not self.is_tested:
+            return None
+        tensors = self.model.state_dict()
+        extra = {name: tensors.pop(name) for name in list(tensors) if not isinstance(tensors[name], Tensor)}
+        if extra and json.loads(json.dumps(extra, default=str)) != extra:
+            print(
+                f"warning: the weights are not kept: get_extra_state returns more than JSON holds ({', '.join(extra)})"
+            )
+            return None
+        return Weights(tensors, {**self.about, "extra_state": extra})
+
     def timing(self) -> Timing:
         """Return the record's `timing`, but for `total_seconds`, of which only the whole run knows."""
         seconds = self.progress.train_seconds
@@ -370,6 +387,7 @@ class Trainer:
             self.model.load_state_dict(self.best_weights)
         elif status == "diverged":
             return final
+        self.is_tested = True
         test, outputs = self.evaluate(self.test_x, self.test_y)
         final |= _of_split("test", test)
         # After the test, which must not depend on it where a model draws random numbers in its evaluation, too.

@@ -1,0 +1,199 @@
+"""A trained model in the hand: it does what the run did, bit for bit, and says what does not fit."""
+
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dlsweep import load_model, load_weights
+from dlsweep.config.identity import check_setting, setting_hash
+from dlsweep.config.paths import data_file, weights_file
+from dlsweep.errors import ConfigError, RecordError
+from dlsweep.results.weights import Weights, read_weights, write_weights
+from dlsweep.runs.run import RunOptions, run_setting
+from dlsweep.tasks import torch_setup
+from dlsweep.tasks.classification.data import load_splits, prepare
+
+MODEL = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, in_shape, n_classes, width=8):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(in_shape[0], width, 3), nn.BatchNorm2d(width)
+        self.linear, self.steps = nn.Linear(width, n_classes), 0
+
+    def forward(self, x):
+        self.steps += self.training
+        return self.linear(self.norm(self.conv(x)).relu().mean((2, 3)))
+
+    def get_extra_state(self):
+        return {"steps": self.steps}
+
+    def set_extra_state(self, state):
+        self.steps = state["steps"]
+"""
+FUNCTION = """
+import torch
+
+def train(run, *, lr: float = 0.1, seed: int = 0):
+    net, average = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9)
+    run.restore(net=net, average=average, optimizer=optimizer, notes={"a": 1})
+    for epoch in run.epochs(2):
+        loss = (net(torch.ones(3, 2)) - 1).square().mean()
+        loss.backward()
+        optimizer.step()
+        run.log(train_loss=loss)
+    return {"val_loss": loss, "weight": float(net.weight[0, 0])}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory):
+    """A working folder with data of each kind and models of the user's own."""
+    folder, before = tmp_path_factory.mktemp("trained"), Path.cwd()
+    os.chdir(folder)
+    Path("net_here.py").write_text(MODEL)
+    Path("fit_here.py").write_text(FUNCTION)
+    chance = np.random.default_rng(0)
+    images = chance.integers(0, 256, (150, 12, 12, 3), dtype=np.uint8)
+    np.savez("images.npz", x_train=images, y_train=np.arange(150) % 3, classes=["cat", "dog", "emu"])
+    np.savez("labels.npz", x_train=images[..., 0], y_train=chance.integers(0, 2, (150, 4)))
+    vectors = chance.normal(5, 3, (120, 6)).astype(np.float32)
+    np.savez("numbers.npz", x_train=vectors, y_train=vectors[:, :2] * 30 + 100)
+    path = sys.path[:]
+    yield folder
+    sys.path[:] = path
+    os.chdir(before)
+
+
+def trained(exp_name: str = "one", **values: Any) -> dict[str, Any]:
+    """Do a run; return its record."""
+    setting = check_setting({"epochs": 2, "batch_size": 32, **values})
+    data = data_file("results", setting)
+    if data and not Path(data).exists():
+        prepare(setting, Path(data), Path("data"))
+    options = RunOptions(exp_name, Path("results"), Path(data) if data else None)
+    assert run_setting(options, setting, "by hand") == 0
+    return json.loads(Path("results", f"{exp_name}-{setting_hash(setting)}.json").read_text())
+
+
+IMAGES = {"dataset": "npz", "data_path": "images.npz"}
+KINDS = {
+    "mlp": {"n_layer": 2, "hid_dim": 16, "batch_norm": True, "dropout": 0.2},
+    "best": {"n_layer": 1, "hid_dim": 16, "lr": 1.0, "epochs": 4, "test_weights": "best"},
+    "half": {"precision": "bf16", "n_layer": 1, "hid_dim": 16},
+    "images": {**IMAGES, "model": "cnn", "n_block": 1, "channels": 4, "channels_last": True, "batch_norm": True},
+    "own": {**IMAGES, "model": "net_here:Net", "model_args": {"width": 4}},
+    "labels": {"dataset": "npz", "data_path": "labels.npz", "loss": "binary_cross_entropy", "hid_dim": 16},
+    "numbers": {"dataset": "npz", "data_path": "numbers.npz", "loss": "mse", "hid_dim": 16, "lr": 0.01},
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_was_tested_is_computed_again_from_the_weights_and_raw_data(folder: Path, name: str):
+    record = trained(name, **KINDS[name])
+    setting, final = record["setting"], record["final"]
+    data = load_splits(Path(data_file("results", setting)), setting)
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    model, info = load_model("results", name)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert info.record == record and info.hash == record["hash"] and info.kind == data.kind
+    assert info.in_shape == data.in_shape and info.classes == data.classes
+    raw, truth = data.test_x[:], data.test_y
+    found, outputs = model.predict(raw), model.outputs(raw)
+    if data.kind == "classes":
+        assert (found.argmax(1) == truth).double().mean().item() == final["test_acc"]
+        loss = torch.nn.functional.cross_entropy(outputs, truth)
+        torch.testing.assert_close(found.sum(1), torch.ones(len(found)))
+    elif data.kind == "labels":
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(outputs, truth.float())
+    else:
+        assert (found.double() - truth.double()).abs().mean().item() == final["test_mae"]
+        loss = ((found - truth) / model.target_std).square().mean()
+        assert final["test_mae"] > 1  # in their own unit
+    assert loss.item() == pytest.approx(final["test_loss"], rel=1e-6)
+    if setting["precision"] == "fp32":
+        torch.testing.assert_close(model(raw), outputs, rtol=1e-4, atol=1e-4)
+    assert not model.training
+    if raw.dtype == torch.uint8:
+        torch.testing.assert_close(model.predict(raw.numpy() / np.float32(255)), found, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ConfigError, match=r"input: has shape .*; this model takes \(N, "):
+        model.predict(raw[..., :1])
+    assert model.predict(raw[:0]).shape == found[:0].shape
+
+
+def test_the_states_that_an_own_function_has_named_are_kept(folder: Path):
+    record = trained("fits", train="fit_here:train")
+    states, about = load_weights("results", "fits")
+    assert states.keys() == {"net", "average"} and about["setting"] == record["setting"]
+    net = torch.nn.Linear(2, 1)
+    net.load_state_dict(states["net"])
+    assert net.weight[0, 0].item() == record["final"]["weight"]
+    with pytest.raises(ConfigError, match=r"training code of your own, .*; load_weights returns what it named"):
+        load_model("results", record["hash"][:10])
+
+
+@contextlib.contextmanager
+def changed(path: Path, **changes: Any):
+    """A file of weights whose metadata say something else, as one from elsewhere may."""
+    before, weights = path.read_bytes(), read_weights(path)
+    write_weights(path, Weights(weights.tensors, {**weights.about, **changes}))
+    yield
+    path.write_bytes(before)
+
+
+def test_weights_that_do_not_fit_are_named_and_nothing_is_executed(folder: Path, capsys: pytest.CaptureFixture[str]):
+    record = trained("own", **KINDS["own"])
+    path = weights_file(Path("results"), "own", record["hash"])
+    source = Path("net_here.py").read_text()
+    module = sys.modules.pop("net_here", None)
+    Path("net_here.py").write_text(
+        source.replace("self.linear, self.steps", "self.last, self.steps").replace("self.linear(", "self.last(")
+    )
+    with pytest.raises(ConfigError, match=r"of another architecture: .*last.weight") as error:
+        load_model("results", "own")
+    assert "\n" not in str(error.value)
+    assert "the code that trained it has changed since" in capsys.readouterr().err
+    Path("net_here.py").write_text(source)
+    sys.modules.pop("net_here")
+    load_model("results", "own")
+    assert capsys.readouterr().err == ""
+    sys.modules["net_here"] = module or sys.modules["net_here"]
+
+    marker = folder / "executed"
+    evil = check_setting({**record["setting"], "model": "subprocess:Popen", "model_args": {"args": f"touch {marker}"}})
+    with changed(path, setting=evil), pytest.raises(RecordError, match="has a setting with another hash than its own"):
+        load_model("results", "own")
+    other = weights_file(Path("results"), "own", setting_hash(evil))
+    write_weights(other, Weights({}, {**read_weights(path).about, "setting": evil, "hash": setting_hash(evil)}))
+    with pytest.raises(ConfigError, match="its model, subprocess:Popen, is not in a file of yours"):
+        load_model("results", str(other))
+    assert not marker.exists()
+    with changed(path, setting={"lr": "fast"}), pytest.raises(RecordError, match="has a setting that is not allowed"):
+        load_model("results", "own")
+    with changed(path, made_with={**read_weights(path).about["made_with"], "torch": "1.0"}):
+        load_model("results", "own")
+    assert "was trained with torch 1.0; with " in capsys.readouterr().err
+
+
+def test_what_is_kept_changes_no_record(folder: Path):
+    torch_setup.set_deterministic()
+    record = trained("kept", **KINDS["mlp"])
+    path = weights_file(Path("results"), "kept", record["hash"])
+    before = read_weights(path)
+    Path("results", f"kept-{record['hash']}.json").unlink()
+    twin = trained("copy", **KINDS["mlp"])  # copied from `mlp`, with its weights
+    assert twin["provenance"]["started"] != record["provenance"]["started"]
+    for exp_name in ("mlp", "copy"):
+        other = read_weights(weights_file(Path("results"), exp_name, record["hash"]))
+        assert all(torch.equal(other.tensors[name], tensor) for name, tensor in before.tensors.items())
