@@ -428,7 +428,10 @@ def test_a_changed_default_is_told_and_made_again_only_on_request(project: Proje
 
     project.configure({**config, "experiments": {"a": same}})
     folders = {path.name for path in (project.results / "files").iterdir()}
-    assert len(folders) == 6
+    weights = {path.stem for path in (project.results / "weights").glob("*-*")}
+    assert len(folders) == 6 and weights == folders  # no leaderboard was made, and each may be the best of another
     deleted = project.run("python", "scripts/sweep.py", "orphans", "--delete", "--unknown")
     assert deleted.returncode == 0, deleted.stderr
     assert {path.name for path in (project.results / "files").iterdir()} == {n for n in folders if n.startswith("a-")}
+    left = {path.stem for path in (project.results / "weights").glob("*-*")}
+    assert left == {name for name in weights if name.startswith("a-")}

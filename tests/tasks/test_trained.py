@@ -77,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
 
 def trained(exp_name: str = "one", **values: Any) -> dict[str, Any]:
     """Do a run; return its record."""
-    setting = check_setting({"epochs": 2, "batch_size": 32, **values})
+    setting = check_setting(values if "train" in values else {"epochs": 2, "batch_size": 32, **values})
     data = data_file("results", setting)
     if data and not Path(data).exists():
         prepare(setting, Path(data), Path("data"))

@@ -229,9 +229,12 @@ def test_no_flag_names_files_that_are_not_there(finished: Project, tmp_path: Pat
 
 def test_what_is_deleted_when_all_output_is_to_be(copied: Project):
     left_alone = {"net.py", "mine.npz", "config.yaml"}
+    weights = {path: path.read_bytes() for path in copied.results.glob("weights/*.safetensors")}
+    assert {path.name.partition("-")[0] for path in weights} == {"one", "two"} and len(weights) == 2
     assert copied.snakemake("--delete-all-output").returncode == 0
     kept = {path for path in copied.results.rglob("*") if path.is_file()}
-    notes = {"logs", "data", "named", ".checked"}  # of the data, their lock
+    assert {path: path.read_bytes() for path in weights} == weights
+    notes = {"logs", "data", "named", ".checked", "weights", "predictions"}  # of the data, their lock
     assert {path.parent.name for path in kept} <= notes, kept
     assert not list(copied.results.glob("data/*.pt"))
     assert left_alone <= {path.name for path in copied.folder.iterdir()}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dlsweep.config.paths import files_folder, split_name
+from dlsweep.config.paths import files_folder, predictions_file, split_name, weights_file
 from dlsweep.config.sweep import Sweep
 from dlsweep.errors import ConfigError
 from dlsweep.results.named import find_orphans
@@ -33,6 +33,8 @@ def list_orphans(
             (results / name).unlink()
             exp_name, digest = split_name(Path(name)) or ("", "")
             shutil.rmtree(files_folder(results, exp_name, digest), ignore_errors=True)
+            weights_file(results, exp_name, digest).unlink(missing_ok=True)
+            predictions_file(results, exp_name, digest).unlink(missing_ok=True)
     told = f" ({len(found.unknown)} of them, it is not known which config ever did)" if found.unknown else ""
     what = "; deleted" if delete else "; --delete deletes them" if names else ""
     print(f"{len(names)} records are named by no config{told}{what}")

@@ -159,13 +159,18 @@ class Outcome(TypedDict):
     task: NotRequired[TaskName]
 
 
-class Record(Outcome):
-    """The finished outcome of one run."""
+class Begun(TypedDict):
+    """What is known of a run when it begins: its part of the record."""
 
     schema_version: int
     exp_name: str
     hash: str
     setting: Setting
+
+
+class Record(Begun, Outcome):
+    """The finished outcome of one run."""
+
     timing: Timing
     provenance: dict[str, Any]
 

@@ -22,7 +22,7 @@ from dlsweep.files import copy_file, copy_folder, read_json, to_json, write_json
 from dlsweep.locks import Busy, acquire
 from dlsweep.results import redo
 from dlsweep.results.records import clear_run, read_record
-from dlsweep.results.schema import SCHEMA_VERSION, Epoch, Outcome, Record, Timing
+from dlsweep.results.schema import SCHEMA_VERSION, Begun, Epoch, Outcome, Record, Timing
 from dlsweep.results.versions import is_own_file, own_sources
 from dlsweep.results.weights import Weights, keep_weights, write_weights
 from dlsweep.runs.devices import ORDER, take_slot
@@ -96,7 +96,7 @@ def run_setting(options: RunOptions, setting: Setting, command: str) -> int:
                 print(f"{path}: the same setting as {record_name(twin['exp_name'], digest)}, which is finished")
                 its_files = files_folder(options.results, twin["exp_name"], digest)
                 copy_folder(its_files, files_folder(options.results, options.exp_name, digest))
-                record = {**twin, "exp_name": options.exp_name}
+                record: Record = {**twin, "exp_name": options.exp_name}
                 its_weights = weights_file(options.results, twin["exp_name"], digest)
                 keep_weights(options.results, record, options.keep_weights, lambda to: _copy_weights(its_weights, to))
                 write_json(path, record)
@@ -161,7 +161,7 @@ class Run:
         self.options, self.setting, self.digest, self.path, self.token = options, setting, digest, path, token
         self.running = running_folder(options.results)
         self.slot = slot
-        self.record = {
+        self.record: Begun = {
             "schema_version": SCHEMA_VERSION,
             "exp_name": options.exp_name,
             "hash": digest,
@@ -259,12 +259,12 @@ class Run:
         return not redo.open_token(self.options.results, self.options.exp_name, self.digest)
 
     def finish(self, outcome: Outcome, timing: Timing) -> None:
-        """Write the record, after the files that belong to it: what interrupts this finds all that it needs again."""
+        """Write the record, after what belongs to it: whoever is interrupted in this finds all that it needs again."""
         assert self.job
         copy_folder(self.job.files, files_folder(self.options.results, self.options.exp_name, self.digest))
         timing = {"total_seconds": time.perf_counter() - self.start, **timing}
         self.provenance["finished"] = now_text()
-        record = {**self.record, **outcome, "timing": timing, "provenance": self.provenance}
+        record: Record = {**self.record, **outcome, "timing": timing, "provenance": self.provenance}
         keep_weights(self.options.results, record, self.options.keep_weights, self.write_weights)
         write_json(self.path, record)
 
