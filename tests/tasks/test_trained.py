@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import outcome
 from dlsweep import load_model, load_weights
 from dlsweep.config.identity import check_setting, setting_hash
-from dlsweep.config.paths import data_file, weights_file
+from dlsweep.config.paths import data_file, predictions_file, weights_file
 from dlsweep.errors import ConfigError, RecordError
+from dlsweep.results.predictions import read_predictions, split_digest
 from dlsweep.results.weights import Weights, read_weights, write_weights
 from dlsweep.runs.run import RunOptions, run_setting
-from dlsweep.tasks import torch_setup
 from dlsweep.tasks.classification.data import load_splits, prepare
 
 MODEL = """
@@ -75,15 +76,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
     os.chdir(before)
 
 
-def trained(exp_name: str = "one", **values: Any) -> dict[str, Any]:
+def trained(exp_name: str, results: str = "results", **values: Any) -> dict[str, Any]:
     """Do a run; return its record."""
     setting = check_setting(values if "train" in values else {"epochs": 2, "batch_size": 32, **values})
     data = data_file("results", setting)
     if data and not Path(data).exists():
         prepare(setting, Path(data), Path("data"))
-    options = RunOptions(exp_name, Path("results"), Path(data) if data else None)
+    options = RunOptions(exp_name, Path(results), Path(data) if data else None)
     assert run_setting(options, setting, "by hand") == 0
-    return json.loads(Path("results", f"{exp_name}-{setting_hash(setting)}.json").read_text())
+    return json.loads(Path(results, f"{exp_name}-{setting_hash(setting)}.json").read_text())
 
 
 IMAGES = {"dataset": "npz", "data_path": "images.npz"}
@@ -115,6 +116,10 @@ def test_what_was_tested_is_computed_again_from_the_weights_and_raw_data(folder:
         assert (found.argmax(1) == truth).double().mean().item() == final["test_acc"]
         loss = torch.nn.functional.cross_entropy(outputs, truth)
         torch.testing.assert_close(found.sum(1), torch.ones(len(found)))
+        kept = read_predictions(predictions_file(Path("results"), name, record["hash"]))
+        assert (kept.label == found.argmax(1).numpy()).all() and (kept.target == truth.numpy()).all()
+        assert (kept.probability == found.amax(1).numpy().astype(np.float16)).all()
+        assert kept.split == split_digest(raw.numpy(), truth.numpy()) and kept.correct.mean() == final["test_acc"]
     elif data.kind == "labels":
         loss = torch.nn.functional.binary_cross_entropy_with_logits(outputs, truth.float())
     else:
@@ -186,14 +191,18 @@ def test_weights_that_do_not_fit_are_named_and_nothing_is_executed(folder: Path,
     assert "was trained with torch 1.0; with " in capsys.readouterr().err
 
 
-def test_what_is_kept_changes_no_record(folder: Path):
-    torch_setup.set_deterministic()
-    record = trained("kept", **KINDS["mlp"])
-    path = weights_file(Path("results"), "kept", record["hash"])
-    before = read_weights(path)
-    Path("results", f"kept-{record['hash']}.json").unlink()
-    twin = trained("copy", **KINDS["mlp"])  # copied from `mlp`, with its weights
-    assert twin["provenance"]["started"] != record["provenance"]["started"]
-    for exp_name in ("mlp", "copy"):
-        other = read_weights(weights_file(Path("results"), exp_name, record["hash"]))
-        assert all(torch.equal(other.tensors[name], tensor) for name, tensor in before.tensors.items())
+def test_weights_and_predictions_are_copied_with_a_record_and_trained_again_are_the_same(folder: Path):
+    record = trained("mlp", **KINDS["mlp"])
+    copied = trained("copy", **KINDS["mlp"])
+    assert copied == {**record, "exp_name": "copy"}
+    again = trained("mlp", results="again", **KINDS["mlp"])
+    assert outcome(again) == outcome(record)
+    first, *others = (
+        (read_weights(weights_file(results, exp_name, record["hash"])).tensors, predicted.read_bytes())
+        for results, exp_name in ((Path("results"), "mlp"), (Path("results"), "copy"), (Path("again"), "mlp"))
+        if (predicted := predictions_file(results, exp_name, record["hash"])).exists()
+    )
+    assert len(others) == 2
+    for tensors, predicted in others:
+        assert tensors.keys() == first[0].keys() and predicted == first[1]
+        assert all(torch.equal(first[0][name], tensor) for name, tensor in tensors.items())

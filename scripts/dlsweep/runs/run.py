@@ -15,7 +15,7 @@ from typing import Any
 
 from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.keep import Keep
-from dlsweep.config.paths import files_folder, record_name, running_folder, weights_file
+from dlsweep.config.paths import files_folder, predictions_file, record_name, running_folder, weights_file
 from dlsweep.config.tasks import is_built_in, task_of
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import copy_file, copy_folder, read_json, to_json, write_json
@@ -97,8 +97,11 @@ def run_setting(options: RunOptions, setting: Setting, command: str) -> int:
                 its_files = files_folder(options.results, twin["exp_name"], digest)
                 copy_folder(its_files, files_folder(options.results, options.exp_name, digest))
                 record: Record = {**twin, "exp_name": options.exp_name}
-                its_weights = weights_file(options.results, twin["exp_name"], digest)
-                keep_weights(options.results, record, options.keep_weights, lambda to: _copy_weights(its_weights, to))
+                its_weights, its_predictions = (
+                    file(options.results, twin["exp_name"], digest) for file in (weights_file, predictions_file)
+                )
+                keep_weights(options.results, record, options.keep_weights, lambda to: _copy(its_weights, to))
+                _copy(its_predictions, predictions_file(options.results, options.exp_name, digest))
                 write_json(path, record)
             else:
                 per_device = options.jobs_per_gpu if options.device == "auto" else 0
@@ -114,8 +117,10 @@ def run_setting(options: RunOptions, setting: Setting, command: str) -> int:
         return 1
 
 
-def _copy_weights(source: Path, target: Path) -> bool:
+def _copy(source: Path, target: Path) -> bool:
+    """Copy a file that belongs to a record, where it is there; say whether there is one now."""
     if source.exists():
+        target.parent.mkdir(exist_ok=True)
         copy_file(source, target)
     return target.exists()
 
@@ -266,6 +271,10 @@ class Run:
         self.provenance["finished"] = now_text()
         record: Record = {**self.record, **outcome, "timing": timing, "provenance": self.provenance}
         keep_weights(self.options.results, record, self.options.keep_weights, self.write_weights)
+        if found := self.training.test_predictions():
+            from dlsweep.results.predictions import write_predictions  # which needs NumPy
+
+            write_predictions(predictions_file(self.options.results, self.options.exp_name, self.digest), found)
         write_json(self.path, record)
 
     def write_weights(self, path: Path) -> bool:

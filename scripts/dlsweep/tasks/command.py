@@ -77,6 +77,9 @@ class CommandTraining:
     def trained_weights(self) -> None:
         """Nothing: a program keeps what it wants to keep in its folder {results}."""
 
+    def test_predictions(self) -> None:
+        """Nothing: its code alone knows the test split."""
+
     def timing(self) -> Timing:
         """Return the record's `timing`: the time of the program, of its last process where it was interrupted."""
         return {"train_seconds": self.seconds, "samples_per_second": None, "resumed": self.resumed}

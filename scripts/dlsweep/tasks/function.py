@@ -163,6 +163,9 @@ class FunctionTraining:
                 tensors |= {f"{name}.{key}": value for key, value in state.items()}
         return Weights(tensors, {"kind": "function", "things": names}) if tensors else None
 
+    def test_predictions(self) -> None:
+        """Nothing: its code alone knows the test split."""
+
     def timing(self) -> Timing:
         """Return the record's `timing`: the training time is that of the epochs or, without, of the function."""
         seconds = logged.total(entry["seconds"] for entry in self.entries) if self.entries else self.call_seconds

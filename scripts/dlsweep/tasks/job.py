@@ -10,11 +10,14 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dlsweep.config.identity import Setting
 from dlsweep.results.schema import Epoch, Outcome, Timing
 from dlsweep.results.weights import Weights
+
+if TYPE_CHECKING:
+    from dlsweep.results.predictions import Predictions
 
 
 class Stop(Protocol):
@@ -81,6 +84,9 @@ class Training(Protocol):
 
     def trained_weights(self) -> Weights | None:
         """Return what the run has trained, after its end; None where it has nothing that could be used again."""
+
+    def test_predictions(self) -> Predictions | None:
+        """Return what the run predicted of its test split, after its end; None where that is not kept."""
 
     def timing(self) -> Timing:
         """Return the record's `timing`, but for `total_seconds`, of which only the whole run knows."""

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.metrics import metric_column
 from dlsweep.errors import ConfigError
+from dlsweep.results.predictions import Predictions, split_digest
 from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS, Epoch, Outcome, Timing
 from dlsweep.results.versions import code_digest, own_modules
 from dlsweep.results.weights import Weights
@@ -44,6 +45,8 @@ from dlsweep.tasks.classification.models import build_model, check_output, sourc
 from dlsweep.tasks.classification.steps import images_per_step, steps_per_epoch
 from dlsweep.tasks.job import Job
 from dlsweep.tasks.seeds import derive_seed
+
+MOST_PREDICTED = 1_000_000  # test images whose predictions are kept: 4 MB at most
 
 
 @dataclass
@@ -142,7 +145,9 @@ class Trainer:
         self.augmentation = torch.Generator(device)
         self.best_weights: dict[str, Tensor] = {}
         self.about = {**about_data(data), **self.criterion.about()}
+        self.raw_test = data.test_x, data.test_y
         self.is_tested = False
+        self.tested: Tensor | None = None  # the logits of the test split, of classes
 
         n_train = len(self.train_y)
         self.batch_size = images_per_step(n_train, setting["batch_size"])
@@ -325,6 +330,14 @@ class Trainer:
             return None
         return Weights(tensors, {**self.about, "extra_state": extra})
 
+    def test_predictions(self) -> Predictions | None:
+        """Return what was predicted of the test split; None where it has no classes, is too large or was not tested."""
+        if self.tested is None or len(self.tested) > MOST_PREDICTED:
+            return None
+        probability, label = self.tested.softmax(1).max(1)
+        x, y = (part[:].numpy() for part in self.raw_test)
+        return Predictions(label.cpu().numpy(), probability.cpu().numpy(), y, split_digest(x, y))
+
     def timing(self) -> Timing:
         """Return the record's `timing`, but for `total_seconds`, of which only the whole run knows."""
         seconds = self.progress.train_seconds
@@ -393,6 +406,7 @@ class Trainer:
         # After the test, which must not depend on it where a model draws random numbers in its evaluation, too.
         final |= _of_split("tested_train", self.evaluate(self.train_x, self.train_y)[0])
         if classes and math.isfinite(test["loss"]):
+            self.tested = outputs
             final |= confusion(self.test_y.cpu(), outputs.argmax(1).cpu(), self.n_outputs)
         return final
 
