@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import torch
 from conftest import outcome
 from dlsweep import load_model, load_weights
 from dlsweep.config.identity import check_setting, setting_hash
+from dlsweep.config.keep import Keep
+from dlsweep.config.options import RUN_OPTIONS
 from dlsweep.config.paths import data_file, predictions_file, weights_file
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.results.predictions import read_predictions, split_digest
@@ -82,7 +85,14 @@ def trained(exp_name: str, results: str = "results", **values: Any) -> dict[str,
     data = data_file("results", setting)
     if data and not Path(data).exists():
         prepare(setting, Path(data), Path("data"))
-    options = RunOptions(exp_name, Path(results), Path(data) if data else None)
+    told = {name: option.default for name, option in RUN_OPTIONS.items()}
+    told |= {
+        "exp_name": exp_name,
+        "results": Path(results),
+        "data": Path(data) if data else None,
+        "keep_weights": Keep(),
+    }
+    options = RunOptions(**{field.name: told[field.name] for field in fields(RunOptions)})
     assert run_setting(options, setting, "by hand") == 0
     return json.loads(Path(results, f"{exp_name}-{setting_hash(setting)}.json").read_text())
 
