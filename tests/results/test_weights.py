@@ -15,6 +15,7 @@ from dlsweep.config.keep import Keep
 from dlsweep.config.paths import weights_file
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError, RecordError
+from dlsweep.files import write_json
 from dlsweep.results import tables
 from dlsweep.results.columns import all_columns
 from dlsweep.results.leaderboard import best_run
@@ -69,6 +70,21 @@ def test_the_best_run_of_the_leaderboard_has_its_weights_in_whatever_order_runs_
         assert best_hash(tmp_path, exp_name) == best == known_before[exp_name]
         assert find_weights(tmp_path, exp_name) == weights_file(tmp_path, exp_name, best)
     assert (tmp_path / "weights" / "seeded-asked.safetensors").exists()
+
+
+def test_the_best_seed_of_a_setting_that_is_not_the_best_is_cleared(tmp_path: Path):
+    config = {"defaults": {"epochs": 1}, "experiments": {"a": {"grid": {"lr": [0.1, 0.2]}, "seeds": 3}}}
+    plan, told = fake_sweep(config, tmp_path), keeps("best", expand_config(config).experiments)
+    for run, value in zip(plan.records(), (0.9, 0.8, 0.8, 0.95, 0.5, 0.5), strict=True):
+        record = read_record(tmp_path / f"{run[0]}-{run[1]}.json")
+        record["epochs"][-1]["val_acc"] = value
+        write_json(tmp_path / f"{run[0]}-{run[1]}.json", record)
+        keep_weights(tmp_path, record, told[run], write)
+    first, lucky = (list(plan.records())[i][1] for i in (0, 3))
+    assert there(tmp_path, "a") == {first, lucky}  # the second might have been the best while its seeds were to come
+    (tmp_path / "tables").mkdir()
+    tables.write_tables(plan, tmp_path / "tables")
+    assert there(tmp_path, "a") == {first}
 
 
 def test_weights_that_were_not_kept_as_the_best_stay_and_none_keeps_none(tmp_path: Path):

@@ -150,9 +150,9 @@ def clear_weights(
         runs, named = _read_journal(results, exp_name)
         there = {run.hash for run in runs if weights_file(results, exp_name, run.hash).exists()}
         found = best(digests)
-        stays = {found, best(there & digests)}
+        stays = found if found in there else best(there & digests)
         for run in runs:
-            if run.kept == "best" and run.hash in digests - stays:
+            if run.kept == "best" and run.hash in digests - {stays}:
                 weights_file(results, exp_name, run.hash).unlink(missing_ok=True)
         if found and found != named:
             _note(results, exp_name, {"best": found})
