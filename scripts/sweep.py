@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from dlsweep.commands import derived, explain, live, orphans, plan, show, verify
+from dlsweep.commands import derived, explain, live, orphans, plan, show, verify, weights
 from dlsweep.commands.importing import import_from
 from dlsweep.config.files import CONFIG_FILE, look_beside, parse_override
 from dlsweep.config.sweep import load_sweep
@@ -64,6 +64,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_config_options(others)
 
+    remaking = command("weights", weights.weights, "the weights of a run that were not kept, by training it again")
+    remaking.add_argument("run", metavar="hash", help="the beginning of its hash, or its record's name")
+    add_device_option(remaking)
+    add_results_option(remaking)
+
     importing = command("import", import_from, "results that were made elsewhere, as records")
     importing.add_argument("source", type=Path, help="CSV or JSON file, or folder of JSON files; it is only read")
     importing.add_argument("--experiment", metavar="NAME", help="their experiment (default: as the file is named)")
@@ -114,6 +119,10 @@ def add_config_options(command: argparse.ArgumentParser) -> None:
 
 def add_results_option(command: argparse.ArgumentParser) -> None:
     command.add_argument("--results", type=Path, default=RESULTS, help=f"folder of the records (default: {RESULTS})")
+
+
+def add_device_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
 
 
 def add_key_values(command: argparse.ArgumentParser, option: str, text: str) -> None:

@@ -121,11 +121,11 @@ def test_a_journal_that_is_torn_or_gone_loses_no_weights(tmp_path: Path):
     assert best and best in there(tmp_path, "single")
     kept = there(tmp_path, "single")
     journal.unlink()
-    (tmp_path / "tables").mkdir()
-    tables.write_tables(plan, tmp_path / "tables")
-    assert there(tmp_path, "single") == kept
     with pytest.raises(ConfigError, match="single: which run is its best is not known; there are weights of "):
         find_weights(tmp_path, "single")
+    (tmp_path / "tables").mkdir()
+    tables.write_tables(plan, tmp_path / "tables")  # knows it
+    assert there(tmp_path, "single") == kept and find_weights(tmp_path, "single").stem == f"single-{best}"
 
 
 # -- their files ---------------------------------------------------------------------------------------------------
@@ -213,7 +213,9 @@ def test_weights_are_found_by_what_names_them_or_it_is_said_how_to_get_them(tmp_
     run, other = [run for run in plan.records() if run[0] == "single"][:2]
     path = weights_file(tmp_path, *run)
     write(path)
-    for which in ("single", run[1], run[1][:8], f"results/single-{run[1]}.json", str(path)):
+    with pytest.raises(ConfigError, match=f"which run is its best is not known; there are weights of {run[1][:12]}"):
+        find_weights(tmp_path, "single")
+    for which in (run[1], run[1][:8], f"results/single-{run[1]}.json", str(path)):
         assert find_weights(tmp_path, which) == path
     with pytest.raises(ConfigError, match=f"were not kept; to make them: .*sweep.py weights {other[1][:12]}"):
         find_weights(tmp_path, other[1][:10])

@@ -14,11 +14,13 @@ import torch
 
 from conftest import outcome
 from dlsweep import load_model, load_weights
+from dlsweep.commands.weights import weights
 from dlsweep.config.identity import check_setting, setting_hash
 from dlsweep.config.keep import Keep
 from dlsweep.config.options import RUN_OPTIONS
 from dlsweep.config.paths import data_file, predictions_file, weights_file
 from dlsweep.errors import ConfigError, RecordError
+from dlsweep.files import write_json
 from dlsweep.results.predictions import read_predictions, split_digest
 from dlsweep.results.weights import Weights, read_weights, write_weights
 from dlsweep.runs.run import RunOptions, run_setting
@@ -216,3 +218,52 @@ def test_weights_and_predictions_are_copied_with_a_record_and_trained_again_are_
     for tensors, predicted in others:
         assert tensors.keys() == first[0].keys() and predicted == first[1]
         assert all(torch.equal(first[0][name], tensor) for name, tensor in tensors.items())
+
+
+def test_weights_are_made_again_where_the_record_comes_out_the_same_and_only_there(folder: Path):
+    results = Path("remade")
+    record = trained("mlp", results="remade", **KINDS["mlp"])
+    trained("other", results="remade", **KINDS["mlp"])
+    path, other = (weights_file(results, name, record["hash"]) for name in ("mlp", "other"))
+    first, torn = read_weights(path), path.read_bytes()[:5000]
+    path.write_bytes(torn)
+    other.unlink()
+    predictions = predictions_file(results, "mlp", record["hash"])
+    predicted = predictions.read_bytes()
+    predictions.unlink()
+    record_file = results / f"mlp-{record['hash']}.json"
+    before = record_file.read_bytes()
+
+    assert weights(results, record["hash"][:8], "cpu") == 0
+    for again in (path, other):
+        tensors = read_weights(again).tensors
+        assert tensors.keys() == first.tensors.keys()
+        assert all(torch.equal(tensors[name], tensor) for name, tensor in first.tensors.items())
+    assert predictions.read_bytes() == predicted and record_file.read_bytes() == before
+    assert load_model(results, "mlp")[1].hash == record["hash"]  # it still is known as the best
+    assert [entry.name for entry in (results / "running").iterdir()] == []
+
+    path.unlink()
+    other.unlink()
+    record["epochs"][1]["val_loss"] += 1e-12
+    write_json(record_file, {**record, "provenance": {**record["provenance"], "torch": "2.0"}})
+    with pytest.raises(ConfigError, match=r"another record; no weights are kept\n  epoch 2: val_loss: .* now\n  torch"):
+        weights(results, record["hash"], "cpu")
+    assert not path.exists() and not list((results / "running").iterdir())
+
+    for change, why in (
+        ({"status": "diverged"}, "diverged, so it has no weights"),
+        ({"setting": {"imported": "x.csv"}}, "trained elsewhere and imported"),
+    ):
+        record_file.write_text(json.dumps(record))
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(ConfigError, match=why):
+            patch.setattr("dlsweep.commands.weights.read_record", lambda _, change=change: {**record, **change})
+            weights(results, record["hash"], "cpu")
+
+
+def test_weights_of_another_run_than_the_record_are_not_trusted(folder: Path):
+    record = trained("mlp", results="stale", **KINDS["mlp"])
+    record["provenance"]["code"] = "0123456789ab"  # it was made again with other code
+    write_json(Path("stale", f"mlp-{record['hash']}.json"), record)
+    with pytest.raises(RecordError, match=r"is of another run than .*, which was made with other code"):
+        load_model("stale", "mlp")

@@ -23,7 +23,7 @@ from dlsweep.config.objectives import standard_objective
 from dlsweep.config.paths import split_name, weights_file
 from dlsweep.config.sweep import SAFE_NAME
 from dlsweep.errors import ConfigError, RecordError
-from dlsweep.files import write_atomic
+from dlsweep.files import copy_file, write_atomic
 from dlsweep.locks import Lock, acquire
 from dlsweep.results.measured import tested_value
 from dlsweep.results.records import list_records
@@ -73,10 +73,28 @@ def keep_weights(results: Path, record: Record, keep: Keep, write: Callable[[Pat
     path.parent.mkdir(parents=True, exist_ok=True)
     run = _ended(record, keep)
     with _lock(results, exp_name):
-        others = [other for other in _read_journal(results, exp_name)[0] if other.hash != run.hash]
+        ended = _read_journal(results, exp_name)[0]
+        others = [other for other in ended if other.hash != run.hash]
         if (keep.which in ("all", "shared") or run.hash in _may_be_best([*others, run])) and write(path):
             run = replace(run, kept="all" if keep.which == "all" else "best")
+        elif any(other.hash == run.hash and other.kept == "best" for other in ended):
+            path.unlink(missing_ok=True)  # it was made again, and is the best no more
         _note(results, exp_name, asdict(run))
+
+
+def add_weights(results: Path, record: Record, source: Path) -> None:
+    """Keep weights that were made after their run had ended, a copy of `source`; which run is the best stays known."""
+    exp_name, digest = record["exp_name"], record["hash"]
+    path = weights_file(results, exp_name, digest)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(results, exp_name):
+        runs, named = _read_journal(results, exp_name)
+        copy_file(source, path)
+        for run in runs:
+            if run.hash == digest:
+                _note(results, exp_name, asdict(replace(run, kept="all")))
+        if named:
+            _note(results, exp_name, {"best": named})
 
 
 def _ended(record: Record, keep: Keep) -> Ended:
@@ -144,7 +162,9 @@ def clear_weights(
     Those of runs other than `digests` stay, and those that were not kept as the best. `best` says which run is the best
     of some. Where its weights are not there, those of the best that has any stay.
     """
-    if not _journal(results, exp_name).exists():
+    if not _journal(results, exp_name).exists() and not any(
+        weights_file(results, exp_name, d).exists() for d in digests
+    ):
         return None
     with _lock(results, exp_name):
         runs, named = _read_journal(results, exp_name)
@@ -225,7 +245,7 @@ def write_weights(path: Path, weights: Weights) -> None:
 
 
 def read_weights(path: Path) -> Weights:
-    """Return the content of a file of weights, on the CPU.
+    """Return the content of a file of weights, on the CPU, and not as a view of the file, which may change.
 
     Raises RecordError, naming the file, where it is torn, edited, or something else, ConfigError where it is not there.
     """
@@ -234,7 +254,7 @@ def read_weights(path: Path) -> Weights:
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get(KEY, "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # it is no mapping
     except FileNotFoundError:
         raise ConfigError(f"{path}: is not there") from None
     except (SafetensorError, ValueError) as error:
@@ -261,14 +281,13 @@ def find_weights(results: Path, which: str) -> Path:
     there = {parts: path for path in list_weights(results) if (parts := split_name(path.with_suffix(".json")))}
     experiments = sorted({exp_name for exp_name, _ in there})
     best = best_hash(results, which) if SAFE_NAME.fullmatch(which) else None
-    if best or which in experiments:
-        digests = [best] if best else [digest for exp_name, digest in there if exp_name == which]
-        if len(digests) > 1:
-            listed = ", ".join(digest[:12] for digest in digests[:5])
-            raise ConfigError(f"{which}: which run is its best is not known; there are weights of {listed}")
-        if (which, digests[0]) not in there:
-            raise ConfigError(_not_kept(f"{which}: the weights of its best run, {digests[0][:12]},", digests[0]))
-        return there[which, digests[0]]
+    if best:
+        if (which, best) not in there:
+            raise ConfigError(_not_kept(f"{which}: the weights of its best run, {best[:12]},", best))
+        return there[which, best]
+    if which in experiments:
+        listed = ", ".join(digest[:12] for exp_name, digest in list(there)[:5] if exp_name == which)
+        raise ConfigError(f"{which}: which run is its best is not known; there are weights of {listed}")
     prefix = Path(which).name.removesuffix(".json").removesuffix(SUFFIX).rpartition("-")[2].lower()
     found = {digest: path for (_, digest), path in there.items() if digest.startswith(prefix)}
     if len(found) > 1:

@@ -118,11 +118,12 @@ def run_setting(options: RunOptions, setting: Setting, command: str) -> int:
 
 
 def _copy(source: Path, target: Path) -> bool:
-    """Copy a file that belongs to a record, where it is there; say whether there is one now."""
+    """Copy a file that belongs to a record, where it is there; say whether it is."""
     if source.exists():
         target.parent.mkdir(exist_ok=True)
         copy_file(source, target)
-    return target.exists()
+        return True
+    return False
 
 
 def find_twin(results: Path, digest: str, setting: Setting, token: str = "") -> Record | None:

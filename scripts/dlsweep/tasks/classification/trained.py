@@ -151,7 +151,7 @@ def load_model(results: Path | str, which: str, device: str = "cpu", trust: bool
     _say_what_changed(path, setting, about["made_with"])
     network = _build(path, setting, weights)
     model = TrainedModel(network, about, setting).to(device).eval()
-    record = Path(results) / record_name(path.stem.rpartition("-")[0], about["hash"])
+    record = _record(path, Path(results) / record_name(path.stem.rpartition("-")[0], about["hash"]), about["made_with"])
     info = Info(
         path,
         about["hash"],
@@ -161,9 +161,20 @@ def load_model(results: Path | str, which: str, device: str = "cpu", trust: bool
         about["stored"],
         model.classes,
         about["made_with"],
-        read_record(record) if record.exists() else None,
+        record,
     )
     return model, info
+
+
+def _record(path: Path, record: Path, made_with: dict[str, Any]) -> Record | None:
+    """The record of a file of weights, which must be of the same code and data; None where it is not there."""
+    if not record.exists():
+        return None
+    found = read_record(record)
+    for key in ("code", "data"):
+        if found["provenance"].get(key) != made_with[key]:
+            raise RecordError(f"{path}: is of another run than {record}, which was made with other {key}; delete it")
+    return found
 
 
 def load_weights(results: Path | str, which: str) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
@@ -189,7 +200,7 @@ def _check_own(path: Path, setting: Setting) -> None:
         if file is None or not is_own_file(file.absolute()):
             raise ConfigError(
                 f"{path}: its model, {name}, is not in a file of yours but would be called with the arguments that the"
-                " file of weights names; where you trust the file, say so: --trust, or load_model(..., trust=True)"
+                " file of weights names; where you trust the file, say so: load_model(..., trust=True)"
             )
 
 
