@@ -162,6 +162,12 @@ def record_with(final: dict, status: str = "finished") -> dict:
     return {**record, "status": status, "final": {**record["final"], **final}}
 
 
+def test_settings_that_never_learned_are_counted_where_it_is_known_of_all():
+    decision = decide(part_of({"a": BEST, "d": CHANCE}, learned={"a": True, "d": False}), Columns())
+    assert [place.label for place in decision.never_learned] == ["d"]
+    assert "1 of 2 settings never learned." in sentences(decision)
+
+
 @pytest.mark.parametrize("n_correct", [40, 55, 60, 62, 63, 64, 66, 70, 100])
 def test_a_classifier_has_learned_where_chance_does_not_explain_it(n_correct: int):
     # 100 images, half of them of one class: a constant names 50 of them right.

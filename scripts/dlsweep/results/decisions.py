@@ -201,7 +201,8 @@ def decide(
 
 def _places(part: pd.DataFrame, known: Columns, board: pd.DataFrame) -> Iterator[Place]:
     report = known.objective.report
-    learned = part.groupby("label")["learned"].agg(_learned) if "learned" in part else {}
+    by_label = part.groupby("label")["learned"] if "learned" in part else ()
+    learned = {label: _learned(values) for label, values in by_label}  # agg would make NumPy's False of False
     for row in board.to_dict("records"):
         all_diverged = row["n_diverged"] == row["n"]
         yield Place(
