@@ -23,6 +23,7 @@ from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError
 from dlsweep.report.captions import caption, captions, finding
 from dlsweep.report.figures import axes, data, drawing
+from dlsweep.report.figures.headings import heading_in
 from dlsweep.results.columns import Columns
 from dlsweep.results.decisions import decide
 from dlsweep.results.tables import write_tables
@@ -497,6 +498,9 @@ def test_files_are_the_same_bytes_each_time(sweep: tuple, tmp_path: Path):
         assert done.returncode == 0, done.stderr
         files = sorted((Path(plan.tables) / "figures").iterdir())
         assert [path.name for path in files] == ["few-heatmap.png", "few-heatmap.svg"]
+        heading = heading_in(files[0])
+        assert heading and heading.question == "Where is test accuracy highest?" and "Highest: " in heading.finding
+        assert all(f"<dc:{name}>" in files[1].read_text() for name in ("title", "description"))
         hashes.append([hashlib.sha1(path.read_bytes()).hexdigest() for path in files])
     assert hashes[0] == hashes[1]
 

@@ -146,8 +146,11 @@ def _draw_and_save(exp_name: str, spec: FigureSpec, stem: Path) -> str:
 
 
 def _files(figure: Figure, box: Bbox) -> dict[str, bytes]:
-    png, svg = _rendered(figure, box, "png", dpi=DPI), _rendered(figure, box, "svg", metadata={"Date": None})
-    return {"png": png, "svg": svg}
+    said = {str(text.get_gid()): " ".join(text.get_text().split()) for text in figure.texts if text.get_gid()}
+    return {
+        "png": _rendered(figure, box, "png", dpi=DPI, metadata=said),
+        "svg": _rendered(figure, box, "svg", metadata={"Date": None, **said}),
+    }
 
 
 def _rendered(figure: Figure, box: Bbox, suffix: str, **options: Any) -> bytes:
@@ -208,8 +211,8 @@ def _finish(figure: Figure, note: str, heading: Heading) -> tuple[Figure, Bbox]:
     inches = figure.dpi_scale_trans.inverted()
     extents, top = [], box.y1 + 0.1
     for text, letters, look in (
-        (heading.finding, 14, {"fontsize": "medium", "color": "0.25"}),
-        (heading.question, 11, {"fontsize": "large", "fontweight": "bold"}),
+        (heading.finding, 14, {"fontsize": "medium", "color": "0.25", "gid": "Description"}),
+        (heading.question, 11, {"fontsize": "large", "fontweight": "bold", "gid": "Title"}),
     ):
         if text:
             written = textwrap.fill(text, int(letters * room))

@@ -1,13 +1,18 @@
-"""What is written above a figure: the question that it answers, and what it shows."""
+"""What is written above a figure: the question that it answers, and what it shows.
+
+The files of a figure have both in their metadata, as `Title` and `Description`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from dlsweep.config.kinds import SPENT, FigureSpec
 from dlsweep.config.labels import format_value
@@ -33,6 +38,13 @@ def heading_of(tables: Tables, spec: FigureSpec) -> Heading:
     if tables.summary.empty:
         return Heading(tables.question or f"{spec.name.replace('_', ' ')}")
     return _HEADINGS[spec.kind](tables, spec)
+
+
+def heading_in(png: Path) -> Heading | None:
+    """Return what is written above a figure, as its file says; None where it does not: an earlier version made it."""
+    with Image.open(png) as image:
+        said = image.info
+    return Heading(str(said["Title"]), str(said.get("Description", ""))) if "Title" in said else None
 
 
 def _title(tables: Tables, name: str) -> str:

@@ -25,7 +25,8 @@ from dlsweep.config.plan import Plan
 from dlsweep.files import write_atomic
 from dlsweep.report.captions import what_it_shows
 from dlsweep.report.contents import figure_stem
-from dlsweep.report.page.answers import VERDICTS, answer
+from dlsweep.report.figures.headings import Heading, heading_in
+from dlsweep.report.page.answers import VERDICTS, answer, in_a_row
 from dlsweep.report.page.data import page_data
 from dlsweep.report.pages import SHOWN_RUNS, SHOWN_SETTINGS, best_commands, origins, packages, unfinished_runs
 from dlsweep.results.columns import Columns
@@ -45,10 +46,12 @@ MOST_FIGURE_BYTES = 9_000_000
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure in the page: its name and caption, and its content unless that is too much."""
+    """A figure in the page: its name, what is said of it, and its content unless that is too much."""
 
     name: str
-    caption: str
+    question: str
+    finding: str
+    shows: str  # what figures of its kind show
     source: str  # a data: URL; empty where it is left out
     file: str  # beside the page
 
@@ -70,7 +73,8 @@ def write_page(plan: Plan, folder: Path, output: Path, configs: Sequence[str], o
         _templates()
         .get_template("page.html")
         .render(
-            title=plan.name or "Sweep",
+            title=plan.name or in_a_row(list(plan.experiments), most=2),
+            heading=plan.name or f"What {len(summary)} run{'s' if len(summary) != 1 else ''} found",
             answers=answers,
             pictures=_pictures(plan, folder, known),
             most_settings=SHOWN_SETTINGS,
@@ -130,7 +134,7 @@ def _as_is(context: jinja2.runtime.Context, name: str) -> str:
 
 
 def _pictures(plan: Plan, folder: Path, known: Mapping[str, Columns]) -> dict[str, list[Picture]]:
-    """The figures of each experiment. What they have found together stands beside them, so not in their captions."""
+    """The figures of each experiment, each with its question and its finding."""
     left = MOST_FIGURE_BYTES
     found: dict[str, list[Picture]] = {exp_name: [] for exp_name in plan.experiments}
     for exp_name, figure in _firsts_first(plan):
@@ -140,8 +144,9 @@ def _pictures(plan: Plan, folder: Path, known: Mapping[str, Columns]) -> dict[st
             continue
         source = _data_url(picture) if picture.stat().st_size * 4 / 3 <= left else ""
         left -= len(source)
-        name, caption = figure.name.replace("_", " "), what_it_shows(figure, known[exp_name])
-        found[exp_name].append(Picture(name, caption, source, f"figures/{stem}.png"))
+        name, shows, file = figure.name.replace("_", " "), what_it_shows(figure, known[exp_name]), f"figures/{stem}.png"
+        heading = (heading_in(folder / file) if (folder / file).exists() else None) or Heading(name)
+        found[exp_name].append(Picture(name, heading.question, heading.finding, shows, source, file))
     return found
 
 
