@@ -13,7 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlsweep.tasks.classification.mapped import read_scattered, read_soon
+from dlsweep.tasks.free_memory import MB, free_memory
+
 BLOCK_VALUES = 2**18  # normalised at once: 1 MB, which the cache of a core holds
+SHARE_OF_FREE = 0.8  # of the memory: images that take more are read from the disk again and again
 SPARE = 4  # a GPU holds the images where it has so many times their size free
 
 
@@ -67,6 +71,9 @@ class Images:
         self.rows = _held(rows, device) if device.type != "cpu" and _fits(rows, device) else rows
         self.n_values = rows.stored[0].numel()
         """Values of one image."""
+        self._from_disk = self.rows is rows and not _fits_in_memory(rows.stored)
+        if self._from_disk:
+            read_scattered(rows.stored)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -85,6 +92,12 @@ class Images:
             self._normalise(part.copy_(rows[chosen]))
         return out
 
+    def expect(self, which: slice | Tensor) -> None:
+        """Have images that are asked for next read from the disk, where the memory does not hold them all."""
+        if self._from_disk:
+            rows = torch.arange(len(self))[which] if isinstance(which, slice) else which.cpu()
+            read_soon(self.rows.stored, (rows if self.rows.chosen is None else self.rows.chosen[rows]).tolist())
+
     def _normalise(self, x: Tensor) -> Tensor:
         """Normalise float32 images in place."""
         if self.rows.dtype == torch.uint8:
@@ -94,7 +107,14 @@ class Images:
     def parts(self, size: int) -> Iterator[Tensor]:
         """Yield all images, normalised, `size` at a time."""
         for start in range(0, len(self), size):
+            self.expect(slice(start + size, start + 2 * size))
             yield self[start : start + size]
+
+
+def _fits_in_memory(stored: Tensor) -> bool:
+    """Say whether the pages of a mapped file stay in memory, once they have been read."""
+    free = free_memory()
+    return free is None or stored.nbytes < SHARE_OF_FREE * free * MB
 
 
 def _fits(rows: Rows, device: torch.device) -> bool:

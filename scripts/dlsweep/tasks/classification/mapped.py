@@ -6,6 +6,8 @@ the machine's memory. Here it is mapped to be read only, whatever its size.
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import io
 import mmap
 import pickle
@@ -37,6 +39,29 @@ def read_mapped(path: Path) -> dict[str, Any]:
         key: value.clone() if isinstance(value, Tensor) and not key.startswith("x_") else value
         for key, value in content.items()
     }
+
+
+def read_scattered(x: Tensor) -> None:
+    """Tell the kernel not to read what lies around the rows of a mapped tensor that are asked for."""
+    _advise(x.data_ptr(), x.nbytes, mmap.MADV_RANDOM)
+
+
+def read_soon(x: Tensor, rows: list[int]) -> None:
+    """Have the kernel read rows of a mapped tensor from the disk while this process goes on."""
+    first, size = x.data_ptr(), x[0].nbytes
+    for row in rows:
+        _advise(first + row * size, size, mmap.MADV_WILLNEED)
+
+
+def _advise(address: int, size: int, advice: int) -> None:
+    """A kernel that does not follow it loses time only."""
+    start = address - address % mmap.PAGESIZE
+    _libc().madvise(ctypes.c_void_p(start), ctypes.c_size_t(address + size - start), advice)
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
 
 
 class _Unpickler(pickle.Unpickler):

@@ -247,8 +247,10 @@ class Trainer:
         """
         size, steps = self.batch_size, self.steps_per_epoch
         together = max(1, GATHERED_BYTES // (size * 4 * self.train_x.n_values))
-        for start in range(first - first % together, steps, together):
-            chosen = order[start * size : min(start + together, steps) * size]
+        starts = range(first - first % together, steps, together)
+        parts = [order[start * size : min(start + together, steps) * size] for start in starts]
+        for start, chosen, following in zip(starts, parts, [*parts[1:], order[:0]], strict=True):
+            self.train_x.expect(following)
             batches = zip(self.train_x[chosen].split(size), self.train_y[chosen].split(size), strict=True)
             yield from itertools.islice(batches, max(first - start, 0), None)
 
