@@ -27,6 +27,9 @@ wildcard_constraints:
     exp="[A-Za-z0-9][A-Za-z0-9_.-]*",
     data="[A-Za-z0-9_.-]+",
     check="[A-Za-z0-9_.]+-[0-9a-f]{12}",
+    search="[A-Za-z0-9][A-Za-z0-9_.-]*-[0-9a-f]{8}",
+    round="[0-9]+",
+    slot="[0-9]+",
 
 
 localrules:
@@ -46,6 +49,7 @@ rule all:
 
 
 include: "rules/train.smk"
+include: "rules/search.smk"
 include: "rules/report.smk"
 include: "rules/partial.smk"
 include: "rules/gallery.smk"

@@ -137,7 +137,7 @@ def main() -> int:
         if "configs" in options:
             look_beside(options.configs)
             options.overrides = dict(options.config)
-            options.sweep = load_sweep(options.configs, options.overrides)
+            options.sweep = load_sweep(options.configs, options.overrides).with_decided(options.results)
         if "results" in options:
             check_folders(str(options.results))
         named = inspect.signature(options.call).parameters

@@ -19,12 +19,16 @@ import argparse
 import functools
 import shlex
 from dataclasses import fields
+from pathlib import Path
 
 from dlsweep.config.identity import Setting, check_setting
+from dlsweep.config.jobs import setting_options
 from dlsweep.config.options import add_hyperparameters, add_run_options, given_values
+from dlsweep.config.paths import data_file
 from dlsweep.config.tasks import BUILT_IN, Task, is_task_name, task_of
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.runs.run import RunOptions, run_setting
+from dlsweep.runs.slots import earlier_error, give_up, log_of_record, setting_of_slot, write_slot
 from dlsweep.runs.trial import try_model
 
 OWN = ("train", "command")  # the words of tasks that can be run
@@ -73,14 +77,36 @@ def _task_of(arguments: list[str]) -> Task:
     return task_of(named)
 
 
+def decided_arguments(arguments: list[str]) -> list[str]:
+    """Return the arguments with the setting that a search has decided for its slot, in place of --search-decision."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in ("--search-decision", "--search-slot", "--results"):
+        first.add_argument(option, type=Path)
+    found, _ = first.parse_known_args(arguments)
+    if found.search_decision is None:
+        return arguments
+    setting = setting_of_slot(found.search_decision, found.search_slot)
+    data = data_file(str(found.results), setting)
+    return [*arguments, *setting_options(setting), *([f"--data={data}"] if data else [])]
+
+
 def main() -> int:
     try:
-        options, setting = parse_arguments(sys.argv[1:])
+        options, setting = parse_arguments(decided_arguments(sys.argv[1:]))
         if options.check:
             return try_model(setting, options.data, options.check, options.threads, options.time_limit)
         command = shlex.join(["python", *sys.argv])
         run_options = RunOptions(**{field.name: getattr(options, field.name) for field in fields(RunOptions)})
-        return run_setting(run_options, setting, command)
+        if not options.search_slot:
+            return run_setting(run_options, setting, command)
+        log_of_record(options.results, options.exp_name, setting)
+        before = earlier_error(run_options, setting)
+        status = run_setting(run_options, setting, command)
+        if not status:
+            write_slot(options.search_slot, run_options, setting, options.search_metric)
+        elif before and give_up(options.search_slot, run_options, setting, before):
+            return 0
+        return status
     except (ConfigError, RecordError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,15 +1,26 @@
 """`search` in a config: its points, its options, and what a mistake is answered with."""
 
 import itertools
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import qmc
 
+from conftest import ROOT
+from dlsweep.config.course import Course, slot_file
+from dlsweep.config.identity import Setting
 from dlsweep.config.quasi_random import points, radical_inverse
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError
+from dlsweep.files import write_json
+from dlsweep.search.decide import decide
 
 SPACE = {"lr": {"log_uniform": [1e-4, 1]}, "hid_dim": {"int_uniform": [8, 64]}, "act": {"choice": ["relu", "tanh"]}}
 
@@ -99,3 +110,132 @@ def test_a_mistake_names_the_key_and_what_is_allowed(search: Any, parts: list[st
 def test_two_places_that_set_one_key_are_refused():
     with pytest.raises(ConfigError, match=r"a\.search: sets lr, which experiments\.a\.grid sets as well"):
         settings_of({"n": 2, **SPACE}, grid={"lr": [0.1]})
+
+
+# -- rounds --------------------------------------------------------------------------------------------------------
+
+
+def course_of(search: dict[str, Any], **more: Any) -> Course:
+    found = expand_config({"experiments": {"a": {"search": {**SPACE, **search}, **more}}}).experiments["a"].course
+    assert found
+    return found
+
+
+def follow(course: Course, results: Path, value: Callable[[Setting], float | None]) -> list[str]:
+    """Take a search through all its rounds without training; return the hash of each slot's setting."""
+    for one in course.rounds:
+        if one.after:
+            decide(course, one.number, results)
+        for (number, slot), (digest, setting) in course.known_runs(results).items():
+            if number == one.number:
+                path = Path(slot_file(str(results), course.name, number, slot))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_json(path, {"hash": digest, "status": "finished", "value": value(setting)}, sync=False)
+    return [digest for digest, _ in course.known_runs(results).values()]
+
+
+def accuracy(setting: Setting) -> float | None:
+    """Best at lr = 0.03 and hid_dim = 40; large rates diverge."""
+    lr, width = setting["lr"], setting["hid_dim"]
+    return None if lr > 0.7 else 1 - (math.log10(lr / 0.03) / 4) ** 2 - ((width - 40) / 100) ** 2
+
+
+@pytest.mark.parametrize(("method", "n_rounds"), [("tpe", 4), ("gp", 1), ("cmaes", 4)])
+def test_a_model_decides_the_same_again_and_finds_better_values(tmp_path: Path, method: str, n_rounds: int):
+    space = {key: SPACE[key] for key in ("lr", "hid_dim")}
+    search = {"method": method, "n": 10 + 4 * n_rounds, "startup": 10, "parallel": 4, **space}
+    few = expand_config({"experiments": {"a": {"search": {**search, "n": 8 + 4 * n_rounds}}}}).experiments["a"].course
+    many = expand_config({"experiments": {"a": {"search": search}}}).experiments["a"].course
+    assert few and many and few.name == many.name
+    first = follow(few, tmp_path / "one", accuracy)
+    assert follow(many, tmp_path / "two", accuracy)[: len(first)] == first  # the budget ends within a round
+    decisions = sorted((tmp_path / "one").rglob("?.json"))
+    assert len(decisions) == n_rounds
+    for path in decisions:
+        assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
+    settings = [setting for _, setting in many.known_runs(tmp_path / "two").values()]
+    values = [accuracy(setting) or 0.0 for setting in settings]
+    assert max(values[10:]) >= max(values[:10])
+    assert np.mean(values[10:]) > np.mean(values[:10])
+    assert all(
+        json.loads(json.dumps(s["lr"])) == float(f"{s['lr']:.12g}") and type(s["hid_dim"]) is int for s in settings
+    )
+
+
+def test_halving_lets_the_best_go_on(tmp_path: Path):
+    course = course_of({"method": "halving", "n": 9, "min_epochs": 1}, epochs=9, seeds=2)
+    assert [(one.n_points, one.epochs) for one in course.rounds] == [(9, 1), (3, 3), (1, None)]
+    follow(course, tmp_path, lambda setting: accuracy(setting))
+    runs = course.known_runs(tmp_path)
+    of_round = [[runs[n, slot][1] for slot in range(course.n_slots(n))] for n in range(3)]
+    assert [len(settings) for settings in of_round] == [18, 6, 2]
+    best = sorted(of_round[0], key=lambda setting: -(accuracy(setting) or 0.0))
+    assert {(s["lr"], s["seed"]) for s in of_round[1]} == {(s["lr"], s["seed"]) for s in best[:6]}
+    assert {s["lr"] for s in of_round[2]} == {best[0]["lr"]}
+
+
+def test_hyperband_has_the_brackets_of_its_paper():
+    course = course_of({"method": "hyperband"}, epochs=81)
+    brackets: list[list[tuple[int, int]]] = []
+    for one in course.rounds:
+        if not one.after:
+            brackets.append([])
+        brackets[-1].append((one.n_points, one.epochs or 81))
+    assert brackets[0] == [(81, 1), (27, 3), (9, 9), (3, 27), (1, 81)]
+    assert brackets[1] == [(34, 3), (11, 9), (3, 27), (1, 81)]
+    assert [bracket[0] for bracket in brackets] == [(81, 1), (34, 3), (15, 9), (8, 27), (5, 81)]
+    small, larger = (course_of({"method": "hyperband", "n": n}, epochs=81) for n in (81, 120))
+    assert small.name == larger.name == course.name and small.rounds == larger.rounds[:5]
+
+
+def test_another_search_has_another_name_and_its_budget_does_not_count():
+    tpe = {"method": "tpe", "n": 8}
+    names = [
+        course_of(tpe).name,
+        course_of({**tpe, "seed": 1}).name,
+        course_of({**tpe, "lr": {"uniform": [0.1, 1]}}).name,
+        course_of(tpe, epochs=3).name,
+        course_of(tpe, seeds=2).name,
+        course_of(tpe, objective="val_loss").name,
+        course_of({**tpe, "method": "gp"}).name,
+        course_of({"method": "halving", "n": 8}).name,
+        course_of({"method": "halving", "n": 9}).name,
+    ]
+    assert len(set(names)) == len(names)
+    assert course_of({**tpe, "n": 80}).name == names[0]
+
+
+@pytest.mark.parametrize(
+    ("search", "more", "message"),
+    [
+        ({"method": "tpe", "n": 4}, {"grid": {"batch_size": [1, 2]}}, "a.grid: does not go with a search by tpe"),
+        ({"method": "tpe"}, {}, "a.search.n: null is not allowed"),
+        ({"method": "tpe", "n": 4, "eta": 3}, {}, "a.search.eta: unknown option of tpe"),
+        ({"method": "cmaes", "n": 4}, {}, "cmaes needs two hyper-parameters or more, all of them numbers"),
+        ({"method": "halving", "n": 4, "eta": 1}, {}, "a.search.eta: 1 is not allowed"),
+        ({"method": "halving", "n": 4, "epochs": {"choice": [1, 2]}}, {}, "but epochs has several values"),
+        ({"method": "tpe", "n": 200_000}, {}, "makes 200,000 runs; allowed: up to 100,000"),
+        ({"method": "tpe", "n": 4}, {"exclude": {"lr": ">0"}}, "no setting is left"),
+        (
+            {"method": "tpe", "n": 4},
+            {"when": {"if": {"act": "relu"}, "set": {"dropout": [0, 0.5]}}},
+            "has several values",
+        ),
+    ],
+)
+def test_what_no_search_can_do_is_refused(search: dict[str, Any], more: dict[str, Any], message: str):
+    with pytest.raises(ConfigError) as error:
+        course_of(search, **more)
+    assert message in str(error.value)
+
+
+def test_a_start_loads_no_library_of_a_search():
+    code = (
+        "import sys, dlsweep.workflow.flow; from dlsweep.config.sweep import expand_config;"
+        "expand_config({'experiments': {'a': {'search': {'method': 'gp', 'n': 1000, 'lr': {'uniform': [0.1, 1]}}}}});"
+        "print(sorted({'torch', 'pandas', 'optuna', 'scipy', 'numpy', 'cmaes'} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -33,7 +33,7 @@ def explain_run(sweep: Sweep, results: Path, configs: list[str], overrides: Mapp
     for exp_name in _recorded_experiments(digest, results):
         if exp_name not in experiments:
             print(f"record      of {exp_name}, which is not in {', '.join(configs)}")
-    sources = value_sources([Path(path) for path in configs], overrides, experiments[0], digest) if experiments else {}
+    sources = value_sources([Path(path) for path in configs], overrides, experiments[0], setting) if experiments else {}
     print("setting")
     chosen = identity(setting)
     ordered = sorted(setting, key=lambda key: key not in chosen)  # what is not at its default first

@@ -46,7 +46,7 @@ def status(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[s
         experiments = {
             name: {"states": dict(counts[name]), "outdated": gone[name], "best": best[name]} for name in counts
         }
-        whole = {"runs": len(view.runs), "states": dict(view.states), "seconds_left": view.seconds_left}
+        whole = {"runs": view.n_runs, "states": dict(view.states), "seconds_left": view.seconds_left}
         print(json.dumps(strict({**whole, "experiments": experiments}), indent=2))
         return 0
     states = [state for state in STATES if view.states[state]]
@@ -60,9 +60,11 @@ def status(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[s
         lines.append([name, states_of.total(), *(states_of[state] for state in states), *cells])
     print(view.headline(), end="\n\n")
     print_columns(lines)
+    if searches := view.searches():
+        print("", *searches, sep="\n")
     if missing := [line for name in counts for line in view.lacking(name)]:
         print("", *missing, sep="\n")
-    if view.n_finished == len(view.runs):
+    if view.n_finished == view.n_runs:
         digest = sweep.plan(str(results), outdated.versions).digest
         if found := findings(Path(sweep.tables(str(results))), digest):
             print("", *found, sep="\n")
@@ -103,7 +105,7 @@ def watch(sweep: Sweep, results: Path, wait: float) -> int:
     with contextlib.suppress(KeyboardInterrupt):  # the usual way to leave; the sweep goes on
         (_watch_terminal if sys.stdout.isatty() else _watch_lines)(view, wait)
     print(view.headline(), *view.failures(), sep="\n")
-    return 0 if view.n_finished == len(view.runs) else 1
+    return 0 if view.n_finished == view.n_runs else 1
 
 
 def _until_the_end(view: View, wait: float, show: Callable[[], None]) -> None:
@@ -115,7 +117,7 @@ def _until_the_end(view: View, wait: float, show: Callable[[], None]) -> None:
         if claimed or view.states["running"]:
             active = time.monotonic()
         ended = was_claimed and not claimed and not view.states["running"]
-        if view.n_finished == len(view.runs) or ended or time.monotonic() - active > wait:
+        if view.n_finished == view.n_runs or ended or time.monotonic() - active > wait:
             return
         was_claimed |= claimed
         time.sleep(REFRESH)
@@ -129,7 +131,7 @@ def _watch_lines(view: View, wait: float) -> None:
     def show() -> None:
         for run in view.runs:
             key = run.exp_name, run.digest
-            if run.state != seen[key] and run.state not in ("new", "running"):
+            if run.state != seen.get(key, "new") and run.state not in ("new", "running"):
                 columns = view.columns[run.exp_name]
                 objective = columns.objective
                 values = {objective.metric: run.selected, objective.report: run.reported}
@@ -140,7 +142,7 @@ def _watch_lines(view: View, wait: float) -> None:
                 ]
                 result = run.error or ", ".join(known) or "no result"
                 left = f", about {duration(view.seconds_left)} left" if view.seconds_left else ""
-                done = f"{view.n_finished}/{len(view.runs)}{left}"
+                done = f"{view.n_finished}/{view.n_runs}{left}"
                 print(f"{run.exp_name} {view.run_label(run)} {run.state}: {result} ({done})", flush=True)
             seen[key] = run.state
 
@@ -189,7 +191,7 @@ def _screen(view: View, height: int) -> RenderableType:
             *(_live_text(columns, name, run.last.get(name)) for name in names or _LIVE),
             "" if left is None else duration(left),
         )
-    bar = ProgressBar(len(view.runs), view.n_finished)
+    bar = ProgressBar(view.n_runs, view.n_finished)
     parts: list[RenderableType] = [Text(view.headline(), style="bold"), bar, Text()]
     if not running:
         parts.append(Text("no run is under way", style="dim"))

@@ -49,15 +49,27 @@ def train_arguments(exp_name: str, digest: str, setting: Setting, data: str, res
     return run_options({**options, **as_said(setting, task_of(setting).hyperparameters)})
 
 
+def setting_options(setting: Setting) -> list[str]:
+    """Return the options of scripts/train.py that say a setting."""
+    return [_option(key, text) for key, text in _texts(as_said(setting, task_of(setting).hyperparameters)).items()]
+
+
 def run_options(values: Mapping[str, Any]) -> str:
     """Return values as options of a script, quoted for the shell."""
-    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
-    return " ".join(_option(key, text) for key, text in texts.items())
+    return " ".join(_quoted(key, text) for key, text in _texts(values).items())
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
 
 @functools.lru_cache(maxsize=10_000)  # quoting takes its time, and most settings of a large sweep share their values
+def _quoted(key: str, text: str) -> str:
+    return shlex.quote(_option(key, text))
+
+
 def _option(key: str, text: str) -> str:
-    return shlex.quote(f"--{key.replace('_', '-')}={text}")
+    return f"--{key.replace('_', '-')}={text}"
 
 
 def twins(
@@ -71,7 +83,12 @@ def twins(
     """
     there = set(existing)
     on_disk = {digest for exp_name, digest in there if (exp_name, digest) not in again}
-    runs = [(exp_name, digest) for exp_name, digest, _ in sweep.records()]
+    runs = [
+        (exp.name, digest)
+        for exp in sweep.experiments.values()
+        if not exp.course  # its slots find out by themselves
+        for digest in exp.settings
+    ]
     owners: dict[str, str] = {}
     for exp_name, digest in (run for run in runs if run in again):
         owners.setdefault(digest, exp_name)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from dlsweep.config.dotted import MISSING, flat, flattened
-from dlsweep.config.identity import Setting, default
+from dlsweep.config.dotted import MISSING, dotted, flat, flattened, inside, root_of, value_of
+from dlsweep.config.identity import Setting, default, defaults_for
 
 BASELINE = "baseline"
 """The label of a setting that changes nothing of what its experiment varies."""
@@ -21,6 +21,32 @@ def format_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def what_varies(settings: Collection[Setting], swept: Iterable[str]) -> dict[str, list[Any]]:
+    """Return the hyper-parameters with more than one value, each with its values, first those that are swept.
+
+    One that is at its default throughout only follows another (momentum, say, the optimizer): it is left out.
+    """
+    swept = list(swept)
+    seen: dict[str, dict[str, Any]] = {}
+    chosen: set[str] = set()
+    for setting in settings:
+        defaults = defaults_for(setting)
+        for key, value in setting.items():
+            seen.setdefault(key, {}).setdefault(repr(value), value)
+            if key not in defaults or value != defaults[key]:
+                chosen.add(key)
+    for root in dict.fromkeys(map(root_of, dotted(swept))):
+        chosen.discard(root)  # what is inside of it stands for it
+        having = [setting for setting in settings if root in setting]
+        for key in dict.fromkeys(name for setting in having for name in inside(setting, root, swept)):
+            values = [value_of(setting, key) for setting in having]
+            seen[key] = {repr(value): None if value is MISSING else value for value in values}
+            chosen.add(key)
+    return {
+        key: list(seen[key].values()) for key in dict.fromkeys((*swept, *seen)) if key in chosen and len(seen[key]) > 1
+    }
 
 
 def _by_what_varies(

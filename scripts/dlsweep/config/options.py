@@ -44,6 +44,10 @@ RUN_OPTIONS: Mapping[str, RunOption] = {
     "threads": RunOption("CPU threads", 1, int),
     "time_limit": RunOption("minutes; then it stops, after a checkpoint", read=minutes),
     "keep_weights": RunOption("all, none, or what Snakemake says for save: best", "all", Keep.of_text),
+    "pause_after": RunOption("the epoch after which the run ends for now and keeps its checkpoint", read=int),
+    "search_slot": RunOption("of a search: the file that says what came of the run", read=Path),
+    "search_decision": RunOption("of a search: the file that says the setting of that slot", read=Path),
+    "search_metric": RunOption("of a search: what it decides by"),
     "data": RunOption("the prepared data set (see scripts/prepare.py); must be given", read=Path, built_in=True),
     "check": RunOption(
         "do not train: try your own code on a few images, then write this file", read=Path, built_in=True

@@ -13,15 +13,44 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dlsweep.config.course import FOLDER, decided, slots_done, without_record
 from dlsweep.config.hyperparameters import Hyperparameter
 from dlsweep.config.identity import Setting
 from dlsweep.config.kinds import FigureSpec
+from dlsweep.config.labels import what_varies
 from dlsweep.config.metrics import STANDARD, Column, Objective, own_metric, own_metric_to_json
+from dlsweep.config.paths import record_name
 from dlsweep.config.tasks import TASK_KEYS, Task, task_of
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import read_json
 
 PLAN_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PlannedSearch:
+    """What is planned of a search in rounds, whose settings are decided while it runs: see course.py.
+
+    `n_slots` are the numbers of slots of its rounds, `first` are the settings that the config decides, by their hashes.
+    """
+
+    name: str
+    n_slots: tuple[int, ...]
+    first: Mapping[str, Setting]
+    swept: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the plan's file has it."""
+        return {"name": self.name, "n_slots": list(self.n_slots), "swept": list(self.swept)}
+
+    def known(self, results: Path) -> dict[str, Setting]:
+        """Return the settings that are decided by now, by their hashes."""
+        folder = results / FOLDER / self.name
+        return dict(run for number, n in enumerate(self.n_slots) for run in decided(folder, number)[:n])
+
+    def slots(self, results: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        """Yield (round, slot, what came of it) of each slot that is done by now."""
+        return slots_done(results, self.name, self.n_slots)
 
 
 @dataclass(frozen=True)
@@ -36,6 +65,12 @@ class PlannedExperiment:
     objective: Objective = STANDARD
     question: str = ""
     """What it is to answer, as the config says it."""
+    search: PlannedSearch | None = None
+
+    @property
+    def static(self) -> Mapping[str, Setting]:
+        """The settings that do not depend on results: those that the plan's file says."""
+        return self.search.first if self.search else self.settings
 
     @functools.cached_property
     def task(self) -> Task:
@@ -50,22 +85,38 @@ class PlannedExperiment:
     def to_json(self) -> dict[str, Any]:
         """Return it as the plan's file has it, which says the settings themselves beside the experiments."""
         return {
-            "hashes": list(self.settings),
-            "varies": self.varies,
+            "hashes": list(self.static),
+            "varies": {} if self.search else self.varies,
             "figures": [figure.to_json() for figure in self.figures],
             **({"objective": self.objective.to_json()} if self.objective != STANDARD else {}),
             **({"question": self.question} if self.question else {}),
+            **({"search": self.search.to_json()} if self.search else {}),
         }
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any], settings: Mapping[str, Setting]) -> PlannedExperiment:
-        """Return what `to_json` has made; `settings` are those of the whole plan."""
+    def from_json(
+        cls, name: str, content: Mapping[str, Any], settings: Mapping[str, Setting], results: Path
+    ) -> PlannedExperiment:
+        """Return what `to_json` has made; `settings` are those of the whole plan, `results` is its folder.
+
+        The settings of a search are those that are decided by now, without those whose runs were stopped.
+        """
+        found = {digest: settings[digest] for digest in content["hashes"]}
+        varies, search = content["varies"], None
+        if said := content.get("search"):
+            search = PlannedSearch(said["name"], tuple(said["n_slots"]), dict(found), tuple(said["swept"]))
+            found |= search.known(results)
+            varies = what_varies(found.values(), search.swept)
+            ended = without_record(content for _, _, content in search.slots(results))
+            stopped = {key for key in ended if not (results / record_name(name, key)).exists()}
+            found = {key: setting for key, setting in found.items() if key not in stopped} or found
         return cls(
-            {digest: settings[digest] for digest in content["hashes"]},
-            content["varies"],
+            found,
+            varies,
             tuple(FigureSpec(**figure) for figure in content["figures"]),
             Objective(**content.get("objective", {})),
             content.get("question", ""),
+            search,
         )
 
 
@@ -112,7 +163,9 @@ class Plan:
             "tables": self.tables,
             "parquet": self.parquet,
             "experiments": {exp_name: experiment.to_json() for exp_name, experiment in self.experiments.items()},
-            "settings": self.settings,
+            "settings": {
+                digest: setting for exp in self.experiments.values() for digest, setting in exp.static.items()
+            },
             **({"outdated": self.outdated} if self.outdated else {}),
             **({"metrics": metrics} if metrics else {}),
         }
@@ -125,7 +178,10 @@ class Plan:
             content["name"],
             content["results"],
             content["tables"],
-            {name: PlannedExperiment.from_json(part, settings) for name, part in content["experiments"].items()},
+            {
+                name: PlannedExperiment.from_json(name, part, settings, Path(content["results"]))
+                for name, part in content["experiments"].items()
+            },
             content["parquet"],
             content.get("outdated", {}),
             {name: own_metric(**said) for name, said in content.get("metrics", {}).items()},
@@ -137,5 +193,7 @@ def read_plan(path: Path) -> Plan:
     content = read_json(path)
     try:
         return Plan.from_json(content)
+    except ConfigError as error:
+        raise RecordError(str(error)) from None
     except (KeyError, TypeError, AttributeError):
         raise RecordError(f"{path}: is not a plan of this version") from None

@@ -13,6 +13,7 @@ from typing import Any
 
 from dlsweep.config.axes import MOST_SETTINGS, Dimension, a_mapping, checked, integer, read_dimension
 from dlsweep.config.files import Values, shown
+from dlsweep.config.hyperparameters import find
 from dlsweep.config.names import nearest
 from dlsweep.config.quasi_random import points
 from dlsweep.config.tasks import Task
@@ -38,6 +39,11 @@ class Search:
     options: Mapping[str, int]
     dimensions: Mapping[str, Dimension]
 
+    @property
+    def is_static(self) -> bool:
+        """Whether the config decides all of its settings."""
+        return METHODS[self.method].rounds is None
+
     def points(self) -> Iterator[Values]:
         """Yield quasi-random points without end, the values of the hyper-parameters by name."""
         for point in points(self.dimensions, self.options["seed"]):
@@ -62,7 +68,7 @@ def read_search(spec: Any, where: str, task: Task) -> Search:
     for key in options_of(spec):
         if key == "method":
             continue
-        if key in task.hyperparameters and key not in known:
+        if find(key, task.hyperparameters) and key not in known:
             raise ConfigError(
                 f"{where}.{key}: must be a range such as {{uniform: [low, high]}}, not {shown(spec[key])}"
             )
@@ -74,9 +80,10 @@ def read_search(spec: Any, where: str, task: Task) -> Search:
             )
     for key, option in known.items():
         said = spec.get(key)
-        if said is None or isinstance(said, Mapping):
-            said = option.default
-        options[key] = integer(said, f"{where}.{key}", *((option.low, MOST_SETTINGS) if key != "seed" else ()))
+        if option.default is not None and (said is None or isinstance(said, Mapping)):
+            options[key] = option.default
+        else:
+            options[key] = integer(said, f"{where}.{key}", *((option.low, MOST_SETTINGS) if key != "seed" else ()))
     spaces = {key: space for key, space in spec.items() if isinstance(space, Mapping)}
     dimensions = {key: read_dimension(key, space, f"{where}.{key}", task) for key, space in spaces.items()}
     if not dimensions:
@@ -84,6 +91,10 @@ def read_search(spec: Any, where: str, task: Task) -> Search:
     for key, dimension in dimensions.items():
         for end in dimension.values or (dimension.at(0), dimension.within(dimension.high)):
             checked(key, end, f"{where}.{key}", task)
+    if method == "cmaes" and (len(dimensions) < 2 or any(one.values for one in dimensions.values())):
+        raise ConfigError(
+            f"{where}.method: cmaes needs two hyper-parameters or more, all of them numbers; use tpe or gp"
+        )
     return Search(method, options, dimensions)
 
 
@@ -92,10 +103,9 @@ def options_of(spec: Mapping[str, Any]) -> list[str]:
     return [key for key, value in spec.items() if not isinstance(value, Mapping)]
 
 
-def static_points(search: Search, where: str, task: Task) -> list[Values]:
-    """Return the points of a search that needs no results."""
-    first = itertools.islice(search.points(), search.options["n"])
-    return [{key: checked(key, value, f"{where}.{key}", task) for key, value in point.items()} for point in first]
+def checked_point(point: Values, where: str, task: Task) -> Values:
+    """Return a point with its values normalised, as the hyper-parameters of a setting are."""
+    return {key: checked(key, value, f"{where}.{key}", task) for key, value in point.items()}
 
 
 # -- the rounds ----------------------------------------------------------------------------------------------------
@@ -120,18 +130,90 @@ class Round:
 class Method:
     """A method: its options, and its rounds from their values and the number of epochs of a whole run.
 
-    `rounds` is None for one that needs no results. `stages` says that its runs pause, so `epochs` must be known.
+    `rounds` is None for one that needs no results. `stages` says that its runs pause, so that number must be known.
+    `grows` says that a larger `n` adds to the rounds and changes none. `needs` are packages.
     """
 
     options: Mapping[str, Option]
     rounds: Callable[[Mapping[str, int], int], list[Round]] | None = None
     stages: bool = False
+    grows: bool = True
+    needs: tuple[str, ...] = ()
 
 
-def _quasi_random() -> Method:
-    return Method({"n": Option(None), "seed": Option(0)})
+def model_rounds(options: Mapping[str, int], epochs: int) -> list[Round]:
+    """Return the rounds of a method that models the results: `startup` points of the config, then `parallel` a time."""
+    n, parallel, startup = (options[key] for key in ("n", "parallel", "startup"))
+    rounds: list[Round] = []
+    done = 0
+    while done < n:
+        number = len(rounds)
+        if done < startup:
+            rounds.append(Round(number, min(parallel, startup - done, n - done), first=done))
+        else:
+            before = rounds[-1:] if rounds[-1].after else rounds
+            rounds.append(Round(number, min(parallel, n - done), tuple(one.number for one in before)))
+        done += rounds[-1].n_points
+    return rounds
 
+
+def halving_rounds(options: Mapping[str, int], epochs: int) -> list[Round]:
+    """Return the rungs of successive halving (Jamieson & Talwalkar 2016): n points, of which one in `eta` goes on."""
+    n_rungs = _n_rungs(options, epochs)
+    return _bracket(options["n"], n_rungs, options["eta"], epochs, 0, 0)
+
+
+def hyperband_rounds(options: Mapping[str, int], epochs: int) -> list[Round]:
+    """Return the rungs of Hyperband's brackets (Li et al. 2018), one bracket after the other, until there are n points.
+
+    The brackets begin with the one of most points and fewest epochs; after the last they begin again. n = 0 stands for
+    all brackets once.
+    """
+    most, eta = _n_rungs(options, epochs), options["eta"]
+    sizes = [
+        -(-most * eta ** (rungs - 1) // rungs) for rungs in range(most, 0, -1)
+    ]  # the numbers of points, rounded up
+    rounds: list[Round] = []
+    n_points = 0
+    for size, rungs in itertools.cycle(zip(sizes, range(most, 0, -1), strict=True)):
+        if rounds and n_points + size > (options["n"] or sum(sizes)):
+            return rounds
+        rounds += _bracket(size, rungs, eta, epochs, len(rounds), n_points)
+        n_points += size
+    raise AssertionError("the cycle has no end")
+
+
+def _n_rungs(options: Mapping[str, int], epochs: int) -> int:
+    """How often the number of epochs can be divided by `eta` until it is less than `min_epochs`."""
+    n_rungs = 1
+    while epochs >= options["min_epochs"] * options["eta"] ** n_rungs:
+        n_rungs += 1
+    return n_rungs
+
+
+def _bracket(n: int, n_rungs: int, eta: int, epochs: int, number: int, first: int) -> list[Round]:
+    """The rungs of one bracket, each with 1/eta of the points and eta times the epochs of the one before."""
+    return [
+        Round(
+            number + i,
+            max(n // eta**i, 1),
+            (number + i - 1,) if i else (),
+            first,
+            None if i == n_rungs - 1 else max(round(epochs / eta ** (n_rungs - 1 - i)), 1),
+        )
+        for i in range(n_rungs)
+    ]
+
+
+_SEED = {"seed": Option(0)}
+_MODEL = {"n": Option(None), **_SEED, "parallel": Option(4), "startup": Option(10)}
+_STAGES = {"eta": Option(3, 2), "min_epochs": Option(1)}
 
 METHODS: Mapping[str, Method] = {
-    "quasi_random": _quasi_random(),
+    "quasi_random": Method({"n": Option(None), **_SEED}),
+    "tpe": Method(_MODEL, model_rounds, needs=("optuna",)),
+    "gp": Method(_MODEL, model_rounds, needs=("optuna",)),
+    "cmaes": Method(_MODEL, model_rounds, needs=("optuna", "cmaes")),
+    "halving": Method({"n": Option(None), **_SEED, **_STAGES}, halving_rounds, stages=True, grows=False),
+    "hyperband": Method({"n": Option(0), **_SEED, **_STAGES}, hyperband_rounds, stages=True),
 }

@@ -6,21 +6,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dlsweep.config.dotted import MISSING, value_of
 from dlsweep.config.files import Values, read_configs, where_stated
-from dlsweep.config.identity import setting_hash
+from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.space import KEYED, Space, merged_spec, read_space
 from dlsweep.config.tasks import SPECIAL_KEYS
 
 
-def value_sources(files: list[Path], overrides: Mapping[str, Any], exp_name: str, digest: str) -> dict[str, str]:
+def value_sources(files: list[Path], overrides: Mapping[str, Any], exp_name: str, setting: Setting) -> dict[str, str]:
     """Return, for each hyper-parameter of a setting, the key path and line of its value; "" where it is the default.
 
-    The experiment must have a setting of that hash.
+    The experiment must have that setting.
     """
     config = read_configs(files, overrides)
     experiments: Values = config["experiments"]
     spec = merged_spec(exp_name, experiments)
     space = read_space(spec, config.get("defaults") or {}, exp_name)
+    if space.search:
+        values = {key: value_of(setting, key) for key in space.search.dimensions}
+        space = space.of({key: value for key, value in values.items() if value is not MISSING})
+    digest = setting_hash(setting)
     setting, parts, rules = next(made for made in space.settings() if setting_hash(made[0]) == digest)
     found = {}
     for key in setting:

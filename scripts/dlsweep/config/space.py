@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dlsweep.config.axes import (
@@ -25,7 +25,7 @@ from dlsweep.config.hyperparameters import find, nearest_key
 from dlsweep.config.identity import Setting, defaults_for, resolve
 from dlsweep.config.names import nearest
 from dlsweep.config.rules import Condition, Rule, matches, read_exclude, read_when
-from dlsweep.config.search import options_of, read_search, static_points
+from dlsweep.config.search import Search, checked_point, options_of, read_search
 from dlsweep.config.tasks import BUILT_IN, SPECIAL_KEYS, TASK_KEYS, TASK_WORDS, Task, is_task_name, task_of
 from dlsweep.errors import ConfigError
 
@@ -34,7 +34,6 @@ AXES: Mapping[str, Callable[[Any, str, Task], list[Values]]] = {
     "zip": read_zip,
     "settings": read_settings,
     "sample": read_sample,
-    "search": lambda spec, where, task: static_points(read_search(spec, where, task), where, task),
     "seeds": read_seeds,
 }
 """The constructs that name several values, each with its reader; an experiment is their cross product."""
@@ -56,6 +55,16 @@ class Space:
     axes: dict[str, list[Values]]
     when: list[Rule]
     exclude: list[Condition]
+    search: Search | None = None
+    """What it searches in rounds, beside the axes; the points of a search that needs no results are one of them."""
+
+    def at(self, point: Values) -> Iterator[tuple[Setting, tuple[Values, ...], tuple[int, ...]]]:
+        """Yield each setting of one point of the search, as `settings` does."""
+        return self.of(point).settings()
+
+    def of(self, point: Values) -> Space:
+        """Return the space with one point of the search."""
+        return replace(self, axes={**self.axes, "search": [point]}, search=None)
 
     def settings(self) -> Iterator[tuple[Setting, tuple[Values, ...], tuple[int, ...]]]:
         """Yield each setting with what made it: a part of each axis, and the numbers of the rules that set values.
@@ -108,17 +117,43 @@ def read_space(spec: Mapping[str, Any], defaults: Mapping[str, Any], where: str)
         own = {**named, **own}
     said = {name: read for name, read in AXES.items() if spec.get(name) is not None}
     axes = {name: read(spec[name], f"{where}.{name}", task) for name, read in said.items()}
+    search = read_search(spec["search"], f"{where}.search", task) if spec.get("search") is not None else None
+    if search and search.is_static:
+        first = itertools.islice(search.points(), search.options["n"])
+        points = [checked_point(point, f"{where}.search", task) for point in first]
+        seeds = {"seeds": axes.pop("seeds")} if "seeds" in axes else {}
+        axes = {**axes, "search": points, **seeds}
+        search = None
     if math.prod(len(axis) for axis in axes.values()) > MOST_SETTINGS:
         raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
-    _refuse_overlap(own, axes, where)
+    _refuse_overlap(own, {**axes, **({"search": [dict(search.dimensions)]} if search else {})}, where)
+    when = read_when(spec["when"], f"{where}.when", task) if spec.get("when") is not None else []
+    if search:
+        _refuse_beside(search, axes, when, where)
     return Space(
         task=task,
         own=own,
         base={**named, **over(read_defaults(defaults, task), own)},
         axes=axes,
-        when=read_when(spec["when"], f"{where}.when", task) if spec.get("when") is not None else [],
+        when=when,
         exclude=read_exclude(spec["exclude"], f"{where}.exclude", task) if spec.get("exclude") is not None else [],
+        search=search,
     )
+
+
+def _refuse_beside(search: Search, axes: Mapping[str, list[Values]], when: list[Rule], where: str) -> None:
+    """A search in rounds is one search, with one setting a point and seed."""
+    others = [name for name in axes if name != "seeds"]
+    if others:
+        raise ConfigError(
+            f"{where}.{others[0]}: does not go with a search by {search.method}; make it a choice of the search, or"
+            " write an experiment for each; allowed beside it: seeds, when, exclude"
+        )
+    for i, rule in enumerate(when):
+        if len(rule.choices) > 1:
+            raise ConfigError(
+                f"{where}.when[{i}].set: has several values, but a search by {search.method} has one setting a point"
+            )
 
 
 def read_task(spec: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> Task:

@@ -22,23 +22,24 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dlsweep.config.axes import MOST_SETTINGS, a_mapping, check_key
-from dlsweep.config.dotted import MISSING, dotted, inside, root_of, value_of
+from dlsweep.config.course import Course, example_runs, plan_course
 from dlsweep.config.figures import figures_for
 from dlsweep.config.files import read_configs, shown, where_stated
 from dlsweep.config.hyperparameters import find
-from dlsweep.config.identity import Setting, check_required, defaults_for, setting_hash
+from dlsweep.config.identity import Setting, check_required, setting_hash
 from dlsweep.config.kinds import FigureSpec
+from dlsweep.config.labels import what_varies
 from dlsweep.config.metrics import STANDARD, Column, Objective
 from dlsweep.config.names import nearest
 from dlsweep.config.objectives import read_metrics, read_objective
 from dlsweep.config.paths import FOLDERS
-from dlsweep.config.plan import Plan, PlannedExperiment
-from dlsweep.config.space import merged_spec, read_space
+from dlsweep.config.plan import Plan, PlannedExperiment, PlannedSearch
+from dlsweep.config.space import Space, merged_spec, read_space
 from dlsweep.config.tasks import BUILT_IN, TASK_WORDS, Task
 from dlsweep.errors import ConfigError
 
@@ -54,7 +55,10 @@ MOST_CHARACTERS = 300
 
 @dataclass(frozen=True)
 class Experiment:
-    """A named group of settings: `settings` maps each hash to its complete setting, in the config's order."""
+    """A named group of settings: `settings` maps each hash to its complete setting, in the config's order.
+
+    Those of a search in rounds are the ones that are known by now: see `with_decided`.
+    """
 
     name: str
     settings: dict[str, Setting]
@@ -63,33 +67,17 @@ class Experiment:
     task: Task = BUILT_IN
     objective: Objective = STANDARD
     question: str = ""
+    course: Course | None = None  # of a search in rounds
+
+    @property
+    def n_runs(self) -> int:
+        """How many runs it has; of a search in rounds, how many slots."""
+        return sum(1 for _ in self.course.slots()) if self.course else len(self.settings)
 
     @functools.cached_property
     def varies(self) -> dict[str, list[Any]]:
-        """The hyper-parameters with more than one value, each with its values, all in the config's order.
-
-        One that is at its default throughout only follows another (momentum, say, the optimizer): it is left out.
-        """
-        seen: dict[str, dict[str, Any]] = {}
-        chosen: set[str] = set()
-        for setting in self.settings.values():
-            defaults = defaults_for(setting)
-            for key, value in setting.items():
-                seen.setdefault(key, {}).setdefault(repr(value), value)
-                if key not in defaults or value != defaults[key]:
-                    chosen.add(key)
-        for root in dict.fromkeys(map(root_of, dotted(self.swept))):
-            chosen.discard(root)  # what is inside of it stands for it
-            having = [setting for setting in self.settings.values() if root in setting]
-            for key in dict.fromkeys(name for setting in having for name in inside(setting, root, self.swept)):
-                values = [value_of(setting, key) for setting in having]
-                seen[key] = {repr(value): None if value is MISSING else value for value in values}
-                chosen.add(key)
-        return {
-            key: list(seen[key].values())
-            for key in dict.fromkeys((*self.swept, *seen))
-            if key in chosen and len(seen[key]) > 1
-        }
+        """The hyper-parameters with more than one value, each with its values, all in the config's order."""
+        return what_varies(self.settings.values(), self.swept)
 
 
 @dataclass(frozen=True)
@@ -128,6 +116,7 @@ class Sweep:
                     tuple(experiment.figures),
                     experiment.objective,
                     experiment.question,
+                    _planned_search(experiment),
                 )
                 for experiment in self.experiments.values()
             },
@@ -136,9 +125,29 @@ class Sweep:
             self.metrics,
         )
 
+    def with_decided(self, results: Path) -> Sweep:
+        """Return the sweep with those settings of its searches that are decided by now.
+
+        Raises ConfigError where a decision cannot be read.
+        """
+        known = {
+            experiment.name: replace(experiment, settings=dict(experiment.course.known_runs(results).values()))
+            for experiment in self.experiments.values()
+            if experiment.course
+        }
+        return replace(self, experiments={**self.experiments, **known}) if known else self
+
     def tables(self, results: str) -> str:
         """Return the folder of this sweep's tables and figures, which other sweeps do not share."""
         return f"{results}/{self.name}" if self.name else results
+
+
+def _planned_search(experiment: Experiment) -> PlannedSearch | None:
+    course = experiment.course
+    if course is None:
+        return None
+    n_slots = tuple(course.n_slots(one.number) for one in course.rounds)
+    return PlannedSearch(course.name, n_slots, course.static_runs(), experiment.swept)
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
@@ -250,6 +259,8 @@ def _expand(
     spec = merged_spec(exp_name, experiments)
     settings: dict[str, Setting] = {}
     space = read_space(spec, defaults, where)
+    if space.search:
+        return _expand_search(exp_name, spec, defaults, metrics, space, where)
     try:
         for setting, _, _ in space.settings():
             settings.setdefault(setting_hash(setting), setting)
@@ -273,6 +284,29 @@ def _expand(
         return Experiment(exp_name, settings, figures, swept, space.task, objective, question)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
+
+
+def _expand_search(
+    exp_name: str,
+    spec: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    metrics: Mapping[str, Column],
+    space: Space,
+    where: str,
+) -> Experiment:
+    """Return an experiment whose settings follow from results: those that the config decides, and its course."""
+    assert space.search is not None
+    examples = dict(example_runs(space, f"{where}.search"))
+    objective = read_objective(spec, defaults, space.task, metrics, where, examples.values())
+    course = plan_course(exp_name, space, objective, f"{where}.search")
+    parts = [*space.axes.values(), *(rule.choices for rule in space.when)]
+    swept = tuple(dict.fromkeys([*space.search.dimensions, *(key for axis in parts for part in axis for key in part)]))
+    question = _question(spec.get("question"), f"{where}.question")
+    try:
+        figures = figures_for(examples, what_varies(examples.values(), swept), spec.get("figures"), objective)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}") from None
+    return Experiment(exp_name, course.static_runs(), figures, swept, space.task, objective, question, course)
 
 
 def _question(said: Any, where: str) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dlsweep.config.course import FOLDER as SEARCHES
 from dlsweep.config.paths import record_name
 from dlsweep.config.plan import read_plan
 from dlsweep.config.sweep import Sweep
@@ -24,6 +25,7 @@ from dlsweep.files import read_json, write_json
 from dlsweep.results.records import list_records
 
 Names = set[tuple[str, str]]
+REMEMBERED = ("records", "dropped", "searches", "dropped_searches")
 NAMING_KEYS = ("name", "defaults", "experiments")  # of a config; the others decide no record's name
 
 
@@ -44,15 +46,17 @@ def remember(sweep: Sweep, results: Path, configs: Iterable[str], overrides: Map
     before: dict[str, Any] = {}
     with contextlib.suppress(RecordError):  # none yet, or torn
         before = read_json(path)
-    names = {(exp_name, digest) for exp_name, digest, _ in sweep.records()}
+    names, searches = {(exp_name, digest) for exp_name, digest, _ in sweep.records()}, _searches(sweep)
     dropped = (_names(before, "records") | _names(before, "dropped")) - names
     content = {
         "configs": [str(config) for config in configs],
         "overrides": dict(overrides),
         "records": _by_experiment(names),
         "dropped": _by_experiment(dropped),
+        "searches": sorted(searches),
+        "dropped_searches": sorted({*before.get("searches", []), *before.get("dropped_searches", [])} - searches),
     }
-    if any(before.get(key) != content[key] for key in ("records", "dropped")):
+    if any(before.get(key, []) != content[key] for key in REMEMBERED):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, content)
 
@@ -70,10 +74,16 @@ def _names(content: Mapping[str, Any], key: str) -> Names:
 
 @dataclass(frozen=True)
 class Orphans:
-    """The names of the records that no config names; `unknown` are those that none is known to have named ever."""
+    """The names of the records that no config names; `unknown` are those that none is known to have named ever.
+
+    `searches` and `unknown_searches` are the same of the folders of searches, `runs` the hashes of all that are named.
+    """
 
     dropped: list[str]
     unknown: list[str]
+    searches: list[str]
+    unknown_searches: list[str]
+    runs: set[str]
 
 
 def find_orphans(sweep: Sweep, results: Path, configs: Iterable[str], overrides: Mapping[str, Any]) -> Orphans:
@@ -93,7 +103,15 @@ def find_orphans(sweep: Sweep, results: Path, configs: Iterable[str], overrides:
     left = {record for record in present - named if record[1] not in to_copy}
     known = {name for memory in memories.values() for key in ("records", "dropped") for name in _names(memory, key)}
     dropped, unknown = ([record_name(*record) for record in sorted(part)] for part in (left & known, left - known))
-    return Orphans(dropped, unknown)
+    folder = results / SEARCHES
+    ours = _searches(sweep).union(*(memory.get("searches", []) for path, memory in memories.items() if path != own))
+    stale = {path.name for path in folder.iterdir() if path.is_dir()} - ours if folder.is_dir() else set()
+    ever = {name for memory in memories.values() for key in REMEMBERED[2:] for name in memory.get(key, [])}
+    return Orphans(dropped, unknown, sorted(stale & ever), sorted(stale - ever), {digest for _, digest in named})
+
+
+def _searches(sweep: Sweep) -> set[str]:
+    return {experiment.course.name for experiment in sweep.experiments.values() if experiment.course}
 
 
 def _in_plans(sweep: Sweep, results: Path) -> Names:

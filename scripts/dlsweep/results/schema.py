@@ -11,6 +11,9 @@ from dlsweep.config.identity import Setting
 
 SCHEMA_VERSION = 1
 FINISHED = ("finished", "diverged", "stopped_early")
+FAILED = "failed"
+PRUNED = "pruned"
+"""The status of a run that a search has stopped before its end. It is not finished: it can go on."""
 
 
 def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from dlsweep.config.identity import Setting
 from dlsweep.config.tasks import is_built_in
-from dlsweep.results.schema import FINISHED
+from dlsweep.results.schema import FINISHED, PRUNED
 from dlsweep.runs.survey import RunStatus
 
 COST_KEYS = (
@@ -53,14 +53,14 @@ def sweep_seconds_left(runs: Iterable[RunStatus], now: float | None = None) -> f
 
 def _weight(run: RunStatus) -> int:
     """Of the runs of one setting in several experiments, one is trained and the others copy its record."""
-    return ("new", "damaged", "failed", "interrupted", "running", *FINISHED).index(run.state)
+    return ("new", "damaged", "failed", "interrupted", PRUNED, "running", *FINISHED).index(run.state)
 
 
 def run_seconds_left(
     run: RunStatus, expect: Callable[[RunStatus], float | None], now: float | None = None
 ) -> float | None:
     """Return the seconds of training that are left of one run, None where nothing is known yet."""
-    if run.state in FINISHED:
+    if run.state in (*FINISHED, PRUNED):
         return 0.0
     now = time.time() if now is None else now
     if run.epoch_seconds is not None and run.n_planned is not None:

@@ -22,7 +22,7 @@ from dlsweep.files import copy_file, copy_folder, read_json, to_json, write_json
 from dlsweep.locks import Busy, acquire
 from dlsweep.results import redo
 from dlsweep.results.records import clear_run, read_record
-from dlsweep.results.schema import SCHEMA_VERSION, Begun, Epoch, Outcome, Record, Timing
+from dlsweep.results.schema import PRUNED, SCHEMA_VERSION, Begun, Epoch, Outcome, Record, Timing, is_diverged
 from dlsweep.results.versions import is_own_file, own_sources
 from dlsweep.results.weights import Weights, keep_weights, write_weights
 from dlsweep.runs.devices import ORDER, take_slot
@@ -34,6 +34,7 @@ from dlsweep.tasks.job import Job, Training
 from dlsweep.tasks.own_code import import_installed
 
 PACKAGE = Path(__file__).parents[1]
+PAUSED = -1  # no exit status: the run is not finished, and its checkpoint stays
 RUNNING_SECONDS = 0.2  # at least, between two running records
 
 
@@ -42,7 +43,7 @@ class RunOptions:
     """What a run is called with beside its setting (config/options.py has what each is, and its default).
 
     `data` is the prepared data set, which the built-in task alone has. `hash` is the one that the setting must have,
-    `time_limit` is in seconds.
+    `time_limit` is in seconds. `pause_after` is the epoch after which the run keeps its checkpoint and ends.
     """
 
     exp_name: str
@@ -55,6 +56,7 @@ class RunOptions:
     threads: int
     time_limit: float | None
     keep_weights: Keep
+    pause_after: int | None = None
 
     def __post_init__(self) -> None:
         if self.jobs_per_gpu < 1 or self.gpus_per_run < 1:
@@ -108,7 +110,7 @@ def run_setting(options: RunOptions, setting: Setting, command: str) -> int:
                 with take_slot(per_device, snakemake_is_gone, options.gpus_per_run) as slot:
                     status = Run(options, setting, digest, path, command, slot, token).train()
                 if status:
-                    return status
+                    return max(status, 0)
             redo.withdraw(options.results, options.exp_name, digest)
             clear_run(options.results, digest)
             return 0
@@ -186,18 +188,22 @@ class Run:
         self.stop = Stop(options.time_limit)
 
     def train(self) -> int:
-        """Train, and write the record; return 0, or the exit status of a run that stopped or failed."""
+        """Train, and write the record; return 0, PAUSED, or the exit status of a run that stopped or failed."""
         self.stop.listen()
         self.show("running")  # tells of a run that is killed before its first step
         try:
             with self.stop.watchdog(lambda reason: self.show("failed", reason)):
                 self.training = training = self.load()
+                if self.is_far_enough(training.epochs):
+                    return self.pause(training.epochs)
                 outcome = training.run()
                 if self.is_taken_back():
                     print(f"{self.path}: stays, since the request to make it again was taken back")
                     return 0
                 self.finish(outcome, training.timing())
         except Interrupted as interrupted:
+            if self.stop.paused:
+                return self.pause(self.epochs)
             self.show("interrupted", self.stop.reason)
             print(f"{self.stop.reason}; {interrupted}", file=sys.stderr)
             return self.stop.status
@@ -241,11 +247,29 @@ class Run:
         """Print the last epoch, and show them all where the running record is old enough."""
         self.epochs, self.n_epochs = epochs, training.n_epochs
         print(training.describe_epoch(epochs[-1]), flush=True)
+        if self.is_far_enough(epochs):
+            self.stop.pause(epochs[-1]["epoch"])
         start = time.perf_counter()
         if start >= self.next_write:  # it holds every epoch, so that of a long run takes its time
             self.show("running")
             now = time.perf_counter()
             self.next_write = now + max(RUNNING_SECONDS, 20 * (now - start))
+
+    def is_far_enough(self, epochs: list[Epoch]) -> bool:
+        """Say whether the run is to pause here. One that has diverged does not: it ends by itself.
+
+        Of a program that is when the next epoch has begun, since each may have several lines of metrics.
+        """
+        if self.options.pause_after is None or not epochs or is_diverged(epochs, {}):
+            return False
+        return bool(epochs[-1]["epoch"] >= self.options.pause_after + bool(self.setting.get("command")))
+
+    def pause(self, epochs: list[Epoch]) -> int:
+        """Show the run as pruned: it is so until the search, or who asks for the setting in full, goes on with it."""
+        self.epochs = epochs
+        self.show(PRUNED)
+        print(f"paused after epoch {epochs[-1]['epoch']}; its checkpoint is kept", flush=True)
+        return PAUSED
 
     def show(self, status: str, error: str = "") -> None:
         """Write the running record."""

@@ -1,7 +1,7 @@
 """Where each run of a sweep stands, read from records and running records alone: it works over SSH, anywhere.
 
 A run's state is the `status` of its record (finished, stopped_early, diverged), or else that of its running
-record (running, interrupted, failed), or else `new`. A running record whose process is gone is `interrupted`.
+record (running, pruned, interrupted, failed), or else `new`. A running record whose process is gone is `interrupted`.
 While a record is made again (redo.py), the running record counts; what it does not tell, the old record does.
 """
 
@@ -22,9 +22,11 @@ from dlsweep.files import read_json
 from dlsweep.locks import is_held
 from dlsweep.results.records import read_record
 from dlsweep.results.redo import request_file
-from dlsweep.results.schema import FINISHED, Record
+from dlsweep.results.schema import FINISHED, PRUNED, Record
 
-STATES = (*FINISHED, "running", "interrupted", "failed", "damaged", "new")
+STATES = (*FINISHED, PRUNED, "running", "interrupted", "failed", "damaged", "new")
+SEE = "see "
+"""What a line begins with in the log of a search's slot that names the log of its run."""
 STALE_SECONDS = 600.0  # a running record of another host that is older than this is taken for dead
 
 

@@ -42,6 +42,7 @@ class Stop:
         self.limit = limit
         self.reason, self.status = "", 0
         self.on_signal: Callable[[int], None] | None = None
+        self.paused = False
         self._deadline = time.monotonic() + limit - min(60.0, 0.2 * limit) if limit else float("inf")
         self._next_look = 0.0
 
@@ -56,6 +57,11 @@ class Stop:
             self.reason, self.status = f"stopped by {signal.Signals(number).name}", 128 + number
         if self.on_signal:
             self.on_signal(number)
+
+    def pause(self, epoch: int) -> None:
+        """Stop after the checkpoint, as a search asks for it; who is asked to stop for another reason does that."""
+        if not self.reason:
+            self.reason, self.paused = f"paused after epoch {epoch}", True
 
     @property
     def by_signal(self) -> bool:

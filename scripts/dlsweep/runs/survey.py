@@ -57,6 +57,7 @@ class Survey:
         """Return every run of the sweep as it is now."""
         records, running = _names(self.results), _names(running_folder(self.results))
         found = []
+        ended: dict[str, dict[str, str]] = {}
         for exp_name, digest, setting in self.sweep.records():
             name = record_name(exp_name, digest)
             again = record_name(exp_name, digest).replace(".json", REQUEST) in running
@@ -66,6 +67,11 @@ class Survey:
                 status = _status(run, setting, self.results, self.sweep.experiments[exp_name].objective)
                 if status.state in FINISHED and not again:
                     self._finished[name] = status
+            if status is None and (course := self.sweep.experiments[exp_name].course):
+                if exp_name not in ended:
+                    ended[exp_name] = course.without_record(self.results)
+                if state := ended[exp_name].get(digest):  # another experiment has finished the setting, and cleared up
+                    status = RunStatus(exp_name, digest, setting, state)
             found.append(status or RunStatus(exp_name, digest, setting, "new", n_planned=_n_planned(setting, {})))
         return found
 

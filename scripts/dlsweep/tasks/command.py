@@ -235,6 +235,8 @@ class CommandTraining:
         if process.returncode:
             raise ConfigError(f"the command {ending(process.returncode)}{self.last_words and f': {self.last_words}'}")
         self._read_metrics(to_the_end=True)
+        if self.job.stop.paused:  # it was faster than it is looked at; a slower one would have been stopped
+            raise Interrupted(self._kept())
         return logged.outcome(self.task, self.entries, self.final)
 
     def _kept(self) -> str:

@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 
 
 class Stop(Protocol):
-    """Says whether the run is to stop, and why; `on_signal` is called with each signal that asks for it."""
+    """Says whether the run is to stop, and why; `on_signal` is called with each signal that asks for it.
+
+    `paused` says that a search asks for it, which goes on with the run later.
+    """
 
     reason: str
+    paused: bool
     on_signal: Callable[[int], None] | None
 
     def __call__(self) -> bool: ...

@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlsweep.config.course import slot_file
 from dlsweep.config.dotted import flat
 from dlsweep.config.identity import Setting
 from dlsweep.config.paths import record_name, split_name
 from dlsweep.config.sweep import Experiment, Sweep
 from dlsweep.files import write_atomic
 from dlsweep.results.redo import requested
-from dlsweep.results.schema import FINISHED
-from dlsweep.runs.states import Run, run_state
+from dlsweep.results.schema import FAILED, FINISHED
+from dlsweep.runs.states import SEE, Run, run_state
 from dlsweep.runs.survey import RunStatus
 from dlsweep.tasks.classification.own_parts import Check, PartChecks
 
@@ -39,12 +40,20 @@ def unfinished(sweep: Sweep, results: Path, command: Callable[[str, str], str], 
         for exp_name, digest, _ in sweep.records()
         if (exp_name, digest) in again or not (results / record_name(exp_name, digest)).exists()
     ]
-    if not missing:
+    left = open_slots(sweep, results)
+    slots = {name: len(slots) for name, slots in left.items()}
+    open_runs = _open_runs(sweep, results, left)
+    missing = [run for run in missing if run.exp_name not in left or run.digest in open_runs]
+    if not missing and not any(slots.values()):
         return "every run is finished, but not what is made of them: see the errors above; start again to go on"
     causes = [_cause(results, run) for run in missing]
     failed = [(run, cause) for run, cause in zip(missing, causes, strict=True) if cause]
     counts = Counter("failed" if cause else _state(run) for run, cause in zip(missing, causes, strict=True))
-    n_runs = sum(len(experiment.settings) for experiment in sweep.experiments.values())
+    n_runs = sum(exp.n_runs for exp in sweep.experiments.values())
+    known = Counter(run.exp_name for run in missing)
+    undecided = {name: n - known[name] for name, n in slots.items() if n > known[name]}
+    if undecided:
+        counts["not decided"] = sum(undecided.values())
     alike: dict[tuple[str, str], list[Run]] = {}  # what fails all runs of an experiment is told once
     for run, cause in failed:
         alike.setdefault((run.exp_name, cause), []).append(run)
@@ -58,6 +67,8 @@ def unfinished(sweep: Sweep, results: Path, command: Callable[[str, str], str], 
             f"    log: {_log(results, run)}",
             f"    by hand: {command(exp_name, run.digest)}",
         ]
+        if exp_name in left:
+            lines.append("    if the next start fails in the same way, it counts as the worst, and the search goes on")
     if len(alike) > MOST_NAMED:
         lines.append(f"... and {sum(map(len, list(alike.values())[MOST_NAMED:]))} more")
     lines += [line for stop in held_back(sweep, results, missing) for line in stop.lines(results, script)]
@@ -65,8 +76,45 @@ def unfinished(sweep: Sweep, results: Path, command: Callable[[str, str], str], 
     old = f"; {kept} of them have their old record until then" if kept else ""
     states = ", ".join(f"{n} {state}" for state, n in counts.items())
     return "\n".join(
-        [*lines, f"{len(missing)} of {n_runs} runs are not finished ({states}){old}; start again to go on"]
+        [*lines, f"{counts.total()} of {n_runs} runs are not finished ({states}){old}; start again to go on"]
     )
+
+
+def _open_runs(sweep: Sweep, results: Path, left: dict[str, list[tuple[int, int]]]) -> set[str]:
+    """The hashes of the runs of open slots, as far as they are decided."""
+    found = set()
+    for name, slots in left.items():
+        if slots and (course := sweep.experiments[name].course):
+            known = course.known_runs(results)
+            found |= {known[slot][0] for slot in slots if slot in known}
+    return found
+
+
+def open_slots(sweep: Sweep, results: Path) -> dict[str, list[tuple[int, int]]]:
+    """Return the slots of each search in rounds that are not done, (round, slot) each."""
+    return {
+        exp.name: [
+            slot for slot in exp.course.slots() if not Path(slot_file(str(results), exp.course.name, *slot)).exists()
+        ]
+        for exp in sweep.experiments.values()
+        if exp.course
+    }
+
+
+def given_up(sweep: Sweep, results: Path) -> list[str]:
+    """Return a line for each run that failed twice in the same way, so that a search counts it as the worst."""
+    lines = []
+    for exp in sweep.experiments.values():
+        for number, slot, content in exp.course.done(results) if exp.course else ():
+            if exp.course and content["status"] == FAILED:
+                run = Run(exp.name, content["hash"], FAILED, {})
+                path = slot_file(str(results), exp.course.name, number, slot)
+                lines.append(
+                    f"{exp.name} {_in_words(sweep, run)}: failed twice and counts as the worst of its search:"
+                    f" {content['error']} ({_log(results, run)}); to try it again, delete {path}"
+                )
+    more = [f"... and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else []
+    return lines[:MOST_NAMED] + more
 
 
 class Failures:
@@ -77,7 +125,9 @@ class Failures:
 
     def in_short(self, log: str) -> str | None:
         """Return the line of the run that a log is of: "" where it is not told, None where its cause is unknown."""
-        name = split_name(Path(log).with_suffix(".json"))
+        name = split_name(Path(log_of_record(log)).with_suffix(".json"))
+        if name is not None and name[1] not in self._sweep.experiments.get(name[0], _NOTHING).settings:
+            self._sweep = self._sweep.with_decided(self._results)
         if name is None or name[1] not in self._sweep.experiments.get(name[0], _NOTHING).settings:
             return None
         run = run_state(self._results, *name)
@@ -89,6 +139,17 @@ class Failures:
             return ""
         further = "; further failures are in the table at the end" if self._n == MOST_TOLD else ""
         return f"failed: {run.exp_name}, {_in_words(self._sweep, run)}: {cause} ({log}){further}"
+
+
+def log_of_record(log: str) -> str:
+    """Return the log of the run that a slot of a search is for, which its own log names; else the log itself."""
+    if not Path(log).name.startswith("search-"):
+        return log
+    try:
+        lines = Path(log).read_text(errors="replace").splitlines()
+    except OSError:
+        return log
+    return next((line.removeprefix(SEE) for line in reversed(lines) if line.startswith(SEE)), log)
 
 
 def _in_words(sweep: Sweep, run: Run) -> str:

@@ -29,7 +29,7 @@ from dlsweep.workflow.gpus import Gpus
 from dlsweep.workflow.jobs import Jobs
 from dlsweep.workflow.memory import Memory
 from dlsweep.workflow.messages import Messages
-from dlsweep.workflow.paths import Paths, check_folders
+from dlsweep.workflow.paths import RESULTS, Paths, check_folders
 from dlsweep.workflow.session import claim, still_output_in_notebooks, stop_jobs_on_signals
 from dlsweep.workflow.slurm import jobs_left
 from dlsweep.workflow.ticker import Ticker
@@ -66,11 +66,14 @@ class Flow:
         files = files or [_default_config()]
         look_beside(files)
         with _ended_by_mistakes():
-            flow = cls(load_sweep(files, overrides), files, overrides, workflow)
+            sweep = load_sweep(files, overrides).with_decided(Path(RESULTS))
+            flow = cls(sweep, files, overrides, workflow)
             check_folders(flow.paths.results, flow.paths.tables_folder)
             surroundings.check_text([exp.settings for exp in flow.sweep.experiments.values()], files[0])
             flow.gpus.limit(workflow)
             flow.memory.limit(workflow)
+            if internals.is_main(workflow) and not internals.deployment(workflow):
+                surroundings.check_packages(flow.sweep)
         internals.no_backups()
         if internals.is_main(workflow):
             internals.quieten()
@@ -105,15 +108,15 @@ class Flow:
 
     def gpus_of_run(self, wildcards: Any) -> int:
         """How many GPUs a run takes on its machine."""
-        return self.gpus.of_run(self.jobs.setting(wildcards.exp, wildcards.hash))
+        return self.gpus.of_run(self.jobs.setting_of_job(wildcards))
 
     def gpus_asked_for(self, wildcards: Any) -> int:
         """How many GPUs a run asks Snakemake for."""
-        return self.gpus.to_ask_for(self.jobs.setting(wildcards.exp, wildcards.hash))
+        return self.gpus.to_ask_for(self.jobs.setting_of_job(wildcards))
 
     def memory_of_run(self, wildcards: Any, attempt: int) -> int:
         """The MB of memory that a run asks Snakemake for."""
-        return self.memory.of_run(self.jobs.setting(wildcards.exp, wildcards.hash), attempt)
+        return self.memory.of_run(self.jobs.setting_of_job(wildcards), attempt)
 
     @property
     def config_arguments(self) -> str:
@@ -142,35 +145,35 @@ class Flow:
         self._claim = self._claimed(internals.targets(workflow))
         if internals.touches(workflow):
             return
-        runs = internals.runs_to_do(workflow)
+        jobs = internals.runs_to_do(workflow)
         if internals.is_local(workflow):
             deployment = internals.deployment(workflow)
             if "APPTAINER" not in deployment:  # containers may not see this process
                 os.environ[PROCESS_VARIABLE] = str(os.getpid())
             stop_jobs_on_signals()
             internals.no_rate_limit(workflow)
-            if len(runs) > 1 and not deployment:  # the runs are in this Python
-                self._trainer = warm.start(own_sources(self.jobs.setting(*run) for run in runs))
-            if runs:
-                settings = [self.jobs.setting(*run) for run in runs]
+            settings = [self.jobs.setting_of_job(wildcards) for wildcards in jobs]
+            if len(jobs) > 1 and not deployment:  # the runs are in this Python
+                self._trainer = warm.start(own_sources(settings))
+            if jobs:
                 with _ended_by_mistakes():
                     self.gpus.check(workflow, settings)
-                at_once = min(internals.at_once(workflow, self.threads), self.gpus.slots or len(runs), len(runs))
+                at_once = min(internals.at_once(workflow, self.threads), self.gpus.slots or len(jobs), len(jobs))
                 if remark := self.memory.remark(settings, at_once):
                     print(remark, file=sys.stderr)
-        again = self._request_again(runs)
+        again = self._request_again(jobs)
         records = set(self.paths.records)
         left = [job for run, job in self._jobs_left.items() if self.paths.record(*run) in records]
         if left:
-            jobs = ", ".join(left)
-            print(f"{len(left)} runs are in SLURM jobs of an earlier start; new ones wait for the end of {jobs}")
+            waited_for = ", ".join(left)
+            print(f"{len(left)} runs are in SLURM jobs of an earlier start; new ones wait for the end of {waited_for}")
         self.remember()
         with contextlib.suppress(OSError):  # else its job writes it, but with the code and data of a later time
             if not (plan := Path(self.jobs.plan_file)).exists():
                 plan.parent.mkdir(parents=True, exist_ok=True)
                 write_json(plan.with_suffix(AT_START), self.jobs.plan.to_json())
         done = sum(Path(record).exists() for record in self.paths.records) - len(again)
-        if runs:
+        if jobs:
             internals.shorten_failures(Failures(self.sweep, Path(self.paths.results)).in_short)
             show = functools.partial(internals.show_progress, workflow)
             self._ticker = Ticker(self.sweep, Path(self.paths.results), show)
@@ -179,9 +182,9 @@ class Flow:
             flush=True,
         )
 
-    def _request_again(self, runs: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
+    def _request_again(self, jobs: list[Any]) -> list[tuple[str, str]]:
         """Ask train.py for the records of this start that are there and made again, and say so; return them."""
-        again = [run for run in runs if run in self.jobs.again]
+        again = [run for run in dict.fromkeys(map(self.jobs.run_of, jobs)) if run in self.jobs.again]
         for run in again:
             redo.request(Path(self.paths.results), *run)
         if left := [run for run in again if run in self.jobs.requested]:
@@ -206,6 +209,11 @@ class Flow:
     def _end(self) -> None:
         if self._ticker:
             self._ticker.stop()
+        with contextlib.suppress(ConfigError):  # of a decision that is torn: the next start says so
+            self.sweep = self.sweep.with_decided(Path(self.paths.results))
+            self.jobs.sweep = self.sweep
+            self.messages = Messages(self.sweep, self.paths, self.jobs, self.overrides)
+            self.remember()
         clear_finished(Path(self.paths.results))
         self.messages.warn_of_damage()
         if remark := warm.remark(self._trainer):

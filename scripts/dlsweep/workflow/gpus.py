@@ -65,7 +65,12 @@ class Gpus:
         """Have no more runs at once than GPU slots, where they run on this machine and the user has not said."""
         self._are_elsewhere = internals.submits(workflow)
         several_elsewhere = self._are_elsewhere and self.gpus_per_run > 1
-        if several_elsewhere and internals.take_back_resource(workflow, "train", "gpu") == 0:
+        said = [
+            internals.take_back_resource(workflow, rule, "gpu")
+            for rule in internals.TRAINING_RULES
+            if several_elsewhere
+        ]
+        if 0 in said:
             raise ConfigError(
                 f"gpus_per_run: {self.gpus_per_run} does not go with the cluster's profile (or --set-resources),"
                 " which gives a run no GPU (gpu: 0)"

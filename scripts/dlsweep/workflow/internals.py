@@ -24,7 +24,9 @@ from dlsweep.config.files import plain_value, read_value
 P = ParamSpec("P")
 T = TypeVar("T")
 
+TRAINING_RULES = ("train", "search_slot")
 _NOTHING: tuple[Collection[str], Collection[str]] = (frozenset(), frozenset())
+_OF_RUNS = tuple(f"{rule}:" for rule in TRAINING_RULES)
 _told: set[str] = set()
 
 
@@ -104,7 +106,7 @@ def does_a_group(workflow: Any) -> bool:
 
     Such a Snakemake calls no onstart, and knows its jobs only after the Snakefile is read, but for its command line.
     """
-    return not is_main(workflow) and sum(argument.startswith("train:") for argument in sys.argv) > 1
+    return not is_main(workflow) and sum(argument.startswith(_OF_RUNS) for argument in sys.argv) > 1
 
 
 @soft("SLURM jobs that an earlier start left behind are not waited for", lambda: False)
@@ -177,12 +179,11 @@ def force(workflow: Any, files: Collection[str]) -> None:
 
 @soft(
     "no run is made again, and there is no warm trainer",
-    list[tuple[str, str]],
+    list[Any],
 )
-def runs_to_do(workflow: Any) -> list[tuple[str, str]]:
-    """Return the jobs of rule train that this start does, as (exp_name, hash)."""
-    jobs = workflow.dag.needrun_jobs()
-    return [(job.wildcards.exp, job.wildcards.hash) for job in jobs if job.rule.name == "train"]
+def runs_to_do(workflow: Any) -> list[Any]:
+    """Return the wildcards of the jobs that this start does and that train."""
+    return [job.wildcards for job in workflow.dag.needrun_jobs() if job.rule.name in TRAINING_RULES]
 
 
 # -- resources -----------------------------------------------------------------------------------------------------
@@ -306,7 +307,11 @@ def shorten_failures(in_short: Callable[[str], str | None]) -> None:
         if str(record.msg).startswith("RuleException:\nCalledProcessError") and "--exp-name=" in str(record.msg):
             return False
         logs = getattr(record, "log", None)
-        if getattr(record, "event", None) != job_error or getattr(record, "rule_name", "") != "train" or not logs:
+        if (
+            getattr(record, "event", None) != job_error
+            or getattr(record, "rule_name", "") not in TRAINING_RULES
+            or not logs
+        ):
             return True
         said = in_short(str(logs[0]))
         if said is None:

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from dlsweep.config.axes import refuse_braces
+from dlsweep.config.course import STOPPED, Course, decision_file, slot_file
 from dlsweep.config.identity import Setting
 from dlsweep.config.jobs import keeps, prepare_arguments, run_options, source_files, train_arguments, twins
 from dlsweep.config.keep import Keep
 from dlsweep.config.paths import data_file, data_name, record_name
 from dlsweep.config.plan import Plan
 from dlsweep.config.registry import entry, own_parts
-from dlsweep.config.sweep import Sweep
-from dlsweep.errors import ConfigError
+from dlsweep.config.sweep import Experiment, Sweep
+from dlsweep.errors import ConfigError, RecordError
+from dlsweep.files import read_json
 from dlsweep.results import redo
 from dlsweep.results.records import list_records
 from dlsweep.results.versions import Outdated, Present, find_outdated, is_prepared, own_files
@@ -170,7 +172,8 @@ class Jobs:
         Those are the ones with an open request and, where the config asks for it, the outdated ones.
         """
         found = self.requested | (set(self.outdated.runs) if self.sweep.outdated == "redo" else set())
-        internals.force(self.workflow, {self.paths.record(*run) for run in found})
+        slots = {path for path, run in self._known_slots.items() if run in found}
+        internals.force(self.workflow, {self.paths.record(*run) for run in found} | slots)
         return found
 
     @functools.cached_property
@@ -203,6 +206,114 @@ class Jobs:
         again = {run for run in existing if run in self._to_redo or (whole and self._is_forced(*run))}
         return twins(self.sweep, existing, again)
 
+    # -- searches --------------------------------------------------------------------------------------------------
+
+    def experiment_of(self, search: str) -> Experiment:
+        """The experiment whose search has this name; end with one message where there is none."""
+        found = self._searches.get(search)
+        if found is None:
+            internals.stop(f"{search}: no search of {', '.join(self.config_files)} has that name")
+        return found
+
+    @functools.cached_property
+    def _searches(self) -> dict[str, Experiment]:
+        return {exp.course.name: exp for exp in self.sweep.experiments.values() if exp.course}
+
+    @functools.cached_property
+    def _known_slots(self) -> dict[str, tuple[str, str]]:
+        """The run of each slot of which that is known by now, by its file."""
+        return {
+            slot_file(self.paths.results, name, *slot): (experiment.name, digest)
+            for name, experiment in self._searches.items()
+            if experiment.course
+            for slot, (digest, _) in experiment.course.known_runs(Path(self.paths.results)).items()
+        }
+
+    def decision_input(self, wildcards: Any) -> list[str]:
+        """A decision waits for the results of the rounds before it; one that is there is not made again."""
+        course = self._course(wildcards.search)
+        number = int(wildcards.round)
+        if number >= len(course.rounds) or not course.rounds[number].after:
+            internals.stop(f"{course.name}: has no decision for round {number}")
+        output = decision_file(self.paths.results, course.name, number)
+        if Path(output).exists() and not ("search_decide" in self.forced[0] or output in self.forced[1]):
+            return []
+        return [
+            slot_file(self.paths.results, course.name, before, slot)
+            for before in course.rounds[number].after
+            for slot in range(course.n_slots(before))
+        ]
+
+    def slot_input(self, wildcards: Any) -> list[str]:
+        """What a slot waits for: the decision of its round, prepared data, and the check of the user's own parts.
+
+        Nothing where it is done, as for a run. It is not done where its record was lost since.
+        """
+        course, number, slot = self._slot(wildcards)
+        path = slot_file(self.paths.results, course.name, number, slot)
+        if Path(path).exists() and (run := self._known_slots.get(path)):
+            is_lost = run not in self._present and not _has_no_record(path)
+            if run in self._to_redo or "search_slot" in self.forced[0] or path in self.forced[1]:
+                self.again.add(run)
+            elif not is_lost:
+                return []
+            internals.force(self.workflow, {path})
+        if course.rounds[number].after:
+            waits = [decision_file(self.paths.results, course.name, number)]
+            settings = [setting for _, setting in course.runs_of(course.first[:1])]
+        else:
+            waits = []
+            settings = [course.runs_of(course.points_of(number))[slot][1]]
+        tried = [check.output(self.paths.results) for one in settings for check in self.model_checks.of_run(one)]
+        return [*waits, *(data for one in course.data_settings for data in self._prepared(one)), *tried]
+
+    @functools.cached_property
+    def _present(self) -> set[tuple[str, str]]:
+        return set(list_records(Path(self.paths.results)))
+
+    def slot_arguments(self, wildcards: Any) -> str:
+        """The options of scripts/train.py for a slot, whose setting its decision says where the config does not."""
+        course, number, slot = self._slot(wildcards)
+        exp_name, results = self.experiment_of(wildcards.search).name, self.paths.results
+        options: dict[str, Any] = {
+            "search_slot": slot_file(results, course.name, number, slot),
+            "search_metric": course.objective.metric,
+        }
+        if epochs := course.rounds[number].epochs:
+            options["pause_after"] = epochs
+        if course.rounds[number].after:
+            options["search_decision"] = decision_file(results, course.name, number)
+            return run_options({"exp_name": exp_name, "results": results, **options})
+        digest, setting = course.runs_of(course.points_of(number))[slot]
+        data = data_file(results, setting)
+        return f"{train_arguments(exp_name, digest, setting, data, results)} {run_options(options)}"
+
+    def run_of(self, wildcards: Any) -> tuple[str, str]:
+        """The run of a job that trains, (exp_name, hash); its hash is "" where a search has not decided it yet."""
+        if not hasattr(wildcards, "search"):
+            return wildcards.exp, wildcards.hash
+        path = slot_file(self.paths.results, wildcards.search, int(wildcards.round), int(wildcards.slot))
+        return self._known_slots.get(path, (self.experiment_of(wildcards.search).name, ""))
+
+    def _course(self, search: str) -> Course:
+        course = self.experiment_of(search).course
+        assert course
+        return course
+
+    def _slot(self, wildcards: Any) -> tuple[Course, int, int]:
+        course, number, slot = self._course(wildcards.search), int(wildcards.round), int(wildcards.slot)
+        if number >= len(course.rounds) or slot >= course.n_slots(number):
+            internals.stop(f"{course.name}: has no slot {slot} in round {number}")
+        return course, number, slot
+
+    # -- settings --------------------------------------------------------------------------------------------------
+
+    def setting_of_job(self, wildcards: Any) -> Setting:
+        """The setting of a job that trains; of a search one that it may have."""
+        if hasattr(wildcards, "search"):
+            return next(iter(self.experiment_of(wildcards.search).settings.values()))
+        return self.setting(wildcards.exp, wildcards.hash)
+
     def setting(self, exp_name: str, digest: str) -> Setting:
         """The setting of a run; end with one message where the config has none such."""
         experiment = self.sweep.experiments.get(exp_name)
@@ -226,7 +337,9 @@ class Jobs:
 
     @functools.cached_property
     def _data_settings(self) -> dict[str, Setting]:
-        return {data_name(setting): setting for _, _, setting in self.sweep.records()}
+        courses = (experiment.course for experiment in self._searches.values())
+        searched = (setting for course in courses if course for setting in course.data_settings)
+        return {data_name(setting): setting for setting in (*(one for _, _, one in self.sweep.records()), *searched)}
 
     def prepare_threads(self, data: str) -> int:
         """How many threads read a data set, as far as there are cores: one, or many where it is of many files."""
@@ -235,6 +348,14 @@ class Jobs:
     def prepare_arguments(self, data: str) -> str:
         """The options of scripts/prepare.py."""
         return prepare_arguments(self._data_settings[data])
+
+
+def _has_no_record(path: str) -> bool:
+    """Say whether the run of a slot ended without a record: stopped, or failed twice. One that is torn has not."""
+    try:
+        return read_json(Path(path))["status"] in STOPPED
+    except (RecordError, KeyError, TypeError):
+        return False
 
 
 def _code_files(names: Iterable[str]) -> list[str]:

@@ -22,7 +22,7 @@ from dlsweep.results import redo
 from dlsweep.results.records import DAMAGED
 from dlsweep.tasks.classification.own_parts import has_own_parts, part_faults
 from dlsweep.workflow import internals
-from dlsweep.workflow.failures import MOST_NAMED, storage_trouble, unfinished
+from dlsweep.workflow.failures import MOST_NAMED, given_up, storage_trouble, unfinished
 from dlsweep.workflow.jobs import Jobs
 from dlsweep.workflow.paths import Paths
 from dlsweep.workflow.view import findings
@@ -52,14 +52,11 @@ class Messages:
 
     def warn_of_damage(self) -> None:
         """Name the records that are there, so that Snakemake makes them no more, but cannot be trusted."""
-        bad = {
-            record: f"{record}: is torn"
-            for record in self.paths.records
-            if Path(record).exists() and is_torn(Path(record))
-        }
+        records = dict.fromkeys((*self.paths.records, *self.paths.known_records))
+        bad = {record: f"{record}: is torn" for record in records if Path(record).exists() and is_torn(Path(record))}
         damaged = Path(self.paths.tables_folder, DAMAGED)  # of who read every record whole
         for record, fault in _read(damaged, {}).items():
-            if record in self.paths.records and Path(record).exists() and _modified(record) < _modified(damaged):
+            if record in records and Path(record).exists() and _modified(record) < _modified(damaged):
                 bad.setdefault(record, fault)
         for fault in list(bad.values())[:MOST_NAMED]:
             print(f"warning: {fault}", file=sys.stderr)
@@ -71,6 +68,8 @@ class Messages:
         if internals.touches(workflow):
             print("Touched the files that are there; no run, table or figure was made.")
             return
+        for line in given_up(self.sweep, Path(self.paths.results)):
+            print(f"warning: {line}", file=sys.stderr)
         finished = f"of what is finished: {self.paths.partial_folder}/"
         partial = f"snakemake --cores 1 partial makes tables and figures {finished}"
         targets = internals.targets(workflow) - {"all"}
@@ -94,9 +93,9 @@ class Messages:
             print(line)
 
     def _progress(self) -> str:
-        again = redo.requested(Path(self.paths.results))
-        records = [(exp_name, digest) for exp_name, digest, _ in self.sweep.records()]
-        done = sum(run not in again and Path(self.paths.record(*run)).exists() for run in records)
+        again = {self.paths.record(*run) for run in redo.requested(Path(self.paths.results))}
+        records = self.paths.records
+        done = sum(record not in again and Path(record).exists() for record in records)
         return f"{done} of {len(records)} runs are finished"
 
     def failure(self, script: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dlsweep.config.course import slot_file
 from dlsweep.config.paths import record_name
 from dlsweep.config.sweep import Sweep
 from dlsweep.errors import ConfigError
@@ -76,11 +77,18 @@ class Paths:
 
     @functools.cached_property
     def records(self) -> list[str]:
-        """Every record that the sweep asks for."""
+        """Every record that the sweep asks for; of a search in rounds what came of its slots."""
         return [record for exp_name in self.sweep.experiments for record in self.records_of(exp_name)]
 
+    @property
+    def known_records(self) -> list[str]:
+        """The records that the sweep asks for, as far as their names are known."""
+        return [self.record(exp_name, digest) for exp_name, digest, _ in self.sweep.records()]
+
     def records_of(self, exp_name: str) -> list[str]:
-        """Every record of one experiment."""
+        """Every record of one experiment; of a search in rounds what came of its slots, whose records nobody knows."""
+        if course := self.sweep.experiments[exp_name].course:
+            return [slot_file(self.results, course.name, *slot) for slot in course.slots()]
         return [self.record(exp_name, digest) for digest in self.sweep.experiments[exp_name].settings]
 
     def record(self, exp_name: str, digest: str) -> str:

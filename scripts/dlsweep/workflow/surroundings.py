@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import importlib.util
 import json
 import os
 import sys
@@ -10,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from dlsweep.config.search import METHODS
+from dlsweep.config.sweep import Sweep
 from dlsweep.errors import ConfigError
 
 
@@ -22,6 +25,18 @@ def prepare() -> None:
     os.environ.pop("PYTHONSAFEPATH", None)  # the jobs are scripts that import from their own folder
     if not _is_utf8():  # LC_ALL=en_US.ISO-8859-1, or PYTHONUTF8=0; with LC_ALL=C, Python takes UTF-8 by itself
         os.environ.update(PYTHONUTF8="1", PYTHONIOENCODING="utf-8")
+
+
+def check_packages(sweep: Sweep) -> None:
+    """Raise ConfigError where a search needs a package that is not installed. None is loaded for that."""
+    for experiment in sweep.experiments.values():
+        method = experiment.course.search.method if experiment.course else ""
+        for package in METHODS[method].needs if method else ():
+            if importlib.util.find_spec(package) is None:
+                raise ConfigError(
+                    f"experiments.{experiment.name}.search.method: {method} needs {package}, which is not installed:"
+                    " python -m pip install -r requirements-search.txt"
+                )
 
 
 def check_writable(*folders: str) -> None:

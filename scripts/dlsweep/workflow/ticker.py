@@ -38,13 +38,13 @@ class Ticker:
 
         with contextlib.suppress(OSError, RuntimeError):  # of a sweep that ends, or a disk that is gone: others say so
             view = View(self._sweep, self._results)
-            told = _tenths(view.n_finished, len(view.runs))
+            told = _tenths(view.n_finished, view.n_runs)
             wait = INTERVAL
             while not self._stopped.wait(wait):
                 started = time.thread_time()
                 view.look()
                 parts = [view.headline(), view.best_so_far()]
-                tenths = _tenths(view.n_finished, len(view.runs))
+                tenths = _tenths(view.n_finished, view.n_runs)
                 if not self._show(" · ".join(filter(None, parts))) and told < tenths < TENTHS:
                     print("; ".join(filter(None, parts)), flush=True)
                 told = max(told, tenths)

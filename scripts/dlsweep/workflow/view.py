@@ -22,7 +22,7 @@ from dlsweep.results.versions import tell_apart
 from dlsweep.runs.eta import duration, sweep_seconds_left
 from dlsweep.runs.states import STATES
 from dlsweep.runs.survey import RunStatus, Survey
-from dlsweep.workflow.failures import held_back
+from dlsweep.workflow.failures import held_back, open_slots
 
 SHOWN_FAILURES = 10
 
@@ -54,14 +54,42 @@ class View:
 
     def look(self) -> None:
         """Read where every run stands now."""
+        known = self.sweep.with_decided(self.results)
+        if known is not self.sweep:
+            self.sweep = self.survey.sweep = known
+            for cached in ("_labels", "columns"):
+                self.__dict__.pop(cached, None)
+        self.open_slots = open_slots(self.sweep, self.results)
         self.runs = self.survey.read()
         self.states = Counter(run.state for run in self.runs)
         self.seconds_left = sweep_seconds_left(self.runs)
 
     @property
+    def n_runs(self) -> int:
+        """The number of runs of the sweep; of a search in rounds that of its slots, whether they are decided or not."""
+        return sum(experiment.n_runs for experiment in self.sweep.experiments.values())
+
+    @property
     def n_finished(self) -> int:
         """The number of runs that need nothing more."""
-        return sum(self.states[state] for state in FINISHED)
+        of_slots = sum(self.sweep.experiments[name].n_runs - len(left) for name, left in self.open_slots.items())
+        others = sum(run.state in FINISHED for run in self.runs if run.exp_name not in self.open_slots)
+        return of_slots + others
+
+    def searches(self) -> list[str]:
+        """Return a line for each search in rounds that is under way: its round, and how far that is."""
+        lines = []
+        for name, left in self.open_slots.items():
+            course = self.sweep.experiments[name].course
+            if course is None or not left:
+                continue
+            number = left[0][0]
+            n_slots, one = course.n_slots(number), course.rounds[number]
+            n_done = n_slots - sum(slot[0] == number for slot in left)
+            how_far = f"; they pause after epoch {one.epochs}" if one.epochs else ""
+            where = f"round {number + 1} of {len(course.rounds)}"
+            lines.append(f"{name}: {course.search.method}, {where}: {n_done} of its {n_slots} runs are done{how_far}")
+        return lines
 
     @functools.cached_property
     def _labels(self) -> dict[str, dict[str, str]]:
@@ -80,8 +108,8 @@ class View:
     def headline(self) -> str:
         """Return the state of the whole sweep in one line."""
         others = [f"{self.states[state]} {state}" for state in STATES if state != "finished" and self.states[state]]
-        parts = [f"{self.n_finished} of {len(self.runs)} runs are done", *others]
-        if self.seconds_left is not None and self.n_finished < len(self.runs):
+        parts = [f"{self.n_finished} of {self.n_runs} runs are done", *others]
+        if self.seconds_left is not None and self.n_finished < self.n_runs:
             parts.append(f"about {duration(self.seconds_left)} left")
         return ", ".join(parts)
 

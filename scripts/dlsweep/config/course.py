@@ -1,0 +1,244 @@
+"""The course of a search: its rounds and slots, which the config tells, and the settings that are decided by now.
+
+`results/search/<name>/<round>.json` says which setting each slot of a round has, and `<round>-<slot>.json` what came of
+it. The name ends with a digest of all that decides the course, so a search that is changed begins another one; runs
+that both have are not repeated, since their records are those of their settings. Loads neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlsweep.config.files import Values
+from dlsweep.config.identity import Setting, check_required, setting_hash
+from dlsweep.config.metrics import Objective
+from dlsweep.config.paths import DATA_KEYS, data_name
+from dlsweep.config.search import METHODS, MOST_SLOTS, Round, Search, checked_point
+from dlsweep.config.space import Space
+from dlsweep.errors import ConfigError, RecordError
+from dlsweep.files import read_json
+
+FOLDER = "search"  # in the results
+STOPPED = ("pruned", "failed")  # the runs of slots without a record: of those that did not go on, or failed twice
+VERSION = 1
+"""Of the methods: another one decides otherwise, so its courses have other names."""
+N_EXAMPLES = 16
+MOST_MISSES = 200  # points on end that are excluded, or equal to others: then there seem to be no more
+
+
+@dataclass(frozen=True)
+class Course:
+    """The course of one experiment's search.
+
+    `first` are the points of the rounds that the config decides, `n_seeds` is the number of runs of each point.
+    """
+
+    name: str
+    search: Search
+    space: Space
+    objective: Objective
+    rounds: tuple[Round, ...]
+    first: tuple[Values, ...]
+    n_seeds: int
+
+    def n_slots(self, number: int) -> int:
+        """Return how many slots a round has."""
+        return self.rounds[number].n_points * self.n_seeds
+
+    def slots(self) -> Iterator[tuple[int, int]]:
+        """Yield (round, slot) of each run of the search, in their order."""
+        for one in self.rounds:
+            for slot in range(self.n_slots(one.number)):
+                yield one.number, slot
+
+    def points_of(self, number: int) -> list[Values]:
+        """Return the points of a round that the config decides."""
+        one = self.rounds[number]
+        return [self.first[i % len(self.first)] for i in range(one.first, one.first + one.n_points)]
+
+    def runs_of(self, points: Sequence[Values]) -> list[tuple[str, Setting]]:
+        """Return (hash, setting) of each slot of a round with these points."""
+        return [run for point in points for run in self.runs_at(point)]
+
+    def runs_at(self, point: Values) -> list[tuple[str, Setting]]:
+        """Return (hash, setting) of each run of a point, one for each seed; nothing where one is excluded."""
+        return runs_at(self.space, point, self.n_seeds)
+
+    def static_runs(self) -> dict[str, Setting]:
+        """Return the settings that the config decides, by their hashes."""
+        return dict(run for one in self.rounds if not one.after for run in self.runs_of(self.points_of(one.number)))
+
+    def known_runs(self, results: Path) -> dict[tuple[int, int], tuple[str, Setting]]:
+        """Return (hash, setting) of each slot of which that is known by now, by (round, slot)."""
+        found = {}
+        for one in self.rounds:
+            if one.after:
+                runs = decided(results / FOLDER / self.name, one.number)
+            else:
+                runs = self.runs_of(self.points_of(one.number))
+            for slot, run in enumerate(runs[: self.n_slots(one.number)]):
+                found[one.number, slot] = run
+        return found
+
+    def done(self, results: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        """Yield (round, slot, what came of it) of each slot that is done by now."""
+        return slots_done(results, self.name, [self.n_slots(one.number) for one in self.rounds])
+
+    def without_record(self, results: Path) -> dict[str, str]:
+        """Return the hashes of the runs that have ended without a record by now, each with its status."""
+        return without_record(content for _, _, content in self.done(results))
+
+    @functools.cached_property
+    def data_settings(self) -> list[Setting]:
+        """Settings that read, together, all the prepared data that its runs may read."""
+        keys = [key for key in DATA_KEYS if key in self.search.dimensions]
+        values = itertools.product(*(self.search.dimensions[key].values for key in keys))
+        points = [{**self.first[0], **dict(zip(keys, chosen, strict=True))} for chosen in values]
+        settings = {data_name(setting): setting for _, setting in self.runs_of(points)}
+        return list(settings.values())
+
+
+def slot_file(results: str, name: str, number: int, slot: int) -> str:
+    """Return the file that says what came of a slot."""
+    return f"{results}/{FOLDER}/{name}/{number}-{slot}.json"
+
+
+def decision_file(results: str, name: str, number: int) -> str:
+    """Return the file that says which settings the slots of a round have."""
+    return f"{results}/{FOLDER}/{name}/{number}.json"
+
+
+def decided(folder: Path, number: int) -> list[tuple[str, Setting]]:
+    """Return (hash, setting) of each slot of a round; nothing where it is not decided yet.
+
+    Raises ConfigError where its file cannot be read.
+    """
+    path = folder / f"{number}.json"
+    if not path.exists():
+        return []
+    try:
+        return [(run["hash"], run["setting"]) for run in read_json(path)["runs"]]
+    except (RecordError, KeyError, TypeError):
+        raise ConfigError(
+            f"{path}: is not the decision of a round; delete it, and the next start decides again"
+        ) from None
+
+
+def slots_done(results: Path, name: str, n_slots: Sequence[int]) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """Yield (round, slot, what came of it) of each slot of a search that is done by now.
+
+    `n_slots` are the numbers of slots of its rounds. One that is torn is not done.
+    """
+    folder = results / FOLDER / name
+    there = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+    for number, n in enumerate(n_slots):
+        for slot in range(n):
+            path = Path(slot_file(str(results), name, number, slot))
+            if path.name in there:
+                with contextlib.suppress(RecordError):
+                    yield number, slot, read_json(path)
+
+
+def without_record(done: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the hashes of the runs that a search has stopped or given up, each with its status.
+
+    `done` is what came of slots in their order: who went on in a later round counts as that one says.
+    """
+    last = {content["hash"]: content["status"] for content in done}
+    return {digest: status for digest, status in last.items() if status in STOPPED}
+
+
+# -- planning ------------------------------------------------------------------------------------------------------
+
+
+def plan_course(exp_name: str, space: Space, objective: Objective, where: str) -> Course:
+    """Return the course of an experiment's search. Raises ConfigError where the space does not allow it."""
+    search = space.search
+    assert search is not None
+    n_seeds = len(space.axes.get("seeds", [{}]))
+    method = METHODS[search.method]
+    assert method.rounds is not None
+    rounds = method.rounds(search.options, _whole_run(space, where) if method.stages else 0)
+    n_slots = sum(one.n_points for one in rounds) * n_seeds
+    if n_slots > MOST_SLOTS:
+        raise ConfigError(f"{where}.n: makes {n_slots:,} runs; allowed: up to {MOST_SLOTS:,} of one search")
+    n_first = max(one.first + one.n_points for one in rounds if not one.after)
+    _, points = _first_points(space, n_seeds, n_first, where)
+    name = f"{exp_name}-{_digest(space, objective)}"
+    return Course(name, search, space, objective, tuple(rounds), tuple(points), n_seeds)
+
+
+def example_runs(space: Space, where: str) -> dict[str, Setting]:
+    """Return settings that a search may have, by their hashes, for what must be known of it before."""
+    settings, _ = _first_points(space, len(space.axes.get("seeds", [{}])), N_EXAMPLES, where)
+    return settings
+
+
+def runs_at(space: Space, point: Values, n_seeds: int) -> list[tuple[str, Setting]]:
+    """Return (hash, setting) of each run of a point of a space; nothing where one is excluded."""
+    runs = {setting_hash(setting): setting for setting, _, _ in space.at(point)}
+    return list(runs.items()) if len(runs) == n_seeds else []
+
+
+def _first_points(space: Space, n_seeds: int, n: int, where: str) -> tuple[dict[str, Setting], list[Values]]:
+    """The settings and points of the first n quasi-random points that are allowed and unlike, or of all there are."""
+    assert space.search is not None
+    settings: dict[str, Setting] = {}
+    found: list[Values] = []
+    misses = 0
+    for point in space.search.points():
+        misses += 1
+        normal = checked_point(point, where, space.task)
+        runs = runs_at(space, normal, n_seeds)
+        if runs and runs[0][0] not in settings:
+            for _, setting in runs:
+                try:
+                    check_required(setting)
+                except ConfigError as error:
+                    raise ConfigError(f"{where.rpartition('.')[0]}.{error}") from None
+            settings.update(runs)
+            found.append(normal)
+            misses = 0
+        if len(found) == n or misses > MOST_MISSES:
+            break
+    if not found:
+        raise ConfigError(f"{where}: no setting is left; every one is excluded")
+    return settings, found
+
+
+def _whole_run(space: Space, where: str) -> int:
+    """The number of epochs of a whole run, which must be the same for all."""
+    assert space.search is not None
+    found = {setting.get("epochs") for setting in example_runs(space, where).values()}
+    epochs = next(iter(found))
+    if len(found) > 1 or type(epochs) is not int or epochs < 1:
+        fault = "has several values" if len(found) > 1 else "is no hyper-parameter with a whole number"
+        method = space.search.method
+        raise ConfigError(
+            f"{where}.method: {method} pauses runs after some of their epochs, but epochs {fault}; give it one value"
+        )
+    return epochs
+
+
+def _digest(space: Space, objective: Objective) -> str:
+    """8 hex digits that change where the course does; a larger budget only goes on."""
+    search = space.search
+    assert search is not None
+    left_out = ("n",) if METHODS[search.method].grows else ()
+    content = [
+        *(VERSION, search.method, {key: value for key, value in search.options.items() if key not in left_out}),
+        {key: vars(dimension) for key, dimension in search.dimensions.items()},
+        *(space.base, space.axes, [vars(rule) for rule in space.when], space.exclude),
+        *(objective.metric, objective.better, space.task.name, space.task.defaults if space.task.key else {}),
+    ]
+    text = json.dumps(content, sort_keys=True, default=lambda function: function.__name__)
+    return hashlib.sha1(text.encode()).hexdigest()[:8]

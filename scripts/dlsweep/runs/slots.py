@@ -1,0 +1,124 @@
+"""What came of a slot of a search, beside the record of its setting: the file that the next decision reads."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from dlsweep.config.identity import Setting, setting_hash
+from dlsweep.config.paths import record_name, running_folder
+from dlsweep.errors import ConfigError, RecordError
+from dlsweep.files import read_json, write_json
+from dlsweep.results.measured import tested_value
+from dlsweep.results.records import read_record
+from dlsweep.results.schema import FAILED, PRUNED, Epoch, Record, is_diverged
+from dlsweep.runs.run import RunOptions
+from dlsweep.runs.states import SEE
+
+
+def setting_of_slot(decision: Path, slot: Path) -> Setting:
+    """Return the setting that a decision has for a slot. Raises RecordError or ConfigError where it has none."""
+    number = int(slot.stem.rpartition("-")[2])
+    try:
+        setting: Setting = read_json(decision)["runs"][number]["setting"]
+    except (KeyError, TypeError, IndexError):
+        raise ConfigError(
+            f"{decision}: has no setting for slot {number}; delete it, and the next start decides again"
+        ) from None
+    return setting
+
+
+def log_of_record(results: Path, exp_name: str, setting: Setting) -> None:
+    """Have this process write the log of its record, where it is looked for; that of its slot says where."""
+    log = results / "logs" / record_name(exp_name, setting_hash(setting)).replace(".json", ".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    print(f"{SEE}{log}", flush=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    sys.stdout.flush()
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    os.close(descriptor)
+
+
+def write_slot(slot: Path, options: RunOptions, setting: Setting, metric: str) -> None:
+    """Write what came of a slot whose run has ended, or paused.
+
+    Raises ConfigError where it has not measured what the search looks at.
+    """
+    digest = setting_hash(setting)
+    name = record_name(options.exp_name, digest)
+    path, last = options.results / name, options.pause_after
+    is_whole = path.exists()
+    record = read_record(path) if is_whole else read_json(running_folder(options.results) / name)
+    epochs = [epoch for epoch in record["epochs"] if last is None or epoch["epoch"] <= last]
+    status = record["status"]
+    if last is not None and (not is_whole or len(epochs) < len(record["epochs"])):
+        status = PRUNED
+    value = _value(record, epochs, status, metric)
+    if value is None and status != "diverged":
+        when = f" in the first {last} epochs" if status == PRUNED else ""
+        raise ConfigError(f"{slot}: the run has not measured {metric}{when}, by which the search decides")
+    content: dict[str, Any] = {"hash": digest, "setting": setting, "status": status, "value": value}
+    if not is_whole:
+        content["record"] = pruned_record({**record, "epochs": epochs})
+    slot.parent.mkdir(parents=True, exist_ok=True)
+    write_json(slot, content)
+
+
+def earlier_error(options: RunOptions, setting: Setting) -> str:
+    """Return why the last try of a run failed by itself, "" where it did not."""
+    try:
+        running = read_json(running_folder(options.results) / record_name(options.exp_name, setting_hash(setting)))
+        failed = running["status"] == FAILED and not running.get("by_signal")
+        return str(running["error"]) if failed else ""
+    except (RecordError, KeyError, TypeError):
+        return ""
+
+
+def give_up(slot: Path, options: RunOptions, setting: Setting, before: str) -> bool:
+    """Write that a run has failed for good where it has failed as it did `before`; say whether it has.
+
+    The search then counts it as the worst there is. A run that is killed, or fails in another way, is tried again.
+    """
+    error = earlier_error(options, setting)
+    if _without_numbers(error) != _without_numbers(before):
+        return False
+    content = {"hash": setting_hash(setting), "setting": setting, "status": FAILED, "value": None, "error": error}
+    slot.parent.mkdir(parents=True, exist_ok=True)
+    write_json(slot, content)
+    print(f"failed twice in the same way; it counts as the worst of its search ({slot})", flush=True)
+    return True
+
+
+def _without_numbers(error: str) -> str:
+    """Addresses and free bytes differ from one time to the next."""
+    return re.sub(r"0x[0-9a-f]+|\d+", "0", error)
+
+
+def _value(record: Record, epochs: list[Epoch], status: str, metric: str) -> float | None:
+    """The objective of a run, of one that is pruned after these epochs; None where it has diverged."""
+    if status == "diverged" or is_diverged(epochs, {}):
+        return None
+    cut: Record = {**record, "epochs": epochs, "final": {}} if status == PRUNED else record
+    return tested_value(cut, metric)
+
+
+def pruned_record(running: Record) -> Record:
+    """Return a running record as the record of a run that was stopped before its end: it has not been tested."""
+    seconds = sum(epoch.get("seconds") or 0.0 for epoch in running["epochs"])
+    record: Record = {
+        "schema_version": running["schema_version"],
+        "exp_name": running["exp_name"],
+        "hash": running["hash"],
+        "setting": running["setting"],
+        "status": PRUNED,
+        "epochs": running["epochs"],
+        "final": {},
+        "model": {"n_parameters": None},
+        "timing": {"total_seconds": seconds, "train_seconds": seconds, "samples_per_second": None, "resumed": 0},
+        "provenance": running["provenance"],
+    }
+    return record

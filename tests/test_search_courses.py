@@ -1,0 +1,196 @@
+"""Searches in rounds: the same settings, decisions and records, whatever happens to the sweep."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import Project, outcome
+
+TRAINING = """
+import time
+
+def train(run, *, lr: float = 0.1, width: int = 8, epochs: int = 4, seed: int = 0):
+    if width == 53:
+        raise ValueError("53 is too wide")
+    state = {"w": 1.0}
+    run.restore(state=state)
+    for epoch in run.epochs(epochs):
+        time.sleep(0.03)
+        noise = run.rng("noise").random()
+        state["w"] *= 1 - lr * (1 + 0.01 * noise)
+        run.log(train_loss=abs(state["w"]), val_loss=abs(state["w"]) + 1 / width)
+    return {"test_loss": abs(state["w"])}
+"""
+PROGRAM = """
+epoch=$(cat "$3/epoch" 2>/dev/null || echo 0)
+while [ "$epoch" -lt "$2" ]; do
+  epoch=$((epoch + 1))
+  echo "{\\"epoch\\": $epoch, \\"val_loss\\": $(echo "$1 $epoch" | awk '{print $1 / $2}')}" >> "$4"
+  echo "$epoch" > "$3/epoch"
+  sleep 0.1
+done
+echo '{"test_loss": 1}' >> "$4"
+"""
+SPACE = {"lr": {"log_uniform": [0.001, 5]}, "width": {"int_uniform": [4, 64]}}
+CONFIG = {
+    "defaults": {"train": "my_training:train"},
+    "experiments": {
+        "model": {"search": {"method": "tpe", "n": 6, "startup": 3, "parallel": 2, **SPACE}, "figures": []},
+        "halve": {"search": {"method": "halving", "n": 4, "eta": 2, **SPACE}, "seeds": 2, "figures": []},
+        "program": {
+            "command": "sh program.sh {lr} {epochs} {checkpoint} {metrics}",
+            "epochs": 4,
+            "search": {"method": "halving", "n": 2, "eta": 2, "lr": SPACE["lr"]},
+            "figures": [],
+        },
+    },
+}
+N_SLOTS = 6 + 2 * (4 + 2 + 1) + (2 + 1 + 1)
+
+
+def new_project(folder: Path, **changes: dict) -> Project:
+    folder.mkdir()
+    project = Project(folder)
+    (folder / "my_training.py").write_text(TRAINING)
+    (folder / "program.sh").write_text(PROGRAM)
+    configure(project, **changes)
+    return project
+
+
+def configure(project: Project, **changes: dict) -> None:
+    experiments = {**CONFIG["experiments"], **changes}
+    for name, change in changes.items():
+        if name in CONFIG["experiments"]:
+            old = CONFIG["experiments"][name]
+            experiments[name] = {**old, "search": {**old["search"], **change}}
+    project.configure({**CONFIG, "experiments": experiments})
+
+
+def course(project: Project) -> dict[str, str]:
+    """What a search has written, but for the times."""
+    found = {}
+    for path in sorted((project.results / "search").rglob("*.json")):
+        content = json.loads(path.read_text())
+        if "record" in content:
+            content["record"] = outcome(content["record"])
+        found[str(path.relative_to(project.results))] = json.dumps(content, sort_keys=True)
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = new_project(tmp_path_factory.mktemp("search") / "undisturbed")
+    first = project.snakemake(cores=4)
+    assert first.returncode == 1
+    assert "ValueError: 53 is too wide\n" in first.stderr, first.stderr
+    assert "if the next start fails in the same way, it counts as the worst, and the search goes on" in first.stderr
+    done = project.snakemake(cores=4)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = [line for line in done.stderr.splitlines() if "failed twice and counts as the worst" in line]
+    assert len(told) == 3, done.stderr
+    assert told[0].startswith("warning: model lr=1.76704378848 width=53: failed twice")
+    return project
+
+
+def test_a_search_ends_with_ordinary_records_and_nothing_to_do(undisturbed: Project):
+    """Also where a setting cannot be trained: it fails in two starts, and then counts as the worst."""
+    records = undisturbed.records()
+    assert sum(name.startswith("model-") for name in records) == 5
+    failed = [content for content in map(json.loads, course(undisturbed).values()) if content.get("status") == "failed"]
+    assert [one["setting"]["width"] for one in failed] == [53, 53, 53]
+    whole = [record for name, record in records.items() if name.startswith("halve-")]
+    pruned = [json.loads(text) for text in course(undisturbed).values() if '"pruned"' in text]
+    assert {len(record["epochs"]) for record in whole if record["status"] == "finished"} == {4}
+    stopped = {one["hash"] for one in (*pruned, *failed)} - {record["hash"] for record in whole}
+    assert len(stopped) + len(whole) == 2 * 4  # a setting that diverges has a record, too
+    assert {record["status"] for record in records.values()} <= {"finished", "diverged"}
+    assert undisturbed.has_nothing_to_do()
+    verified = undisturbed.run("python", "scripts/sweep.py", "verify")
+    assert verified.returncode == 0, verified.stdout
+    orphans = undisturbed.run("python", "scripts/sweep.py", "orphans")
+    assert orphans.stdout.startswith("0 records")
+
+
+def test_killed_anywhere_and_one_at_a_time_it_takes_the_same_course(undisturbed: Project, tmp_path: Path):
+    project = new_project(tmp_path / "killed")
+    generator = random.Random(7)
+    for _ in range(3):
+        process = subprocess.Popen(
+            ["snakemake", "--cores", "1"],
+            cwd=project.folder,
+            env=project.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        before = len(course(project))
+        deadline = time.monotonic() + 60
+        while process.poll() is None and len(course(project)) <= before and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(generator.uniform(0, 0.6))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    status = project.run("python", "scripts/sweep.py", "status")
+    assert f"of {N_SLOTS} runs are done" in status.stdout, status.stdout + status.stderr
+    assert "round" in status.stdout
+    assert len(course(project)) < len(course(undisturbed))  # there was something left to kill
+    for _ in range(3):  # a setting that fails may have to fail twice
+        done = project.snakemake(cores=1)
+        if not done.returncode:
+            break
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert course(project) == course(undisturbed)
+    assert project.outcomes() == undisturbed.outcomes()
+
+
+def test_a_larger_budget_keeps_all_that_was_run(undisturbed: Project):
+    """More rounds of a model; more settings to halve, of which those that were tried go on from where they are."""
+    records, decided = undisturbed.records(), course(undisturbed)
+    modified = {path: path.stat().st_mtime_ns for path in undisturbed.results.glob("*-*.json")}
+    stale = next(undisturbed.results.glob("search/halve-*"))
+    configure(undisturbed, model={"n": 9}, halve={"n": 8})
+    done = undisturbed.snakemake(cores=4)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path: path.stat().st_mtime_ns for path in modified} == modified
+    assert decided.items() <= course(undisturbed).items()
+    assert len([name for name in undisturbed.records() if name.startswith("model-")]) == 9 - 1
+    assert records.items() <= undisturbed.records().items()
+    orphans = undisturbed.run("python", "scripts/sweep.py", "orphans", "--delete")
+    assert orphans.stdout.splitlines()[-1] == "0 records and 1 search are named by no config; deleted", orphans.stderr
+    assert not stale.exists() and len(list(undisturbed.results.glob("search/halve-*"))) == 1
+
+
+def test_who_asks_for_a_pruned_setting_in_full_goes_on_from_its_checkpoint(undisturbed: Project, tmp_path: Path):
+    stopped = next(
+        one
+        for one in map(json.loads, course(undisturbed).values())
+        if one.get("status") == "pruned" and not list(undisturbed.results.glob(f"*-{one['hash']}.json"))
+    )
+    setting = {key: stopped["setting"][key] for key in ("lr", "width", "seed")}
+    configure(undisturbed, full=setting)
+    anew = new_project(tmp_path / "anew")
+    anew.configure({"defaults": CONFIG["defaults"], "experiments": {"full": setting}})
+    for project in (undisturbed, anew):
+        done = project.snakemake("full")
+        assert done.returncode == 0, done.stdout + done.stderr
+    name = f"full-{stopped['hash']}.json"
+    went_on, begun = undisturbed.records()[name], anew.records()[name]
+    assert went_on["timing"]["resumed"] >= 1 and begun["timing"]["resumed"] == 0
+    assert outcome(went_on) == outcome(begun)
+
+
+def test_a_record_that_is_lost_is_made_again_for_its_slot(undisturbed: Project):
+    (slot,) = undisturbed.results.glob("search/model-*/2-0.json")
+    name = f"model-{json.loads(slot.read_text())['hash']}.json"
+    before = undisturbed.outcomes()[name]
+    (undisturbed.results / name).unlink()
+    done = undisturbed.snakemake("model")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert undisturbed.outcomes()[name] == before
