@@ -275,9 +275,12 @@ class Jobs:
         """The options of scripts/train.py for a slot, whose setting its decision says where the config does not."""
         course, number, slot = self._slot(wildcards)
         exp_name, results = self.experiment_of(wildcards.search).name, self.paths.results
+        objective = course.objective
+        place = sum(course.n_slots(before) for before in range(number)) + slot
         options: dict[str, Any] = {
+            "keep_weights": str(Keep(self.sweep.save, objective.metric, objective.better, course.n_seeds, place)),
             "search_slot": slot_file(results, course.name, number, slot),
-            "search_metric": course.objective.metric,
+            "search_metric": objective.metric,
         }
         if epochs := course.rounds[number].epochs:
             options["pause_after"] = epochs
