@@ -29,8 +29,9 @@ def list_orphans(
     found = find_orphans(sweep, results, configs, overrides)
     of_unknown = [*found.unknown, *(f"{FOLDER}/{name}" for name in found.unknown_searches)]
     if delete and of_unknown and not unknown:
+        kinds = "records or searches" if found.unknown_searches else "records"
         raise ConfigError(
-            f"{results}: nothing is deleted: of {len(of_unknown)} records or searches, such as {of_unknown[0]}, it is"
+            f"{results}: nothing is deleted: of {len(of_unknown)} {kinds}, such as {of_unknown[0]}, it is"
             " not known which config named them; start each config that you still use once, or add --unknown to delete"
             " them too"
         )
