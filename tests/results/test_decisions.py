@@ -73,7 +73,9 @@ def test_the_answer_comes_in_plain_words():
         "1 of 5 settings diverged in every run; 4 of 20 runs diverged.",
     ]
     assert others[4] == f"About {decision.seeds.needed - 4} more seeds would settle the first two."
-    assert others[-1] == "Intervals and tests cover the seeds, not the choice of test data."
+    assert others[-1] == (
+        "Intervals and tests cover the seeds, not the choice of test data: no predictions of its runs are kept."
+    )
 
 
 def test_the_verdicts_are_those_of_paired_tests_corrected_by_holm():

@@ -1,12 +1,22 @@
 """What a run predicted on the test split, and what is said over test images."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 
+from dlsweep.config.paths import predictions_file, record_name
+from dlsweep.config.plan import Plan
 from dlsweep.errors import RecordError
+from dlsweep.files import read_json, write_json
 from dlsweep.results.predictions import Predictions, read_predictions, split_digest, write_predictions
+from dlsweep.results.records import FINDINGS
+from dlsweep.results.tables import write_tables
+from fake import fake_sweep
 
 
 def test_predictions_come_back_as_they_were_written(tmp_path: Path):
@@ -76,3 +86,100 @@ def test_torn_predictions_are_named(tmp_path: Path):
     path.write_bytes(bytes(flipped))
     with pytest.raises(RecordError, match="damaged"):
         read_predictions(path)
+
+
+# -- what is said over test images ---------------------------------------------------------------------------------
+
+TARGET = np.arange(1000) % 10
+NAMES = ["sgd", "adam", "rmsprop", "adagrad"]
+
+
+def sweep_with_predictions(results: Path, wrong: dict[str, list[range]], split: str = "a") -> Plan:
+    """A sweep of one experiment whose settings, named by their optimizer, get these test images wrong, of each seed."""
+    config = {"grid": {"optimizer": list(wrong)}, "seeds": max(map(len, wrong.values())), "lr": 0.01}
+    plan = fake_sweep({"defaults": {"epochs": 3}, "experiments": {"a": config}}, results)
+    for digest, setting in plan.settings.items():
+        path = results / record_name("a", digest)
+        label = TARGET.copy()
+        label[wrong[setting["optimizer"]][setting["seed"]]] += 1
+        record, accuracy = read_json(path), (label == TARGET).mean()
+        record["final"]["test_acc"] = accuracy
+        record["epochs"][-1]["val_acc"] = accuracy
+        write_json(path, record, sync=False)
+        found = Predictions(label % 11, np.full(len(label), 0.5), TARGET, split)
+        write_predictions(predictions_file(results, "a", digest), found)
+    return plan
+
+
+def tables_of(plan: Plan, folder: Path) -> tuple[pd.DataFrame, list[str]]:
+    """The leaderboard by setting, and what is said."""
+    write_tables(plan, folder)
+    board = pd.read_csv(folder / "leaderboard.csv").set_index("label")
+    board.index = board.index.str.removeprefix("optimizer=")
+    return board, json.loads((folder / FINDINGS).read_text())["experiments"]["a"]["sentences"]
+
+
+def test_one_run_each_is_compared_over_the_test_images(tmp_path: Path):
+    wrong = {"sgd": [range(20)], "adam": [range(5, 29)], "rmsprop": [range(10, 60)], "adagrad": [range(0, 200)]}
+    board, said = tables_of(sweep_with_predictions(tmp_path, wrong), tmp_path)
+    alone = [(5, 9), (10, 40), (0, 180)]  # images that only the first, only the other gets wrong
+    p_values = [mcnemar([[0, first], [other, 0]], exact=True).pvalue for first, other in alone]
+    assert list(board.index) == ["sgd", "adam", "rmsprop", "adagrad"]
+    assert list(board["p_images"][1:]) == pytest.approx(multipletests(p_values, method="holm")[1])
+    assert board["p_holm"].isna().all() and (board["n_images"] == 1000).all()
+    assert "One run of each setting says nothing of other seeds: use several." in said
+    assert (
+        "Over the 1000 test images, as trained, clearly worse: optimizer=rmsprop and optimizer=adagrad;"
+        " cannot be told apart: optimizer=adam." in said
+    )
+    assert said[-1] == "With other test images the best may have 0.969 to 0.987 (1000 images)."
+    page = (tmp_path / "leaderboard.md").read_text()
+    assert "| p over images |" in page and "McNemar's exact test, 1947" in " ".join(page.split())
+
+
+def test_seeds_and_images_may_say_different_things(tmp_path: Path):
+    wrong = {
+        "sgd": [range(20), range(21), range(22)],
+        # A few images more with each seed, nearly the same ones: told by seeds, but it could be chance.
+        "adam": [range(22), range(23), range(25)],
+        # Many images more, but not with each seed.
+        "rmsprop": [range(19), range(22, 80), range(120)],
+    }
+    board, said = tables_of(sweep_with_predictions(tmp_path, wrong), tmp_path)
+    told_by_seeds, told_over_images = board["p_holm"] < 0.05, board["p_images"] < 0.05
+    assert list(told_by_seeds) == [False, True, False] and list(told_over_images) == [False, False, True]
+    text = " ".join(said)
+    assert "Clearly worse: optimizer=adam." in text
+    assert (
+        "Over the 1000 test images, optimizer=rmsprop is clearly worse; only other seeds could change that. Over the"
+        " 1000 test images, the difference of optimizer=adam could be chance." in text
+    )
+    assert said[-1].startswith("Intervals and tests cover the seeds; with other test images the best may have 0.96")
+
+
+def test_what_is_not_of_the_record_or_of_the_same_images_is_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    same = [range(20), range(22), range(18)]
+    plan = sweep_with_predictions(tmp_path, dict.fromkeys(NAMES, same))
+    by_name: dict[str, list[str]] = {}
+    for digest, setting in plan.settings.items():
+        by_name.setdefault(setting["optimizer"], []).append(digest)
+    of_other_images, torn, missing = (predictions_file(tmp_path, "a", by_name[name][1]) for name in NAMES[1:])
+    write_predictions(of_other_images, Predictions(**{**vars(read_predictions(of_other_images)), "split": "b"}))
+    torn.write_bytes(torn.read_bytes()[:100])
+    missing.unlink()
+    board, said = tables_of(plan, tmp_path)
+    assert board["p_images"].isna().all() and board["n_images"].notna().tolist() == [True, False, False, False]
+    assert said[-1] == "Not compared over images, as predictions are missing: 3."
+    err = capsys.readouterr().err
+    assert f"warning: {torn}: is not a file of predictions, or is damaged; its setting is not compared" in err
+    assert err.count("not compared over test images") == 1
+
+    first = predictions_file(tmp_path, "a", by_name["sgd"][0])  # of a record that was made again since
+    label = TARGET.copy()
+    label[:500] += 1
+    write_predictions(first, Predictions(label, np.full(len(label), 0.5), TARGET, "a"))
+    board, said = tables_of(plan, tmp_path)
+    assert board["n_images"].isna().all() and said[-1].endswith("no predictions of its runs are kept.")
+    assert f"warning: {first}: is not of this record, whose test accuracy is 0.9800" in capsys.readouterr().err

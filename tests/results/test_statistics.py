@@ -10,15 +10,19 @@ from scipy.special import expit
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold, KFold, cross_val_predict
+from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.power import TTestIndPower, TTestPower
+from statsmodels.stats.proportion import proportion_confint
 
 from dlsweep.config.metrics import CLASSIFICATION, EPOCH_METRICS, FRACTION, METRICS, POSITIVE, UNBOUNDED
 from dlsweep.results.columns import GRADIENTS, Columns
 from dlsweep.results.statistics import (
+    compare_over_images,
     compare_with_first,
     importances,
     interval,
     interval_name,
+    interval_over_images,
     mean_text,
     means,
     p_text,
@@ -237,6 +241,70 @@ def test_seeds_needed_against_statsmodels(effect: float, level: float):
 def test_no_number_of_seeds_settles_what_does_not_differ_or_vary():
     assert seeds_needed(0.0, 0.1) is None and seeds_needed(1e9, 0.1) == 2
     assert seeds_needed(0.1, 0.0) is None and seeds_needed(0.1, math.nan) is None and seeds_needed(math.nan, 1) is None
+
+
+# -- over test images ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("only_first", "only_other", "p_value"), [(59, 6, None), (1, 8, 0.0390625), (5, 5, 1.0)])
+def test_of_one_run_each_it_is_mcnemars_exact_test(only_first: int, only_other: int, p_value: float | None):
+    # 1 of 9: 2 * (1 + 9) / 2**9, by hand.
+    first = np.repeat([1, 1, 0, 0], [300, only_first, only_other, 20])
+    other = np.repeat([1, 0, 1, 0], [300, only_first, only_other, 20])
+    expected = mcnemar([[300, only_first], [only_other, 20]], exact=True).pvalue
+    assert p_value is None or expected == pytest.approx(p_value)
+    for one, two in ((first, other), (other, first)):
+        assert compare_over_images(one, 1, two, 1) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("n_runs", "n_other"), [(1, 1), (3, 3), (2, 3), (4, 2), (5, 1)])
+def test_of_several_runs_it_is_the_permutation_test_of_scipy(n_runs: int, n_other: int):
+    generator = np.random.default_rng(n_runs)
+    right, other = generator.binomial(n_runs, 0.7, 12), generator.binomial(n_other, 0.4, 12)
+    difference = n_other * right - n_runs * other  # whole numbers, so that equal sums are equal for scipy, too
+    expected = stats.permutation_test(
+        (difference,), lambda x, axis: x.sum(axis=axis), permutation_type="samples", n_resamples=np.inf
+    )
+    assert compare_over_images(right, n_runs, other, n_other) == pytest.approx(expected.pvalue)
+
+
+def test_of_many_images_it_is_as_a_paired_t_test():
+    generator = np.random.default_rng(0)
+    easy = generator.beta(9, 1, 10_000)
+    right, other = generator.binomial(5, easy), generator.binomial(4, easy * 0.993)
+    expected = stats.ttest_rel(right / 5, other / 4).pvalue
+    assert compare_over_images(right, 5, other, 4) == pytest.approx(expected, rel=0.02) and 1e-4 < expected < 0.1
+    assert compare_over_images(right, 5, right, 5) == 1.0
+    assert 0 <= compare_over_images(np.full(10_000, 3), 3, np.zeros(10_000, int), 3) < 1e-12
+
+
+def test_models_that_are_alike_are_rarely_told_apart_over_images():
+    generator, n_images = np.random.default_rng(0), 200
+    told = [
+        compare_over_images(generator.binomial(n, easy), n, generator.binomial(3, easy), 3) < 0.05
+        for n in (2, 3)
+        for easy in generator.beta(5, 1, (1000, n_images))
+    ]
+    assert 0.03 < np.mean(told) < 0.06
+
+
+def test_the_interval_over_images_is_that_of_wilson():
+    for n_right in (0, 1, 200, 349, 359):
+        right = np.repeat([1, 0], [n_right, 359 - n_right])
+        expected = proportion_confint(n_right, 359, method="wilson")
+        for n_runs in (1, 3):  # three runs that are right and wrong on the same images say no more than one
+            assert interval_over_images(n_runs * right, n_runs) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_interval_over_images_of_several_runs_holds_the_accuracy_of_all_images():
+    generator, n_images = np.random.default_rng(0), 359
+    easy = generator.beta(9, 0.5, (2000, n_images))  # how likely a model of this setting is right on an image
+    right = generator.binomial(3, easy)
+    low, high = np.array([interval_over_images(one, 3) for one in right]).T
+    assert 0.93 < ((low <= 9 / 9.5) & (high >= 9 / 9.5)).mean() < 0.97
+    # As wide as what a bootstrap over images finds.
+    drawn = generator.choice(right[0], (4000, n_images)).mean(axis=1) / 3
+    assert (low[0], high[0]) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.004)
 
 
 # -- importances ---------------------------------------------------------------------------------------------------

@@ -31,8 +31,11 @@ def what_it_shows(figure: FigureSpec, columns: Columns) -> str:
     return KINDS[figure.kind].sentence(columns.metric_title(family), columns.metric_title(objective.report))
 
 
-def finding(part: pd.DataFrame, columns: Columns) -> str:
-    """Return one experiment's finding: the best setting by its objective, and how others compare."""
+def finding(part: pd.DataFrame, columns: Columns, compared: pd.DataFrame | None = None) -> str:
+    """Return one experiment's finding: the best setting by its objective, and how others compare.
+
+    `compared` is its part of the leaderboard, which knows the comparisons over test images.
+    """
     if part.empty:
         return "No run is finished."
     report, ranked = columns.objective.report, columns.ranked
@@ -59,7 +62,7 @@ def finding(part: pd.DataFrame, columns: Columns) -> str:
     over = f", {name}" if name else ""
     mean = columns.text(report, best[report], best[f"{report}_low"], best[f"{report}_high"], digits=3)
     first = f"{what}: {best['label']}, with {columns.metric_title(report)} {mean}{over}{diverged}."
-    return " ".join([first, *comparisons(decide(part, columns)), counts])
+    return " ".join([first, *comparisons(decide(part, columns, board=compared)), counts])
 
 
 def captions(plan: Plan, findings: Mapping[str, str], known: Mapping[str, Columns]) -> dict[str, str]:

@@ -26,7 +26,7 @@ from dlsweep.files import read_json, write_atomic
 from dlsweep.report.captions import captions, finding
 from dlsweep.report.contents import CONFIG_PAGE, OVERVIEW, PROVENANCE_PAGE, caption_file, leaderboard_page
 from dlsweep.results.columns import Columns
-from dlsweep.results.leaderboard import best_run, leaderboard_notes
+from dlsweep.results.leaderboard import best_run, has_images, leaderboard_notes
 from dlsweep.results.statistics import INTERVAL_DOC, p_text, runs_text
 from dlsweep.results.tables import fitted_columns, read_tables, remarks
 from dlsweep.results.versions import outdated_note
@@ -55,12 +55,13 @@ def write_pages(plan: Plan, folder: Path, configs: Sequence[str], overrides: Map
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / path, (as_rst(text) if path.endswith(".rst") else text).encode())
 
+    compared = {exp_name: board[board["exp_name"] == exp_name] for exp_name in known}
     boards = {
-        exp_name: [_with_texts(row, columns) for row in board[board["exp_name"] == exp_name].to_dict("records")]
+        exp_name: [_with_texts(row, columns) for row in compared[exp_name].to_dict("records")]
         for exp_name, columns in known.items()
     }
     parts = {exp_name: summary[summary["exp_name"] == exp_name] for exp_name in plan.experiments}
-    findings = {exp_name: finding(part, known[exp_name]) for exp_name, part in parts.items()}
+    findings = {exp_name: finding(part, known[exp_name], compared[exp_name]) for exp_name, part in parts.items()}
     unfinished = unfinished_runs(plan, summary)
     for exp_name, rows in boards.items():
         write(
@@ -71,7 +72,8 @@ def write_pages(plan: Plan, folder: Path, configs: Sequence[str], overrides: Map
             columns=known[exp_name],
             rows=rows[:SHOWN_SETTINGS],
             n_more=max(len(rows) - SHOWN_SETTINGS, 0),
-            notes=leaderboard_notes(known[exp_name]),
+            over_images=has_images(compared[exp_name]),
+            notes=leaderboard_notes(known[exp_name], has_images(compared[exp_name])),
         )
     for stem, text in captions(plan, findings, known).items():
         write(caption_file(stem), "caption.html", text=text)

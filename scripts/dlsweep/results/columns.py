@@ -35,7 +35,7 @@ from dlsweep.config.plan import Plan, PlannedExperiment
 from dlsweep.config.tasks import BUILT_IN
 from dlsweep.results.measured import in_order
 from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS
-from dlsweep.results.statistics import INTERVAL_DOC, mean_text
+from dlsweep.results.statistics import IMAGES_DOC, INTERVAL_DOC, mean_text
 
 EPOCHS: Mapping[str, Column] = {**KEYS, "epoch": Column(int, "The epoch, from 1."), **EPOCH_METRICS}
 
@@ -90,6 +90,11 @@ class Columns:
     def beside(self) -> list[str]:
         """What the leaderboard of a classification shows beside the reported metric."""
         return [name for name in ("test_loss", "test_acc") if name != self.objective.report] if self.classifies else []
+
+    @property
+    def counts_images(self) -> bool:
+        """Whether the reported metric is the share of test images that are predicted correctly."""
+        return self.classifies and self.objective.report == "test_acc"
 
     @property
     def worst(self) -> float:
@@ -225,6 +230,7 @@ def epoch_columns(known: Collection[Columns], metrics: Iterable[str] = ()) -> di
 
 def leaderboard_columns(known: Iterable[Columns]) -> dict[str, Column]:
     """Return the columns of leaderboard.csv: those of each experiment's objective, and those that all have."""
+    known = list(known)
     boards = list({of.objective: of for of in known}.values())
     one = boards[0].objective if len(boards) == 1 else None
     of_report = f"`{one.report}`" if one else "the reported metric"
@@ -255,7 +261,18 @@ def leaderboard_columns(known: Iterable[Columns]) -> dict[str, Column]:
         ),
         "p_value": Column(float, "Two-sided p-value of that test; empty where none is possible."),
         "p_holm": Column(float, "The same, corrected for the number of comparisons in the experiment (Holm)."),
+        **(_OVER_IMAGES if any(of.counts_images for of in known) else {}),
     }
+
+
+_OVER_IMAGES: Mapping[str, Column] = {
+    "n_images": Column(
+        int, "Test images; empty, as the next three, unless all its tested runs have their predictions.", "images"
+    ),
+    "images_low": Column(float, "Low end of the 95% interval of `test_acc` over test images (Wilson)."),
+    "images_high": Column(float, "High end of it."),
+    "p_images": Column(float, f"P-value of the {IMAGES_DOC}."),
+}
 
 
 _N_TESTED = "Those that have a test accuracy; a diverged run has one only with `test_weights: best`."

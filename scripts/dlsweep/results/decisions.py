@@ -43,7 +43,9 @@ class Place:
     BETTER are clearly so, UNTESTED had no test (`test` says why), DIVERGED has only runs that diverged. `learned` is
     False where no run is better than a constant prediction, None where the records do not tell. `selected` is the mean
     over all `n_runs` of what settings are selected by; mean, interval and difference from the best are of what they are
-    reported by, over the `n` runs that have it. `p_value` is the leaderboard's `p_holm`. What is unknown is NaN.
+    reported by, over the `n` runs that have it. `p_value` is the leaderboard's `p_holm`: like the interval it is about
+    other seeds. `p_images` and the interval from `images_low` to `images_high` are about other test images. What is
+    unknown is NaN.
     """
 
     label: str
@@ -59,6 +61,9 @@ class Place:
     difference: float
     p_value: float
     test: str
+    p_images: float = math.nan
+    images_low: float = math.nan
+    images_high: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,8 @@ class Decision:
     seeds: Seeds | None = None
     edges: tuple[Edge, ...] = ()
     test_order: str = ""
+    n_images: int = 0
+    """Test images of the best setting, of which its runs' predictions are kept."""
 
     @property
     def best(self) -> Place | None:
@@ -182,9 +189,10 @@ def decide(
     spread of all settings, which differs widely in a sweep; the tests here do not (docs/methods.md).
     """
     n_diverged = int((part["status"] == "diverged").sum())
-    places: tuple[Place, ...] = ()
-    if len(part):
-        places = tuple(_places(part, known, compare_settings(part, known) if board is None else board))
+    if part.empty:
+        return Decision(known, (), 0, 0)
+    board = compare_settings(part, known) if board is None else board
+    places = tuple(_places(part, known, board))
     found = Decision(known, places, len(part), n_diverged)
     if found.best is None:
         return found
@@ -196,7 +204,15 @@ def decide(
         _seeds_for_the_first_two(part, known, places),
         tuple(_edges(part, known, found.best.label, varies or {})),
         _other_first(found),
+        _n_images(board),
     )
+
+
+def _n_images(board: pd.DataFrame) -> int:
+    """The test images that the best setting's predictions are of."""
+    if "n_images" not in board:
+        return 0
+    return int(board["n_images"].fillna(0).iat[0])
 
 
 def _places(part: pd.DataFrame, known: Columns, board: pd.DataFrame) -> Iterator[Place]:
@@ -219,6 +235,7 @@ def _places(part: pd.DataFrame, known: Columns, board: pd.DataFrame) -> Iterator
             difference=row["difference"],
             p_value=row["p_holm"],
             test=row["test"] if isinstance(row["test"], str) else "",
+            **{name: row[name] for name in ("p_images", "images_low", "images_high") if name in row},
         )
 
 
@@ -354,6 +371,7 @@ def _others_in_words(decision: Decision) -> list[str]:
         *_compared_in_words(decision),
         *([f"Clearly worse: {_these(decision.worse, count=True)}."] if decision.worse else []),
         *_untested_in_words(decision),
+        *_images_in_words(decision),
         *_learned_in_words(decision),
     ]
 
@@ -404,10 +422,53 @@ def _tied_in_words(decision: Decision) -> list[str]:
 def _untested_in_words(decision: Decision) -> list[str]:
     if not decision.untested:
         return []
-    if all(place.n < 2 for place in decision.places) and all(place.test == ONE_RUN for place in decision.untested):
+    if _has_one_run_each(decision):
+        if _compared_over_images(decision):
+            return ["One run of each setting says nothing of other seeds: use several."]
         return ["With one run of each setting, chance cannot be told from a difference: use several seeds."]
     why = "; ".join(dict.fromkeys(place.test for place in decision.untested))
     return [f"Not tested: {_these(decision.untested, count=True)} ({why})."]
+
+
+def _has_one_run_each(decision: Decision) -> bool:
+    return all(place.n < 2 for place in decision.places) and all(place.test == ONE_RUN for place in decision.untested)
+
+
+def _compared_over_images(decision: Decision) -> list[Place]:
+    return [place for place in decision.places if not math.isnan(place.p_images)]
+
+
+def _images_in_words(decision: Decision) -> list[str]:
+    """What the test over test images says where the one over seeds cannot, or says something else."""
+    compared, over = _compared_over_images(decision), f"Over the {decision.n_images} test images"
+    if not compared:
+        return []
+    worse = [place for place in compared if place.p_images < SIGNIFICANT and place.difference < 0]
+    better = [place for place in compared if place.p_images < SIGNIFICANT and place.difference > 0]
+    if _has_one_run_each(decision):
+        alike = [place for place in compared if place not in worse and place not in better]
+        found = [
+            *([f"clearly worse: {_these(worse, count=True)}"] if worse else []),
+            *([f"clearly better: {_these(better, count=True)}"] if better else []),
+            *([f"cannot be told apart: {_these(alike, count=True)}"] if alike else []),
+        ]
+        return [f"{over}, as trained, {'; '.join(found)}."]
+    # What is told by seeds and over images is clear, and what by neither is not.
+    seen = [place for place in worse if place.verdict in (TIED, UNTESTED)]
+    turned = [place for place in better if place.verdict in (TIED, UNTESTED)]
+    unsure = [place for place in decision.worse if place.p_images >= SIGNIFICANT]
+    found = [
+        *([f"{_these(seen)} {_are(seen)} clearly worse; only other seeds could change that"] if seen else []),
+        *([f"{_these(turned)} {_are(turned)} clearly better; only other seeds could change that"] if turned else []),
+        *([f"the difference of {_these(unsure)} could be chance"] if unsure else []),
+    ]
+    return [f"{over}, {sentence}." for sentence in found] or [
+        f"A test over the {decision.n_images} test images agrees."
+    ]
+
+
+def _are(places: list[Place]) -> str:
+    return "is" if len(places) == 1 else "are"
 
 
 def _learned_in_words(decision: Decision) -> list[str]:
@@ -454,9 +515,25 @@ def _order_note(decision: Decision) -> list[str]:
 
 
 def _interval_note(decision: Decision) -> list[str]:
-    if decision.best is None or decision.best.n < FEWEST_RUNS:
+    """Which uncertainty the numbers cover."""
+    best, known = decision.best, decision.known
+    if best is None or math.isnan(best.mean):
         return []
-    return ["Intervals and tests cover the seeds, not the choice of test data."]
+    over_seeds = "Intervals and tests cover the seeds" if best.n >= FEWEST_RUNS else ""
+    if decision.n_images:
+        low, high = (
+            known.text(known.objective.report, end, digits=DIGITS) for end in (best.images_low, best.images_high)
+        )
+        images = f"with other test images the best may have {low} to {high} ({decision.n_images} images)"
+        said = [f"{over_seeds}; {images}." if over_seeds else f"{images[0].upper()}{images[1:]}."]
+        lacking = [place for place in decision.places if place.n and place is not best and math.isnan(place.p_images)]
+        if lacking:
+            said.append(f"Not compared over images, as predictions are missing: {_these(lacking, count=True)}.")
+        return said
+    if not over_seeds:
+        return []
+    why = ": no predictions of its runs are kept" if known.counts_images else ""
+    return [f"{over_seeds}, not the choice of test data{why}."]
 
 
 def _these(places: list[Place], count: bool = False) -> str:

@@ -6,6 +6,7 @@ import html
 import math
 import textwrap
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,16 @@ import pandas as pd
 
 from dlsweep.results.columns import Columns, leaderboard_columns
 from dlsweep.results.frames import make_table
+from dlsweep.results.predictions import Right, right_of
 from dlsweep.results.statistics import (
     COMPARISON_DOC,
+    IMAGES_DOC,
     INTERVAL_DOC,
+    compare_over_images,
     compare_with_first,
+    holm,
     interval,
+    interval_over_images,
     p_text,
     rank,
     runs_text,
@@ -91,14 +97,16 @@ def best_run(part: pd.DataFrame, columns: Columns) -> pd.Series | None:
     return runs.loc[_rank_settings(runs, "hash", columns)[0].label]
 
 
-def leaderboard(summary: pd.DataFrame, known: Mapping[str, Columns]) -> pd.DataFrame:
+def leaderboard(
+    summary: pd.DataFrame, known: Mapping[str, Columns], right: Mapping[str, Mapping[str, Right]] | None = None
+) -> pd.DataFrame:
     """Return one row per experiment and setting: selected by the objective, reported on test, compared with the best.
 
-    `known` are the columns of each experiment.
+    `known` are the columns of each experiment, `right` what its settings predict, as `predicted` finds it.
     """
     columns = leaderboard_columns(known.values())
     boards = [
-        compare_settings(part, known[exp_name]).assign(exp_name=exp_name)
+        compare_settings(part, known[exp_name], (right or {}).get(str(exp_name))).assign(exp_name=exp_name)
         for exp_name, part in summary.groupby("exp_name", sort=False)
     ]
     if not boards:
@@ -106,16 +114,54 @@ def leaderboard(summary: pd.DataFrame, known: Mapping[str, Columns]) -> pd.DataF
     return pd.concat(boards, ignore_index=True).reindex(columns=list(columns))
 
 
-def compare_settings(part: pd.DataFrame, columns: Columns) -> pd.DataFrame:
-    """Return one row per setting of one experiment's summary, best first, each with its test against rank 1."""
+def compare_settings(part: pd.DataFrame, columns: Columns, right: Mapping[str, Right] | None = None) -> pd.DataFrame:
+    """Return one row per setting of one experiment's summary, best first, each with its tests against rank 1.
+
+    The tests are over seeds and, where `right` has what the settings predict, over test images.
+    """
     report, board = columns.objective.report, group_settings(part, columns)
     found = compare_with_first(by_seed(part, report, board["label"]))
-    return board.assign(
+    board = board.assign(
         difference=board[report] - board[report].iloc[0],
         test=pd.Series(found.test, dtype="str").replace("", None),
         p_value=found.p_value,
         p_holm=found.p_holm,
     )
+    if not columns.counts_images:
+        return board
+    rows = [(right or {}).get(label) for label in board["label"]]
+    ends = [(math.nan, math.nan) if row is None else interval_over_images(row.counts, row.n_runs) for row in rows]
+    return board.assign(
+        n_images=pd.array([None if row is None else len(row.counts) for row in rows], dtype="Int64"),
+        images_low=[low for low, _ in ends],
+        images_high=[high for _, high in ends],
+        p_images=holm(np.array([math.nan, *(_over_images(rows[0], row) for row in rows[1:])])),
+    )
+
+
+def _over_images(first: Right | None, other: Right | None) -> float:
+    if first is None or other is None or not first.is_comparable(other):
+        return math.nan
+    return compare_over_images(other.counts, other.n_runs, first.counts, first.n_runs)
+
+
+def predicted(
+    summary: pd.DataFrame, known: Mapping[str, Columns], results: Path
+) -> tuple[dict[str, dict[str, Right]], list[str]]:
+    """Return what the settings of each experiment predict, by label, and why some predictions cannot be trusted."""
+    found: dict[str, dict[str, Right]] = {}
+    faults = []
+    for exp_name, part in summary.groupby("exp_name", sort=False):
+        report = known[str(exp_name)].objective.report
+        if not known[str(exp_name)].counts_images:
+            continue
+        of_setting = found[str(exp_name)] = {}
+        for label, runs in part[part[report].notna()].groupby("label", sort=False):
+            right, why = right_of(results, zip(runs["exp_name"], runs["hash"], runs[report], strict=True))
+            faults += why
+            if right is not None:
+                of_setting[str(label)] = right
+    return found, faults
 
 
 def by_seed(part: pd.DataFrame, column: str, labels: Iterable[str]) -> np.ndarray:
@@ -130,8 +176,16 @@ def by_seed(part: pd.DataFrame, column: str, labels: Iterable[str]) -> np.ndarra
     return found
 
 
-def leaderboard_notes(columns: Columns) -> list[str]:
-    """Return how a leaderboard is to be read, for those who see it as text or in the report."""
+def has_images(board: pd.DataFrame) -> bool:
+    """Say whether any setting of an experiment's leaderboard is compared over test images."""
+    return "p_images" in board and bool(board["p_images"].notna().any())
+
+
+def leaderboard_notes(columns: Columns, over_images: bool = False) -> list[str]:
+    """Return how a leaderboard is to be read, for those who see it as text or in the report.
+
+    `over_images` says that settings are compared over test images, too.
+    """
     objective, worst = columns.objective, columns.worst
     counts = f"counting as {worst:g}" if math.isfinite(worst) else "counting as the worst"
     lower = " (lower is better)" if objective.better == "min" else ""
@@ -142,6 +196,7 @@ def leaderboard_notes(columns: Columns) -> list[str]:
         f"They are reported by their {columns.in_words(objective.report)}, {how} over the runs that have one"
         f" [{INTERVAL_DOC}].",
         f"p: {COMPARISON_DOC}.",
+        *([f"p over images: {IMAGES_DOC}."] if over_images else []),
     ]
 
 
@@ -159,7 +214,7 @@ def leaderboard_markdown(
     shared = {columns.objective for columns in known.values()}
     lines = ["# Leaderboard"]
     if len(shared) == 1:
-        lines += ["", *_wrapped(next(iter(known.values())))]
+        lines += ["", *_wrapped(next(iter(known.values())), has_images(board))]
     for exp_name, part in board.groupby("exp_name", sort=False):
         columns = known[exp_name]
         report, ranked = columns.objective.report, columns.ranked
@@ -167,17 +222,19 @@ def leaderboard_markdown(
         for paragraph in above.get(exp_name, ()):
             lines += ["", *textwrap.wrap(html.escape(paragraph, quote=False), 118)]
         if len(shared) > 1:
-            lines += ["", *_wrapped(columns)]
+            lines += ["", *_wrapped(columns, has_images(part))]
         if note := outdated_note(part.groupby("outdated")["n_outdated"].sum().to_dict(), part["n"].sum()):
             lines += ["", f"{note}."]
-        titles = [columns.title(ranked), columns.title(report)]
-        lines += ["", f"| rank | setting | runs | {titles[0]} | {titles[1]} | sd | p |"]
-        lines += ["|--:|---|--:|--:|--:|--:|--:|"]
+        over_images = has_images(part)
+        titles = ["rank", "setting", "runs", columns.title(ranked), columns.title(report), "sd", "p"]
+        titles += ["p over images"] if over_images else []
+        lines += ["", f"| {' | '.join(titles)} |", f"|--:|---|{'--:|' * (len(titles) - 2)}"]
         for row in part.head(SHOWN_SETTINGS).to_dict("records"):
             cells = [row["rank"], row["label"], runs_text(row["n"], row["n_diverged"])]
             cells += [columns.text(ranked, row[ranked])]
             cells += [columns.text(report, row[report], row[f"{report}_low"], row[f"{report}_high"])]
             cells += [columns.text(report, row[f"{report}_sd"]), p_text(row["p_holm"], row["test"])]
+            cells += [p_text(row["p_images"], "")] if over_images else []
             lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
         if len(part) > SHOWN_SETTINGS:
             lines += ["", f"{len(part) - SHOWN_SETTINGS} more settings in leaderboard.csv."]
@@ -185,5 +242,5 @@ def leaderboard_markdown(
     return "\n".join(lines) + "\n"
 
 
-def _wrapped(columns: Columns) -> list[str]:
-    return [line for note in leaderboard_notes(columns) for line in textwrap.wrap(note, 118)]
+def _wrapped(columns: Columns, over_images: bool) -> list[str]:
+    return [line for note in leaderboard_notes(columns, over_images) for line in textwrap.wrap(note, 118)]

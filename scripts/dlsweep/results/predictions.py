@@ -9,13 +9,16 @@ split. Two runs can be compared image by image only where that is the same.
 from __future__ import annotations
 
 import hashlib
+import math
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from dlsweep.config.paths import predictions_file
 from dlsweep.errors import RecordError
 from dlsweep.files import atomic_file
 
@@ -77,3 +80,51 @@ def read_predictions(path: Path) -> Predictions:
     if found.probability.dtype != np.float16 or not ((found.probability >= 0) & (found.probability <= 1)).all():
         raise RecordError(f"{path}: has probabilities that are not float16 from 0 to 1")
     return found
+
+
+# -- of a setting --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Right:
+    """How many of the `n_runs` runs of a setting classify each image of a test split correctly, (N,)."""
+
+    counts: np.ndarray
+    n_runs: int
+    split: str
+
+    def is_comparable(self, other: Right | None) -> bool:
+        """Say whether another setting was tested on the same images."""
+        return other is not None and self.split == other.split and len(self.counts) == len(other.counts)
+
+
+Run = tuple[str, str, float]
+"""A tested run: the name of its experiment, its hash, its test accuracy."""
+
+
+def right_of(results: Path, runs: Iterable[Run]) -> tuple[Right | None, list[str]]:
+    """Return what the tested runs of one setting classify correctly, and why files cannot be trusted.
+
+    None where any run has no predictions, as older records, or its runs were tested on different images: what holds of
+    some of its runs does not hold of the setting. Predictions that are not those of the record are not trusted.
+    """
+    found: Right | None = None
+    for exp_name, digest, accuracy in runs:
+        path = predictions_file(results, exp_name, digest)
+        if not path.exists():
+            return None, []
+        try:
+            predictions = read_predictions(path)
+        except RecordError as error:
+            return None, [str(error)]
+        right = predictions.correct
+        if not len(right) or not math.isclose(right.mean(), accuracy, abs_tol=0.5 / len(right)):
+            return None, [f"{path}: is not of this record, whose test accuracy is {accuracy:.4f}"]
+        one = Right(right.astype(np.int32), 1, predictions.split)
+        if found is None:
+            found = one
+        elif found.is_comparable(one):
+            found = Right(found.counts + one.counts, found.n_runs + 1, found.split)
+        else:
+            return None, []
+    return found, []

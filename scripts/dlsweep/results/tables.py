@@ -34,7 +34,7 @@ from dlsweep.results.columns import (
 )
 from dlsweep.results.decisions import decisions, findings, paragraphs
 from dlsweep.results.frames import make_table
-from dlsweep.results.leaderboard import best_run, leaderboard, leaderboard_markdown
+from dlsweep.results.leaderboard import best_run, leaderboard, leaderboard_markdown, predicted
 from dlsweep.results.measured import (
     epoch_metrics,
     epochs_of,
@@ -196,12 +196,15 @@ def make_tables(plan: Plan, records: list[Record]) -> tuple[dict[str, pd.DataFra
     """Return the tables of the records, by name, and the columns of each experiment as its runs have them."""
     summary, epochs = summary_table(records, plan), epochs_table(records, plan)
     known = fitted_columns(plan, summary, epochs)
+    right, faults = predicted(summary, known, Path(plan.results))
+    for fault in faults:
+        print(f"warning: {fault}; its setting is not compared over test images", file=sys.stderr)
     tables = {
         "summary": summary,
         "epochs": epochs,
         "gradients": gradients_table(records),
         "confusion": confusion_table(records, summary, known),
-        "leaderboard": leaderboard(summary, known),
+        "leaderboard": leaderboard(summary, known, right),
     }
     return tables, known
 

@@ -31,7 +31,7 @@ from dlsweep.report.page.data import page_data
 from dlsweep.report.pages import SHOWN_RUNS, SHOWN_SETTINGS, best_commands, origins, packages, unfinished_runs
 from dlsweep.results.columns import Columns
 from dlsweep.results.decisions import decisions
-from dlsweep.results.statistics import COMPARISON_DOC, INTERVAL_DOC, p_text, runs_text
+from dlsweep.results.statistics import COMPARISON_DOC, IMAGES_DOC, INTERVAL_DOC, p_text, runs_text
 from dlsweep.results.tables import fitted_columns, read_tables, remarks
 from dlsweep.results.versions import outdated_note
 from dlsweep.runs.eta import duration
@@ -120,6 +120,7 @@ def _templates() -> jinja2.Environment:
         "runs": runs_text,
         "interval": INTERVAL_DOC,
         "comparison": COMPARISON_DOC,
+        "over_images": IMAGES_DOC,
         "as_is": _as_is,
     }
     return templates
