@@ -79,7 +79,7 @@ def content(project: Project) -> dict[str, bytes]:
 
 
 def test_changed_code_and_data_are_told_and_never_averaged_and_made_again_on_demand(own: Project):
-    assert "than" not in start(own)
+    assert "were made with other" not in start(own)
     first = content(own)
     assert len(first) == 4 and len(board(own)) == 2
     (own.folder / "my_nets.py").write_text(NETS.replace("import helpers", "# a comment\n\nimport helpers"))
