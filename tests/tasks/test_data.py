@@ -124,6 +124,25 @@ def test_a_feature_far_from_zero_is_not_taken_for_a_constant_one() -> None:
     assert std[0] == pytest.approx(x[:, 0].double().std(correction=0).item(), rel=1e-6) and std[1] == 1
 
 
+def test_folds_are_stratified_and_each_image_is_in_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "data.pt", [23, 11, 8])
+    folds = [load_splits(path, setting(n_folds=5, fold=fold, split_seed=3)) for fold in range(5)]
+    tested = torch.cat([splits.test_x[:].flatten() for splits in folds])
+    assert sorted(tested.tolist()) == list(range(42))
+    counts = torch.stack([torch.bincount(splits.test_y, minlength=3) for splits in folds])
+    assert (counts.amax(0) - counts.amin(0)).max() <= 1 and counts.sum(1).tolist() == [9, 9, 8, 8, 8]
+    for splits in folds:
+        parts = [part[:].flatten().tolist() for part in (splits.train_x, splits.val_x, splits.test_x)]
+        assert sorted(parts[0] + parts[1] + parts[2]) == list(range(42))
+        assert len(parts[1]) == round(0.2 * (42 - len(parts[2])))
+    other = load_splits(path, setting(n_folds=5, split_seed=4))
+    assert not torch.equal(other.test_x[:], folds[0].test_x[:])
+    with pytest.raises(ConfigError, match="n_folds: 43 folds of 42 images"):
+        load_splits(path, setting(n_folds=43))
+    with pytest.raises(ConfigError, match="n_folds: the data has a test split of its own"):
+        load_splits(write(tmp_path / "own.pt", [23, 11], own_test=True), setting(n_folds=5))
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -50,15 +50,29 @@ def read_settings(spec: Any, where: str, task: Task) -> list[Values]:
     return [read_base(a_mapping(item, f"{where}[{i}]"), f"{where}[{i}]", task) for i, item in enumerate(spec)]
 
 
-def read_seeds(spec: Any, where: str, task: Task) -> list[Values]:
-    """A number of seeds, counted from 0, or a list of them."""
-    if "seed" not in task.hyperparameters:
-        raise ConfigError(f"{where}: {task} has no hyper-parameter seed")
+def read_seeds(spec: Any, where: str, task: Task, key: str = "seed") -> list[Values]:
+    """A number of seeds, counted from 0, or a list of them; `key` is the hyper-parameter that they are of."""
+    if key not in task.hyperparameters:
+        raise ConfigError(f"{where}: {task} has no hyper-parameter {key}")
     if isinstance(spec, int) and not isinstance(spec, bool) and 1 <= spec <= MOST_SETTINGS:
-        return [{"seed": checked("seed", seed, where, task)} for seed in range(spec)]
+        return [{key: checked(key, seed, where, task)} for seed in range(spec)]
     if not isinstance(spec, (list, dict)):
         raise ConfigError(f"{where}: {shown(spec)} is not allowed; allowed: how many (a positive integer), or a list")
-    return [{"seed": seed} for seed in read_values("seed", spec, where, task)]
+    return [{key: seed} for seed in read_values(key, spec, where, task)]
+
+
+def read_split_seeds(spec: Any, where: str, task: Task) -> list[Values]:
+    """A number of random splits of the data, or a list of their seeds."""
+    return read_seeds(spec, where, task, "split_seed")
+
+
+def read_folds(spec: Any, where: str, task: Task) -> list[Values]:
+    """The number of folds of a cross-validation: each is the test split of one run. Own code may do without n_folds."""
+    if "fold" not in task.hyperparameters:
+        raise ConfigError(f"{where}: {task} has no hyper-parameter fold, which says which fold is the test split")
+    n = integer(spec, where, 2, MOST_SETTINGS)
+    whole = {"n_folds": checked("n_folds", n, where, task)} if "n_folds" in task.hyperparameters else {}
+    return [{**whole, "fold": checked("fold", fold, where, task)} for fold in range(n)]
 
 
 def read_sample(spec: Any, where: str, task: Task) -> list[Values]:

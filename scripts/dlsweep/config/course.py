@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dlsweep.config.files import Values
-from dlsweep.config.identity import Setting, check_required, setting_hash
+from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.metrics import Objective
 from dlsweep.config.paths import DATA_KEYS, data_name
 from dlsweep.config.search import METHODS, MOST_SLOTS, Round, Search, checked_point
@@ -39,7 +39,8 @@ MOST_MISSES = 200  # points on end that are excluded, or equal to others: then t
 class Course:
     """The course of one experiment's search.
 
-    `first` are the points of the rounds that the config decides, `n_seeds` is the number of runs of each point.
+    `first` are the points of the rounds that the config decides, `n_seeds` is the number of runs of
+    each point: of its seeds, splits and folds.
     """
 
     name: str
@@ -164,7 +165,7 @@ def plan_course(exp_name: str, space: Space, objective: Objective, where: str) -
     """Return the course of an experiment's search. Raises ConfigError where the space does not allow it."""
     search = space.search
     assert search is not None
-    n_seeds = len(space.axes.get("seeds", [{}]))
+    n_seeds = space.n_repetitions
     method = METHODS[search.method]
     assert method.rounds is not None
     rounds = method.rounds(search.options, _whole_run(space, where) if method.stages else 0)
@@ -179,7 +180,7 @@ def plan_course(exp_name: str, space: Space, objective: Objective, where: str) -
 
 def example_runs(space: Space, where: str) -> dict[str, Setting]:
     """Return settings that a search may have, by their hashes, for what must be known of it before."""
-    settings, _ = _first_points(space, len(space.axes.get("seeds", [{}])), N_EXAMPLES, where)
+    settings, _ = _first_points(space, space.n_repetitions, N_EXAMPLES, where)
     return settings
 
 
@@ -202,7 +203,7 @@ def _first_points(space: Space, n_seeds: int, n: int, where: str) -> tuple[dict[
         if runs and runs[0][0] not in settings:
             for _, setting in runs:
                 try:
-                    check_required(setting)
+                    space.check(setting)
                 except ConfigError as error:
                     raise ConfigError(f"{where.rpartition('.')[0]}.{error}") from None
             settings.update(runs)

@@ -37,8 +37,8 @@ class Hyperparameter:
     bound a number (`open_low`, `open_high`: that end itself is not allowed); `choices` are the allowed strings, beside
     a number where `type` is one; `values` all that are allowed, where they are not strings; `items` is the type of a
     list's items; `own` is the form of a part of the user's own that is allowed as well, such as module:Class;
-    `nullable` allows null (none, off). `needs` names a hyper-parameter without which this one does not apply. A
-    `required` one has no default: every setting must give it.
+    `nullable` allows null (none, off). `needs` names a hyper-parameter without which this one does not apply, `without`
+    one with which it does not. A `required` one has no default: every setting must give it.
     """
 
     type: type
@@ -56,6 +56,7 @@ class Hyperparameter:
     items: Any = int
     own: str = ""
     required: bool = False
+    without: str = ""
 
     @property
     def allowed(self) -> str:
@@ -129,7 +130,17 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
         "images",
         0,
         open_low=True,
+        without="n_folds",
     ),
+    "n_folds": _H(
+        int,
+        None,
+        "Folds of a cross-validation: the data is cut into so many parts, and `fold` says which is the test split.",
+        "folds",
+        2,
+        nullable=True,
+    ),
+    "fold": _H(int, 0, "The fold that is the test split, counted from 0.", low=0, needs="n_folds"),
     "split_seed": _H(int, 0, "Seed of the split into training, validation and test.", low=0, high=2**32 - 1),
     "resized_crop": _H(
         float,

@@ -45,6 +45,9 @@ def applies(key: str, setting: Setting) -> bool:
     needs = HYPERPARAMETERS[key].needs
     if needs and not (applies(needs, setting) and setting.get(needs, default(needs, setting))):
         return False
+    without = HYPERPARAMETERS[key].without
+    if without and applies(without, setting) and setting.get(without, default(without, setting)):
+        return False
     if key not in _CONDITIONAL:
         return True
     chosen = (entry(kind, setting.get(kind, HYPERPARAMETERS[kind].default)) for kind in REGISTRIES)
@@ -90,6 +93,9 @@ def check_required(setting: Setting) -> None:
         for key in entry(kind, setting[kind]).required:
             if setting[key] is None:
                 raise ConfigError(f"{key}: is missing; {kind} {setting[kind]} needs it. {HYPERPARAMETERS[key].doc}")
+    if setting.get("n_folds") and setting["fold"] >= setting["n_folds"]:
+        n = setting["n_folds"]
+        raise ConfigError(f"fold: {setting['fold']} is not allowed; with n_folds {n} allowed: 0 to {n - 1}")
     if setting["metrics"] or setting["monitor"] != HYPERPARAMETERS["monitor"].default:
         _check_measured(setting)
 

@@ -25,6 +25,7 @@ from dlsweep.config.metrics import (
     Objective,
     is_number,
 )
+from dlsweep.config.replicates import without_replicates
 from dlsweep.config.tasks import is_built_in, task_of
 from dlsweep.errors import ConfigError
 
@@ -95,8 +96,8 @@ class Varied:
 
     @property
     def keys(self) -> list[str]:
-        """The hyper-parameters that vary, in the config's order, without the seed."""
-        return [key for key in self.values if key != "seed"]
+        """The hyper-parameters that vary, in the config's order, without those that repeat a setting."""
+        return without_replicates(self.values)
 
     @property
     def groups(self) -> list[str]:

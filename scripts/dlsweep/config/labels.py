@@ -9,6 +9,7 @@ from typing import Any
 
 from dlsweep.config.dotted import MISSING, dotted, flat, flattened, inside, root_of, value_of
 from dlsweep.config.identity import Setting, default, defaults_for
+from dlsweep.config.replicates import without_replicates
 
 BASELINE = "baseline"
 """The label of a setting that changes nothing of what its experiment varies."""
@@ -52,8 +53,8 @@ def what_varies(settings: Collection[Setting], swept: Iterable[str]) -> dict[str
 def _by_what_varies(
     settings: Mapping[str, Setting], varies: Mapping[str, list[Any]]
 ) -> tuple[list[str], dict[str, list[str]]]:
-    """The keys that vary, seeds aside, and the hashes of each combination of their values."""
-    keys = [key for key in varies if key != "seed"]
+    """The keys that vary, repetitions aside, and the hashes of each combination of their values."""
+    keys = without_replicates(varies)
     groups: dict[str, list[str]] = {}
     for digest, setting in flattened(settings, keys).items():
         groups.setdefault(repr([setting.get(key, MISSING) for key in keys]), []).append(digest)
@@ -77,7 +78,7 @@ def is_grid(settings: Mapping[str, Setting], varies: Mapping[str, list[Any]]) ->
 
 
 def setting_labels(settings: Mapping[str, Setting], varies: Mapping[str, list[Any]]) -> dict[str, str]:
-    """Return each setting's label, by hash: what varies in its experiment, seeds aside.
+    """Return each setting's label, by hash: what varies in its experiment, seeds, splits and folds aside.
 
     A grid's settings name all of it ("lr=0.1, act=relu"); the settings of a list only where they leave the
     default ("weight_decay=0.01, dropout=0.5", "baseline"). Different settings have different labels.

@@ -36,7 +36,9 @@ OTHER_NAMES = {
     "kernel_size": "kernel filter_size",
     "precision": "amp mixed_precision dtype",
     "sample": "n_samples n_trials trials",
-    "seeds": "n_seeds num_seeds repeats n_repeats",
+    "seeds": "n_seeds num_seeds",
+    "split_seeds": "repeats n_repeats",
+    "folds": "k_folds kfold k_fold cv n_splits",
     "figures": "plots",
     # values
     "true": "yes on",

@@ -43,10 +43,12 @@ def _function(target: str) -> Callable[..., Any]:
     return function
 
 
-_FILE = ("data_path", "test_size")
+_SPLIT = ("test_size", "n_folds")
+"""Of data without a test split of its own."""
+_FILE = ("data_path", *_SPLIT)
 
 DATASETS = {
-    "digits": Entry("datasets:load_digits", ("test_size",), targets="classes"),
+    "digits": Entry("datasets:load_digits", _SPLIT, targets="classes"),
     "mnist": Entry("downloads:load_torchvision", targets="classes"),
     "fashion_mnist": Entry("downloads:load_torchvision", targets="classes"),
     "kmnist": Entry("downloads:load_torchvision", targets="classes"),
@@ -144,7 +146,7 @@ REGISTRIES: Mapping[str, Mapping[str, Entry]] = {
 
 
 OWN: Mapping[str, Entry] = {
-    "dataset": Entry("datasets:load_own", ("dataset_args", "test_size", "series")),
+    "dataset": Entry("datasets:load_own", ("dataset_args", *_SPLIT, "series")),
     "model": Entry("models:build_custom", ("model_args",)),
     "loss": Entry("losses:own_loss", ("loss_args",)),
     "optimizer": Entry("optimizers:own_optimizer", ("optimizer_args",)),

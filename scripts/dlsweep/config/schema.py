@@ -112,6 +112,7 @@ def _experiment(values: dict[str, Any] | None) -> dict[str, Any]:
         "seed": {"type": "integer"},
         **sample.get("properties", {}),
     }
+    how_many = {"type": "integer", "minimum": 1}
     search = {"type": "object", "required": ["method"], **_of_search(values)}
     constructs = {
         **_task_words(),
@@ -120,7 +121,9 @@ def _experiment(values: dict[str, Any] | None) -> dict[str, Any]:
         "settings": _or_null("An explicit list.", _list_of(partial)),
         "sample": _or_null("Random search.", sample),
         "search": _or_null("Points that fill the space evenly, or that follow from earlier results.", search),
-        "seeds": _or_null("How many seeds, or which.", {"type": "integer", "minimum": 1}, axis),
+        "seeds": _or_null("How many seeds, or which.", how_many, axis),
+        "split_seeds": _or_null("How many random splits of the data, or which.", how_many, axis),
+        "folds": _or_null("Folds of a cross-validation, each the test split once.", {"type": "integer", "minimum": 2}),
         "exclude": _or_null("Settings that match are dropped.", condition, _list_of(condition)),
         "when": _or_null("Values for settings that match.", rule, _list_of(rule)),
         "extends": _or_null("Another experiment, of which this one changes some keys.", {"type": "string"}),

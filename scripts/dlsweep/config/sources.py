@@ -9,6 +9,7 @@ from typing import Any
 from dlsweep.config.dotted import MISSING, value_of
 from dlsweep.config.files import Values, read_configs, where_stated
 from dlsweep.config.identity import Setting, setting_hash
+from dlsweep.config.replicates import CONSTRUCTS
 from dlsweep.config.space import KEYED, Space, merged_spec, read_space
 from dlsweep.config.tasks import SPECIAL_KEYS
 
@@ -46,7 +47,7 @@ def _place(key: str, space: Space, parts: tuple[Values, ...], rules: tuple[int, 
     for (name, axis), part in zip(space.axes.items(), parts, strict=True):
         if said := _said(key, part):
             item = f"[{next(i for i, other in enumerate(axis) if other is part)}]" if name == "settings" else ""
-            return name if name == "seeds" else f"{name}{item}.{said}"
+            return name if name in CONSTRUCTS else f"{name}{item}.{said}"
     return _said(key, space.own)
 
 

@@ -13,17 +13,20 @@ from dlsweep.config.axes import (
     MOST_SETTINGS,
     a_mapping,
     read_base,
+    read_folds,
     read_grid,
     read_sample,
     read_seeds,
     read_settings,
+    read_split_seeds,
     read_zip,
 )
 from dlsweep.config.dotted import dotted, folded, over, whole_of
 from dlsweep.config.files import Values, shown
 from dlsweep.config.hyperparameters import find, nearest_key
-from dlsweep.config.identity import Setting, defaults_for, resolve
+from dlsweep.config.identity import Setting, check_required, defaults_for, resolve
 from dlsweep.config.names import nearest
+from dlsweep.config.replicates import CONSTRUCTS
 from dlsweep.config.rules import Condition, Rule, matches, read_exclude, read_when
 from dlsweep.config.search import Search, checked_point, options_of, read_search
 from dlsweep.config.tasks import BUILT_IN, SPECIAL_KEYS, TASK_KEYS, TASK_WORDS, Task, is_task_name, task_of
@@ -35,6 +38,8 @@ AXES: Mapping[str, Callable[[Any, str, Task], list[Values]]] = {
     "settings": read_settings,
     "sample": read_sample,
     "seeds": read_seeds,
+    "split_seeds": read_split_seeds,
+    "folds": read_folds,
 }
 """The constructs that name several values, each with its reader; an experiment is their cross product."""
 
@@ -79,6 +84,20 @@ class Space:
                 if not any(matches(setting, condition) for condition in self.exclude):
                     yield setting, parts, rules
 
+    @property
+    def n_repetitions(self) -> int:
+        """How many runs repeat each setting: its seeds, splits and folds."""
+        return math.prod(len(self.axes[name]) for name in CONSTRUCTS if name in self.axes)
+
+    def check(self, setting: Setting) -> None:
+        """Raise ConfigError where a setting lacks what it cannot do without, or what is said does not apply to it."""
+        check_required(setting)
+        if "folds" in self.axes and "fold" not in setting:
+            raise ConfigError(
+                f"folds: {setting['dataset']} has a test split of its own, so it has no folds; use split_seeds for"
+                " other training and validation splits"
+            )
+
     @functools.cached_property
     def has_dotted(self) -> bool:
         """Whether a key inside of a mapping is said anywhere: a large sweep without is expanded faster."""
@@ -121,8 +140,8 @@ def read_space(spec: Mapping[str, Any], defaults: Mapping[str, Any], where: str)
     if search and search.is_static:
         first = itertools.islice(search.points(), search.options["n"])
         points = [checked_point(point, f"{where}.search", task) for point in first]
-        seeds = {"seeds": axes.pop("seeds")} if "seeds" in axes else {}
-        axes = {**axes, "search": points, **seeds}
+        repeated = {name: axes.pop(name) for name in CONSTRUCTS if name in axes}
+        axes = {**axes, "search": points, **repeated}
         search = None
     if math.prod(len(axis) for axis in axes.values()) > MOST_SETTINGS:
         raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
@@ -143,11 +162,11 @@ def read_space(spec: Mapping[str, Any], defaults: Mapping[str, Any], where: str)
 
 def _refuse_beside(search: Search, axes: Mapping[str, list[Values]], when: list[Rule], where: str) -> None:
     """A search in rounds is one search, with one setting a point and seed."""
-    others = [name for name in axes if name != "seeds"]
+    others = [name for name in axes if name not in CONSTRUCTS]
     if others:
         raise ConfigError(
             f"{where}.{others[0]}: does not go with a search by {search.method}; make it a choice of the search, or"
-            " write an experiment for each; allowed beside it: seeds, when, exclude"
+            f" write an experiment for each; allowed beside it: {', '.join(CONSTRUCTS)}, when, exclude"
         )
     for i, rule in enumerate(when):
         if len(rule.choices) > 1:
@@ -250,7 +269,7 @@ def _without(spec: Mapping[str, Any], child: Mapping[str, Any]) -> Values:
                 {key: said for key, said in item.items() if is_left(key)} if isinstance(item, Mapping) else item
                 for item in value
             ]
-        elif is_left(place) and not (place == "seeds" and "seed" in elsewhere):
+        elif is_left(place) and elsewhere.isdisjoint(CONSTRUCTS.get(place, ())):
             kept[place] = value
     return kept
 
@@ -263,8 +282,7 @@ def _stated(spec: Mapping[str, Any]) -> dict[str, set[str]]:
             stated[place] = set(spec[place]) - _options(place, spec[place])
     if isinstance(spec.get("settings"), list):
         stated["settings"] = {key for item in spec["settings"] if isinstance(item, Mapping) for key in item}
-    if spec.get("seeds") is not None:
-        stated["seeds"] = {"seed"}
+    stated |= {name: set(keys) for name, keys in CONSTRUCTS.items() if spec.get(name) is not None}
     return stated
 
 

@@ -8,6 +8,8 @@ An experiment is a mapping of hyper-parameters (its base values) and of these ke
     sample    {n, seed, key: ...}  random search
     search    {method, n, key: ..} points that fill the space evenly, or that follow from earlier results
     seeds     a number or a list   every setting with each of these seeds
+    split_seeds  the same          ... with each of these splits of the data
+    folds     a number             ... with each fold of a cross-validation as its test split
     exclude   [{key: value}]       drops the settings that match; comparisons as text: ">0.1"
     when      [{if: ..., set: ...}] values (or lists of them) for the settings that match
     extends   another experiment, of which this one changes some keys
@@ -31,7 +33,7 @@ from dlsweep.config.course import Course, example_runs, plan_course
 from dlsweep.config.figures import figures_for
 from dlsweep.config.files import read_configs, shown, where_stated
 from dlsweep.config.hyperparameters import find
-from dlsweep.config.identity import Setting, check_required, setting_hash
+from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.kinds import FigureSpec
 from dlsweep.config.labels import what_varies
 from dlsweep.config.metrics import STANDARD, Column, Objective
@@ -279,7 +281,7 @@ def _expand(
     question = _question(spec.get("question"), f"{where}.question")
     try:
         for setting in settings.values():
-            check_required(setting)
+            space.check(setting)
         figures = figures_for(settings, varies, spec.get("figures"), objective)
         return Experiment(exp_name, settings, figures, swept, space.task, objective, question)
     except ConfigError as error:

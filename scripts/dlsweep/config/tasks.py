@@ -35,7 +35,7 @@ BRACES = ("metrics", "checkpoint", "threads", "device", "results")
 TASK_WORDS = (*TASK_KEYS, "objective", "report")
 """What `defaults` and an experiment say of the task itself; none of it is swept."""
 SPECIAL_KEYS = (
-    *("grid", "zip", "settings", "sample", "search", "seeds"),
+    *("grid", "zip", "settings", "sample", "search", "seeds", "split_seeds", "folds"),
     *("exclude", "when", "extends", "figures", "question"),
 )
 """The keys of an experiment that are neither this nor a hyper-parameter."""

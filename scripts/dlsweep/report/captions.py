@@ -14,6 +14,7 @@ from dlsweep.report.contents import figure_stem, planned_figures
 from dlsweep.results.columns import Columns
 from dlsweep.results.decisions import comparisons, decide
 from dlsweep.results.leaderboard import group_settings
+from dlsweep.results.splits import n_splits, repetitions_in_words
 from dlsweep.results.statistics import interval_name
 from dlsweep.results.tables import remarks
 from dlsweep.results.versions import outdated_note
@@ -41,8 +42,8 @@ def finding(part: pd.DataFrame, columns: Columns, compared: pd.DataFrame | None 
     report, ranked = columns.objective.report, columns.ranked
     board = group_settings(part, columns)
     runs = f"{len(part)} runs of {len(board)} settings" if len(board) > 1 else f"{len(part)} runs of one setting"
-    n_seeds, n_diverged = part["seed"].nunique() if "seed" in part else 0, int((part["status"] == "diverged").sum())
-    seeds = f", {n_seeds} seed{'s' if n_seeds > 1 else ''}" if n_seeds else ""
+    n_diverged = int((part["status"] == "diverged").sum())
+    seeds = f", {repeated}" if (repeated := repetitions_in_words(part)) else ""
     counts = f"{runs}{seeds}; {n_diverged or 'none'} diverged."
     if note := outdated_note(part["outdated"].value_counts().to_dict(), len(part)):
         counts += f" {note}."
@@ -57,8 +58,10 @@ def finding(part: pd.DataFrame, columns: Columns, compared: pd.DataFrame | None 
             return f"No run of the best setting was tested. {counts}"
         mean = columns.text(ranked, best[ranked], digits=3)
         return f"{what}: {best['label']}, with {columns.metric_title(ranked)} {mean}{diverged}. {counts}"
-    n = best["n_tested"]
-    name = interval_name([n], columns.metric(report).within, over=f"{n} runs" if n > 2 else "runs")
+    n, splits = best["n_tested"], columns.splits
+    if splits.keys:
+        n = n_splits(part[(part["label"] == best["label"]) & part[report].notna()], splits.keys)
+    name = interval_name([n], columns.metric(report).within, over=f"{n} {splits.words}" if n > 2 else splits.words)
     over = f", {name}" if name else ""
     mean = columns.text(report, best[report], best[f"{report}_low"], best[f"{report}_high"], digits=3)
     first = f"{what}: {best['label']}, with {columns.metric_title(report)} {mean}{over}{diverged}."

@@ -27,7 +27,7 @@ from dlsweep.report.captions import captions, finding
 from dlsweep.report.contents import CONFIG_PAGE, OVERVIEW, PROVENANCE_PAGE, caption_file, leaderboard_page
 from dlsweep.results.columns import Columns
 from dlsweep.results.leaderboard import best_run, has_images, leaderboard_notes
-from dlsweep.results.statistics import INTERVAL_DOC, p_text, runs_text
+from dlsweep.results.statistics import p_text, runs_text
 from dlsweep.results.tables import fitted_columns, read_tables, remarks
 from dlsweep.results.versions import outdated_note
 from dlsweep.runs.eta import duration
@@ -47,7 +47,7 @@ def write_pages(plan: Plan, folder: Path, configs: Sequence[str], overrides: Map
     summary, board = tables["summary"], tables["leaderboard"]
     known = fitted_columns(plan, summary, tables["epochs"])
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
-    templates.globals |= {"p": p_text, "runs": runs_text, "interval": INTERVAL_DOC}
+    templates.globals |= {"p": p_text, "runs": runs_text}
     formatter = HtmlFormatter(nobackground=True)
 
     def write(path: str, template: str, **content: Any) -> None:
@@ -110,6 +110,7 @@ def write_pages(plan: Plan, folder: Path, configs: Sequence[str], overrides: Map
         columns=next(iter(known.values())) if len({of.objective for of in known.values()}) == 1 else None,
         known=known,
         remarks=remarks(summary, known),
+        interval="; or ".join(dict.fromkeys(of.interval_doc for of in known.values())),
     )
 
 

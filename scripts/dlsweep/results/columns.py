@@ -35,7 +35,15 @@ from dlsweep.config.plan import Plan, PlannedExperiment
 from dlsweep.config.tasks import BUILT_IN
 from dlsweep.results.measured import in_order
 from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS
-from dlsweep.results.statistics import IMAGES_DOC, INTERVAL_DOC, mean_text
+from dlsweep.results.splits import ONE_SPLIT, Splits
+from dlsweep.results.statistics import (
+    COMPARISON_DOC,
+    COMPARISON_OF_SPLITS_DOC,
+    IMAGES_DOC,
+    INTERVAL_DOC,
+    interval_doc,
+    mean_text,
+)
 
 EPOCHS: Mapping[str, Column] = {**KEYS, "epoch": Column(int, "The epoch, from 1."), **EPOCH_METRICS}
 
@@ -71,7 +79,7 @@ class Columns:
 
     `built_in` says that its task is the built-in one, `classifies` that this is the classification, which has the
     metrics of METRICS; `own` is what the config says of its metrics. The families `beyond` have values that leave their
-    range, which is none then.
+    range, which is none then. `splits` are those of the data that its runs are repeated on.
     """
 
     objective: Objective = STANDARD
@@ -80,6 +88,7 @@ class Columns:
     own: Mapping[str, Column] = field(default_factory=dict)
     beyond: frozenset[str] = frozenset()
     built_in: bool = True
+    splits: Splits = ONE_SPLIT
 
     @property
     def ranked(self) -> str:
@@ -95,6 +104,17 @@ class Columns:
     def counts_images(self) -> bool:
         """Whether the reported metric is the share of test images that are predicted correctly."""
         return self.classifies and self.objective.report == "test_acc"
+
+    @property
+    def interval_doc(self) -> str:
+        """What stands between brackets."""
+        return interval_doc(self.splits.words, self.splits.correction > 0)
+
+    @property
+    def comparison_doc(self) -> str:
+        """How settings are compared with the best."""
+        splits = self.splits
+        return COMPARISON_OF_SPLITS_DOC.format(splits.words) if splits.correction else COMPARISON_DOC
 
     @property
     def worst(self) -> float:
@@ -246,7 +266,7 @@ def leaderboard_columns(known: Iterable[Columns]) -> dict[str, Column]:
             " diverged come last.",
         ),
         "label": SUMMARY["label"],
-        "n": Column(int, "Runs of the setting: its seeds.", "runs"),
+        "n": Column(int, "Runs of the setting: its seeds, splits and folds.", "runs"),
         "n_diverged": Column(int, "Those that diverged.", "runs"),
         "n_tested": Column(int, _N_TESTED if one == STANDARD else f"Those that have {of_report}.", "runs"),
         "n_outdated": Column(int, "Those whose code or data have changed since.", "runs"),
@@ -256,7 +276,8 @@ def leaderboard_columns(known: Iterable[Columns]) -> dict[str, Column]:
         "test": Column(
             str,
             f"How {of_report} is compared with rank 1's: `paired` t-test over the same seeds, `welch` where the seeds"
-            " differ; or why no test is possible: `fewer than two results`, `neither varies`, `all seeds differ"
+            " differ; over folds or random splits `corrected paired` and `corrected welch`, after Nadeau & Bengio"
+            " (2003); or why no test is possible: `fewer than two results`, `neither varies`, `all seeds differ"
             " alike`.",
         ),
         "p_value": Column(float, "Two-sided p-value of that test; empty where none is possible."),
@@ -292,7 +313,9 @@ def _board(of: Columns) -> dict[str, Column]:
         f"{of.ranked}_sd": Column(float, "Its standard deviation over seeds; empty for one run."),
         report: Column(float, f"Mean `{report}` of the `n_tested` runs.", unit),
         f"{report}_sd": Column(float, "Its standard deviation over seeds; empty for one run."),
-        f"{report}_low": Column(float, f"Low end of the {INTERVAL_DOC}; empty for one run."),
+        f"{report}_low": Column(
+            float, f"Low end of the {INTERVAL_DOC}; empty for one run. Over folds and splits it is corrected likewise."
+        ),
         f"{report}_high": Column(float, "High end of it."),
         **{name: Column(float, f"Mean `{name}` of the same runs.", of.metric(name).unit) for name in of.beside},
     }

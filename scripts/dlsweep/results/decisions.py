@@ -16,8 +16,10 @@ import pandas as pd
 
 from dlsweep.config.labels import format_value
 from dlsweep.config.plan import Plan
+from dlsweep.config.replicates import without_replicates
 from dlsweep.results.columns import Columns
-from dlsweep.results.leaderboard import by_seed, compare_settings
+from dlsweep.results.leaderboard import by_repetition, compare_settings
+from dlsweep.results.splits import Splits
 from dlsweep.results.statistics import (
     FEWEST_RUNS,
     MOST_SEEDS,
@@ -259,11 +261,11 @@ def _learned(values: pd.Series) -> bool | None:
 
 def _seeds_for_the_first_two(part: pd.DataFrame, known: Columns, places: tuple[Place, ...]) -> Seeds | None:
     """How many seeds would tell the first two apart, by the same test; None where they are, or nothing can be told."""
-    if len(places) < 2 or places[1].verdict != TIED:
-        return None
+    if len(places) < 2 or places[1].verdict != TIED or known.splits.keys:
+        return None  # more splits of the same data help only so far
     # Where the others are clearly worse, Holm's method tests those that are left at this level.
     level = SIGNIFICANT / sum(place.verdict == TIED for place in places)
-    values = by_seed(part, known.objective.report, [place.label for place in places[:2]])
+    values = by_repetition(part, known.objective.report, [place.label for place in places[:2]])
     both = values[np.isfinite(values).all(axis=1)]
     are_paired = places[1].test == PAIRED
     difference, have = abs(places[1].difference), min(places[0].n, places[1].n)
@@ -283,7 +285,7 @@ def _edges(part: pd.DataFrame, known: Columns, best: str, varies: Mapping[str, l
 
     The values are compared among the settings that are like the best in all that is not a number.
     """
-    keys = [key for key in varies if key in part and not key.endswith("seed")]
+    keys = [key for key in without_replicates(varies) if key in part and not key.endswith("seed")]
     row = part[part["label"] == best].iloc[0]
     numbers = {key: pd.to_numeric(part[key], errors="coerce") for key in keys if _is_number(row[key])}
     alike = pd.Series(True, part.index)
@@ -519,7 +521,11 @@ def _interval_note(decision: Decision) -> list[str]:
     best, known = decision.best, decision.known
     if best is None or math.isnan(best.mean):
         return []
-    over_seeds = "Intervals and tests cover the seeds" if best.n >= FEWEST_RUNS else ""
+    splits = known.splits
+    if splits.keys and splits.overlap != 0:
+        return [_splits_in_words(splits)]
+    covered = "the choice of training and validation data" if splits.keys else "the seeds"
+    over_seeds = f"Intervals and tests cover {covered}" if best.n >= FEWEST_RUNS else ""
     if decision.n_images:
         low, high = (
             known.text(known.objective.report, end, digits=DIGITS) for end in (best.images_low, best.images_high)
@@ -534,6 +540,13 @@ def _interval_note(decision: Decision) -> list[str]:
         return []
     why = ": no predictions of its runs are kept" if known.counts_images else ""
     return [f"{over_seeds}, not the choice of test data{why}."]
+
+
+def _splits_in_words(splits: Splits) -> str:
+    covered = f"cover {'the seeds and ' if splits.has_seeds else ''}the choice of training and test data"
+    if splits.overlap is None:
+        return f"Intervals and tests {covered}, but are too certain: how far the splits overlap is not known."
+    return f"Intervals and tests are over {splits.words}, corrected for what these share: they {covered}."
 
 
 def _these(places: list[Place], count: bool = False) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,7 @@ from dlsweep.results.columns import Columns, leaderboard_columns
 from dlsweep.results.frames import make_table
 from dlsweep.results.predictions import Right, right_of
 from dlsweep.results.statistics import (
-    COMPARISON_DOC,
     IMAGES_DOC,
-    INTERVAL_DOC,
     compare_over_images,
     compare_with_first,
     holm,
@@ -53,8 +51,14 @@ def group_settings(part: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     standings = _rank_settings(part, "label", columns)
     groups = part.groupby("label", sort=False)
     test = groups[report].agg(["mean", "std", "count", "min", "max"])
-    within = columns.metric(report).within
-    low, high = interval(test["mean"], test["std"], test["count"], test["min"], test["max"], within)
+    within, splits = columns.metric(report).within, columns.splits
+    spread = test
+    if splits.keys:
+        by_split = part.groupby(["label", *splits.keys])[report].mean().groupby("label")
+        spread = by_split.agg(["std", "count", "min", "max"]).reindex(test.index)
+    low, high = interval(
+        test["mean"], spread["std"], spread["count"], spread["min"], spread["max"], within, splits.correction
+    )
     table = pd.DataFrame(
         {
             "n_outdated": groups["outdated"].count(),
@@ -120,7 +124,8 @@ def compare_settings(part: pd.DataFrame, columns: Columns, right: Mapping[str, R
     The tests are over seeds and, where `right` has what the settings predict, over test images.
     """
     report, board = columns.objective.report, group_settings(part, columns)
-    found = compare_with_first(by_seed(part, report, board["label"]))
+    splits = columns.splits
+    found = compare_with_first(by_repetition(part, report, board["label"], splits.keys), splits.correction)
     board = board.assign(
         difference=board[report] - board[report].iloc[0],
         test=pd.Series(found.test, dtype="str").replace("", None),
@@ -164,8 +169,15 @@ def predicted(
     return found, faults
 
 
-def by_seed(part: pd.DataFrame, column: str, labels: Iterable[str]) -> np.ndarray:
-    """Return a column of one experiment's summary with a row per seed and a column per setting, of these labels."""
+def by_repetition(part: pd.DataFrame, column: str, labels: Iterable[str], splits: Sequence[str] = ()) -> np.ndarray:
+    """Return a column of one experiment's summary with a row per seed and a column per setting, of these labels.
+
+    With `splits`, the keys by which its runs are of several splits of the data, a row per split, of which it has the
+    mean over seeds: the seeds of a split share its images.
+    """
+    if splits:
+        of_splits = part.pivot_table(column, list(splits), "label", "mean", dropna=False)
+        return np.asarray(of_splits.reindex(columns=list(labels)).to_numpy(float))
     # One row per seed, one column per setting; two runs of one seed differ in what no label shows: no pairs. Runs
     # without a seed share nothing.
     seeds = part["seed"].astype(str) if "seed" in part else part["hash"]
@@ -194,8 +206,8 @@ def leaderboard_notes(columns: Columns, over_images: bool = False) -> list[str]:
         f"Settings are ranked by their mean {columns.in_words(objective.metric)}{lower} over all runs, a diverged run"
         f" {counts}; a setting of which every run diverged comes last.",
         f"They are reported by their {columns.in_words(objective.report)}, {how} over the runs that have one"
-        f" [{INTERVAL_DOC}].",
-        f"p: {COMPARISON_DOC}.",
+        f" [{columns.interval_doc}].",
+        f"p: {columns.comparison_doc}.",
         *([f"p over images: {IMAGES_DOC}."] if over_images else []),
     ]
 
@@ -211,7 +223,7 @@ def leaderboard_markdown(
     `above` are paragraphs of text that an experiment begins with, `below` lines that it ends with.
     """
     above, below = above or {}, below or {}
-    shared = {columns.objective for columns in known.values()}
+    shared = {(columns.objective, columns.splits) for columns in known.values()}
     lines = ["# Leaderboard"]
     if len(shared) == 1:
         lines += ["", *_wrapped(next(iter(known.values())), has_images(board))]

@@ -77,7 +77,9 @@ def _mean_and_sd(values: list[float]) -> tuple[float, float]:
 # -- the interval of a mean ----------------------------------------------------------------------------------------
 
 
-def interval(mean: Any, sd: Any, n: Any, least: Any, most: Any, within: Range) -> tuple[np.ndarray, np.ndarray]:
+def interval(
+    mean: Any, sd: Any, n: Any, least: Any, most: Any, within: Range, overlap: Any = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the low and the high end of the 95 % confidence interval of a mean, for one group or for many at once.
 
     The arguments describe each group's values: mean, standard deviation (with n - 1), number, least and greatest;
@@ -86,6 +88,9 @@ def interval(mean: Any, sd: Any, n: Any, least: Any, most: Any, within: Range) -
     `survey`; Korn & Graubard 1998, Survey Methodology 24), of logarithms for one with one bound, such as a loss or
     a time, and the scale as it is for one without. So no end leaves the range. Fewer than three values have no
     interval: of two the ends are the values themselves, of one or none NaN. Values that do not vary have no width.
+
+    `overlap` is n_test / n_train where the values are of splits of the same data: these are not independent, so the
+    variance of their mean is that of one times 1 / n + n_test / n_train (Nadeau & Bengio 2003, Machine Learning 52).
 
     Raises ValueError where a value is outside the range.
     """
@@ -98,7 +103,7 @@ def interval(mean: Any, sd: Any, n: Any, least: Any, most: Any, within: Range) -
     if outside.any():
         raise ValueError(f"{least[outside].min()} to {most[outside].max()} leaves the range, {bottom} to {top}")
     with np.errstate(all="ignore"):  # what is not finite is replaced below
-        half = stdtrit(np.maximum(n - 1, 1), (1 + CONFIDENCE) / 2) * sd / np.sqrt(n)
+        half = stdtrit(np.maximum(n - 1, 1), (1 + CONFIDENCE) / 2) * sd * np.sqrt(1 / n + overlap)
         above, below = mean - bottom, top - mean  # how far the bounds are
         if math.isfinite(bottom) and math.isfinite(top):
             factor = np.exp(half * (top - bottom) / (above * below))  # of the odds
@@ -127,26 +132,31 @@ class Means:
     n: np.ndarray
 
 
-def means(values: Any, marks: Any, settings: Any, within: Range) -> Means:
+def means(values: Any, marks: Any, settings: Any, within: Range, splits: Any = None, overlap: float = 0.0) -> Means:
     """Return the mean of the runs of each mark of a figure, with its `interval`.
 
     `values` has one number per run, NaN where there is none; `marks` numbers the mark that each run belongs to, from 0,
     and `settings` its setting. A mark of one setting has the interval over its runs. A mark that pools several has the
     interval over settings, by the standard error for clusters (Liang & Zeger 1986, Biometrika 73): the seeds of a
     setting are alike, and more of them tell nothing new of what lies between settings (Hurlbert 1984).
+
+    `splits` numbers the split of the data of each run, where the runs of a setting differ in that: then the interval of
+    one setting is over splits, in the same way, with their `overlap`.
     """
     import numpy as np
 
     values, marks, settings = np.asarray(values, float), np.asarray(marks, int), np.asarray(settings, int)
     n_marks, known = marks.max(initial=-1) + 1, np.isfinite(values)
-    values, marks, settings = values[known], marks[known], settings[known]
+    each = np.arange(len(values)) if splits is None else np.asarray(splits, int)
+    values, marks, settings, each = values[known], marks[known], settings[known], each[known]
 
     def count(of: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         return np.bincount(of, weights, n_marks)
 
     of_setting = marks * (settings.max(initial=0) + 1) + settings
     pools = count(marks[np.unique(of_setting, return_index=True)[1]]) > 1
-    unit = np.where(pools[marks], of_setting, -1 - np.arange(len(values)))  # else each run is one
+    each = marks * (each.max(initial=0) + 1) + each
+    unit = np.where(pools[marks], of_setting, -1 - each)  # else each run, or each split, is one
     _, first, unit, size = np.unique(unit, return_index=True, return_inverse=True, return_counts=True)
     mark = marks[first]  # of each unit
     with np.errstate(invalid="ignore", divide="ignore"):  # marks without a value
@@ -159,7 +169,7 @@ def means(values: Any, marks: Any, settings: Any, within: Range) -> Means:
     np.minimum.at(least, mark, middle)
     np.maximum.at(most, mark, middle)
     least, most = np.where(n > 0, least, np.nan), np.where(n > 0, most, np.nan)
-    return Means(mean, *interval(mean, sd, n, least, most, within), n)
+    return Means(mean, *interval(mean, sd, n, least, most, within, np.where(pools, 0.0, overlap)), n)
 
 
 def interval_name(n: Iterable[int], *within: Range, over: str = "runs") -> str:
@@ -184,6 +194,13 @@ INTERVAL = f"{CONFIDENCE:.0%} confidence interval of the mean over runs"
 METHOD = "Student's t on the logit scale for accuracies, on the log scale for losses and times; of two runs their range"
 INTERVAL_DOC = f"{INTERVAL} ({METHOD})"
 """What stands between brackets, as every table, page and doc says it."""
+CORRECTED = "wider than of independent runs, since {} share images (Nadeau & Bengio 2003)"
+
+
+def interval_doc(over: str = "runs", corrected: bool = False) -> str:
+    """Return what stands between brackets where it may be over splits or folds of the data."""
+    widened = f"; {CORRECTED.format(over)}" if corrected else ""
+    return f"{INTERVAL_DOC.replace('runs', over)[:-1]}{widened})"
 
 
 def mean_text(
@@ -208,6 +225,7 @@ def runs_text(n: int, n_diverged: int) -> str:
 # -- whether a difference is real ----------------------------------------------------------------------------------
 
 PAIRED, WELCH = "paired", "welch"
+RESAMPLED, RESAMPLED_WELCH = "corrected paired", "corrected welch"
 ONE_RUN, NO_SPREAD, SAME_DIFFERENCE = "fewer than two results", "neither varies", "all seeds differ alike"
 ROUNDING = 1e-12  # relative: two equal differences of floats differ by that
 
@@ -231,7 +249,14 @@ class Comparisons:
     p_holm: np.ndarray
 
 
-def compare_with_first(values: np.ndarray) -> Comparisons:
+COMPARISON_OF_SPLITS_DOC = (
+    "two-sided corrected resampled t-test against rank 1 over the same {0} (Nadeau & Bengio 2003; {0} share images, so"
+    " they are no independent results), corrected for the number of comparisons (Holm 1979); words instead of a number"
+    " say why no test is possible"
+)
+
+
+def compare_with_first(values: np.ndarray, overlap: float = 0.0) -> Comparisons:
     """Test the mean of each column against that of the first.
 
     `values` has a row per seed and a column per setting, NaN where a setting has no result of a seed. Runs of one seed
@@ -239,6 +264,10 @@ def compare_with_first(values: np.ndarray) -> Comparisons:
     (Student 1908), others by Welch's test (1947). There is no test, and so no p-value, where one of the two has fewer
     than two runs, where neither varies, or where all pairs differ alike: then nothing says how large the difference
     could be by chance. The p-values are corrected by Holm's method (1979).
+
+    With an `overlap` the rows are splits of the same data instead of seeds, which are not independent: n_test / n_train
+    of one split is added to the 1 / n of the variance (the corrected resampled t-test of Nadeau & Bengio 2003, Machine
+    Learning 52, for folds that are repeated Bouckaert & Frank 2004).
     """
     import numpy as np
     from scipy import stats
@@ -256,17 +285,21 @@ def compare_with_first(values: np.ndarray) -> Comparisons:
     test[:1] = ""
     paired, welch = test == PAIRED, test == WELCH
     p_value = np.full(len(test), np.nan)
+    wider = np.sqrt(1 + n * overlap)  # than the standard error of n independent values
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of differences that are large beside how much they vary
         if paired.any():
             pairs = values[present[:, 0]]
-            p_value[paired] = stats.ttest_rel(pairs[:, paired], pairs[:, :1], axis=0).pvalue
+            t = stats.ttest_rel(pairs[:, paired], pairs[:, :1], axis=0).statistic / wider[paired]
+            p_value[paired] = 2 * stats.t.sf(np.abs(t), n[paired] - 1)
         if welch.any():
             mean = np.asarray(np.mean(values, axis=0, where=present))
-            sd = np.asarray(np.std(values, axis=0, where=present, ddof=1))
+            sd = np.asarray(np.std(values, axis=0, where=present, ddof=1)) * wider
             p_value[welch] = stats.ttest_ind_from_stats(
                 mean[welch], sd[welch], n[welch], mean[0], sd[0], n[0], equal_var=False
             ).pvalue
+    if overlap:
+        test = np.select([paired, welch], [RESAMPLED, RESAMPLED_WELCH], test).astype(object)
     return Comparisons(list(test), p_value, holm(p_value))
 
 

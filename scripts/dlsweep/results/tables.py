@@ -47,6 +47,7 @@ from dlsweep.results.measured import (
 )
 from dlsweep.results.records import DAMAGED, FINDINGS, read_record
 from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS, Record
+from dlsweep.results.splits import splits_of
 from dlsweep.results.versions import made_with, outdated_sources, tell_apart
 from dlsweep.results.weights import clear_weights
 
@@ -218,7 +219,8 @@ def fitted_columns(plan: Plan, summary: pd.DataFrame, epochs: pd.DataFrame) -> d
     for exp_name, columns in all_columns(plan).items():
         parts = (table[table["exp_name"] == exp_name] for table in (summary, epochs))
         beyond = [] if columns.classifies else [name for part in parts for name in _beyond(part, columns)]
-        found[exp_name] = replace(columns, beyond=frozenset(parts_of(name).family for name in beyond))
+        families = frozenset(parts_of(name).family for name in beyond)
+        found[exp_name] = replace(columns, beyond=families, splits=splits_of(summary[summary["exp_name"] == exp_name]))
     return found
 
 

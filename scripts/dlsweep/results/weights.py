@@ -21,6 +21,7 @@ from dlsweep.config.keep import Keep
 from dlsweep.config.metrics import metric_column
 from dlsweep.config.objectives import standard_objective
 from dlsweep.config.paths import split_name, weights_file
+from dlsweep.config.replicates import REPLICATES
 from dlsweep.config.sweep import SAFE_NAME
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import copy_file, write_atomic
@@ -44,7 +45,7 @@ KEY = "dlsweep"  # of the metadata
 class Ended:
     """A run of an experiment that has ended, as its journal has it.
 
-    `group` is the same for the runs that differ in their seed alone; `value` is what they are selected by, None where
+    `group` is the same for the runs that repeat one setting; `value` is what they are selected by, None where
     there is none. `kept` says as what its weights were kept: best, all or ""; only those kept as best are cleared.
     """
 
@@ -107,9 +108,9 @@ def _ended(record: Record, keep: Keep) -> Ended:
 
 
 def _group(record: Record) -> str:
-    """12 hex digits that the runs share which differ in their seed alone: not in their code, nor in their data."""
+    """12 hex digits that the repetitions of a setting share: runs of the same code, on the same data."""
     made = [record["provenance"].get(key) for key in ("code", "data")]
-    setting = {key: value for key, value in record["setting"].items() if key != "seed"}
+    setting = {key: value for key, value in record["setting"].items() if key not in REPLICATES}
     return hashlib.sha1(json.dumps([setting, made], sort_keys=True).encode()).hexdigest()[:12]
 
 

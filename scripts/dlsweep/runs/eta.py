@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
 from dlsweep.config.identity import Setting
+from dlsweep.config.replicates import REPLICATES
 from dlsweep.config.tasks import is_built_in
 from dlsweep.results.schema import FINISHED, PRUNED
 from dlsweep.runs.survey import RunStatus
@@ -108,7 +109,7 @@ def _groups(run: RunStatus) -> tuple[Hashable, ...]:
 
 def _cost(setting: Setting) -> Hashable:
     """What runs have in common that take equally long; of an own task all but the seed may count."""
-    keys = COST_KEYS if is_built_in(setting) else [key for key in setting if key not in ("seed", "epochs")]
+    keys = COST_KEYS if is_built_in(setting) else [key for key in setting if key not in (*REPLICATES, "epochs")]
     return tuple(str(setting.get(key)) for key in keys)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from dlsweep.config.labels import setting_labels, with_version
 from dlsweep.config.metrics import UNBOUNDED, Range
 from dlsweep.config.paths import record_name
+from dlsweep.config.replicates import REPLICATES
 from dlsweep.config.sweep import Sweep
 from dlsweep.errors import RecordError
 from dlsweep.files import read_json
@@ -102,8 +103,9 @@ class View:
 
     def run_label(self, run: RunStatus) -> str:
         """Return what tells a run from the others of its experiment."""
-        seeded = "seed" in self.sweep.experiments[run.exp_name].varies
-        return f"{self.label(run)}, seed={run.setting['seed']}" if seeded else self.label(run)
+        varies = self.sweep.experiments[run.exp_name].varies
+        repeated = [f"{key}={run.setting[key]}" for key in REPLICATES if key in varies and key in run.setting]
+        return ", ".join([self.label(run), *repeated])
 
     def headline(self) -> str:
         """Return the state of the whole sweep in one line."""

@@ -34,6 +34,7 @@ from dlsweep.report.figures.data import (
 )
 from dlsweep.results.columns import Columns
 from dlsweep.results.leaderboard import group_settings
+from dlsweep.results.splits import Splits
 
 MOST_LETTERS = 120  # of a label
 MOST_DOTS = 2000  # of single runs behind their means, in a panel
@@ -274,9 +275,11 @@ def draw_crosses(ax: Axes, at: Any, foot: float = 0.025, upright: bool = False) 
     ax.plot(*marks, "x", color=BAD, markersize=4, transform=transform, gid="diverged", zorder=5)
 
 
-def draw_errorbars(ax: Axes, part: pd.DataFrame, spec: FigureSpec, within: Range, upright: bool) -> np.ndarray:
+def draw_errorbars(
+    ax: Axes, part: pd.DataFrame, spec: FigureSpec, within: Range, splits: Splits, upright: bool
+) -> np.ndarray:
     """The intervals of bars; return their ends."""
-    shown = marks_of(part, list(dict.fromkeys(name for name in (spec.x, spec.hue) if name)), within)
+    shown = marks_of(part, list(dict.fromkeys(name for name in (spec.x, spec.hue) if name)), within, splits)
     at, value = category_positions(shown, spec), shown["value"]
     ends = np.array([value - shown["low"], shown["high"] - value])
     where = {"x": value, "y": at, "xerr": ends} if upright else {"x": at, "y": value, "yerr": ends}

@@ -13,7 +13,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from dlsweep.config.kinds import MOST_BARS, FigureSpec
-from dlsweep.config.metrics import SPLITS, Range
+from dlsweep.config.metrics import SPLITS
 from dlsweep.report.figures.axes import (
     add_legend,
     category_positions,
@@ -36,6 +36,7 @@ from dlsweep.report.figures.data import (
     with_text,
 )
 from dlsweep.report.figures.notes import diverged_note, runs_note, sentences
+from dlsweep.results.columns import Columns
 
 PLOTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "bars": (sns.barplot, {"errorbar": None}),
@@ -92,12 +93,12 @@ def categorical(tables: Tables, spec: FigureSpec) -> Drawing:
     ends = []
     for ax, part in panels:
         if spec.kind == "points":
-            ends.append(_points(ax, part, spec, within, colours, flat))
+            ends.append(_points(ax, part, spec, columns, colours, flat))
         elif part["value"].notna().any():
             plot, options = PLOTS[spec.kind]
             plot(part, ax=ax, **axes, **options, **look)
             if spec.kind == "bars":
-                ends.append(draw_errorbars(ax, part, spec, within, upright=flat))
+                ends.append(draw_errorbars(ax, part, spec, within, columns.splits, upright=flat))
         draw_crosses(ax, category_positions(part[part["status"] == "diverged"], spec), upright=flat)
         # Where every run diverged seaborn has left the categories out.
         (ax.set_yticks if flat else ax.set_xticks)(range(n_x), names)
@@ -106,7 +107,8 @@ def categorical(tables: Tables, spec: FigureSpec) -> Drawing:
             ax.grid(visible=False, axis="y" if flat and n_x <= 1 else "x")
     beyond = ""
     if ends:
-        marks = marks_of(data, [name for name in (*dict.fromkeys(groups), "split") if name in data], within)
+        by = [name for name in (*dict.fromkeys(groups), "split") if name in data]
+        marks = marks_of(data, by, within, columns.splits)
         shown = marks["value"] if spec.kind == "bars" else pd.concat([marks["value"], data["value"]])
         beyond = frame([ax for ax, _ in panels], shown, np.concatenate(ends), within, flat, zero=spec.kind == "bars")
     label_axes(panels, *((columns.title(y), "") if flat else (columns.title(x), columns.title(y))))
@@ -119,11 +121,11 @@ def categorical(tables: Tables, spec: FigureSpec) -> Drawing:
 
 
 def _points(
-    ax: Axes, part: pd.DataFrame, spec: FigureSpec, within: Range, colours: dict[Any, Any], upright: bool
+    ax: Axes, part: pd.DataFrame, spec: FigureSpec, columns: Columns, colours: dict[Any, Any], upright: bool
 ) -> np.ndarray:
     """Means with their intervals, behind them the single runs; return the ends of the intervals."""
     groups = list(dict.fromkeys(name for name in (spec.x, spec.hue) if name))
-    marks = marks_of(part, groups, within)
+    marks = marks_of(part, groups, columns.metric(spec.y).within, columns.splits)
     known = part[part["value"].notna()]
     markers = dict(zip(colours, "osD^vPXp" if len(colours) <= 8 else "o" * len(colours), strict=False))
     for level, of in marks.groupby(spec.hue, observed=True) if spec.hue else [("", marks)]:

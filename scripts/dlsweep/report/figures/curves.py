@@ -41,7 +41,7 @@ BEST_LINES = 5
 
 def curves_data(tables: Tables, spec: FigureSpec) -> pd.DataFrame:
     """A row a run, epoch and split with its `value`, its groups as text, and `alone` (`until_one_ends`)."""
-    known = list(dict.fromkeys(["hash", "label", "status", *spec.groups]))
+    known = list(dict.fromkeys(["hash", "label", "status", *tables.columns.splits.keys, *spec.groups]))
     return _with_epochs(tables, spec.y, with_text(tables.summary, spec.groups)[known], spec.groups)
 
 
@@ -177,7 +177,8 @@ def _test_text(runs: pd.DataFrame, columns: Columns) -> str:
     n_diverged = int((runs["status"] == "diverged").sum())
     if runs[report].isna().all():
         return "diverged" if n_diverged or columns.classifies else ""
-    found = marks_of(runs.assign(value=runs[report], mark=0), ["mark"], columns.metric(report).within).iloc[0]
+    values, within = runs.assign(value=runs[report], mark=0), columns.metric(report).within
+    found = marks_of(values, ["mark"], within, columns.splits).iloc[0]
     split = parts_of(report).split or columns.metric(report).title
     text = f"{split} {columns.text(report, found['value'], found['low'], found['high'], digits=3)}"
     return f"{text}\n{n_diverged} of {len(runs)} diverged" if n_diverged else text

@@ -18,9 +18,11 @@ from dlsweep.config.labels import format_value
 from dlsweep.config.metrics import CLASSIFICATION, SPLITS, Range, parts_of
 from dlsweep.config.names import nearest
 from dlsweep.config.registry import AUGMENTATION, REGISTRIES
+from dlsweep.config.replicates import without_replicates
 from dlsweep.results.columns import Columns
 from dlsweep.results.decisions import Decision
 from dlsweep.results.leaderboard import group_settings
+from dlsweep.results.splits import Splits
 from dlsweep.results.statistics import means
 from dlsweep.results.tables import measured_columns
 from dlsweep.tasks.classification.steps import steps_per_epoch
@@ -69,10 +71,17 @@ def with_axis(spec: FigureSpec, column: str, *axes: str) -> tuple[FigureSpec, bo
     return (replace(spec, **{free: column}), True) if free else (spec, False)
 
 
-def marks_of(data: pd.DataFrame, groups: Sequence[str], within: Range) -> pd.DataFrame:
-    """The mean of `value` in each group, its interval as `low` and `high`, and `n`, what that is over."""
+def marks_of(data: pd.DataFrame, groups: Sequence[str], within: Range, of: Splits) -> pd.DataFrame:
+    """The mean of `value` in each group, its interval as `low` and `high`, and `n`, what that is over.
+
+    `of` are the splits of the data that the runs are repeated on.
+    """
     marks = data.groupby(list(groups), observed=True, dropna=False)
-    found = means(data["value"], marks.ngroup(), pd.factorize(data["label"])[0], within)
+    splits = None
+    if of.keys and {*of.keys} <= {*data}:
+        splits = data.groupby(list(of.keys), dropna=False, observed=True).ngroup()
+    overlap = 0.0 if splits is None else of.correction
+    found = means(data["value"], marks.ngroup(), pd.factorize(data["label"])[0], within, splits, overlap)
     return marks.size().reset_index()[list(groups)].assign(value=found.mean, low=found.low, high=found.high, n=found.n)
 
 
@@ -176,7 +185,7 @@ def varying_keys(tables: Tables) -> list[str]:
     """The hyper-parameters that vary, but for those that only follow another (momentum, say, the optimizer)."""
     keys, summary = tables.columns.hyperparameters, tables.summary
     parted = set(map(root_of, dotted(keys)))  # the mappings whose keys stand by themselves
-    varying = [key for key in keys if key not in ("seed", *parted) and summary[key].nunique(dropna=False) > 1]
+    varying = [key for key in without_replicates(keys) if key not in parted and summary[key].nunique(dropna=False) > 1]
     return [key for key in varying if not tables.columns.built_in or _is_chosen(summary, key)]
 
 

@@ -111,7 +111,7 @@ def draw_lines(
     for ax, part in panels:
         within = columns.metric(part["measure"].iat[0] if "measure" in part else spec.y).within
         known = part[~part["alone"]] if "alone" in part else part
-        means = marks_of(known, [*by, x], within)
+        means = marks_of(known, [*by, x], within, columns.splits)
         runs = dict(list(known.groupby(by, observed=True))) if by else {(): known}
         for keys, line in means.groupby(by, observed=True) if by else [((), means)]:
             names = {"": "", **dict(zip(by, keys, strict=True))}

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from dlsweep.report.figures.data import Tables, is_pooled, varying_keys
-from dlsweep.results.statistics import interval_name
+from dlsweep.results.splits import repetitions_in_words
+from dlsweep.results.statistics import CORRECTED, interval_name
 
 
 def runs_note(tables: Tables, groups: Sequence[str], drawn: pd.DataFrame, *metrics: str, kind: str = "") -> str:
@@ -26,10 +27,15 @@ def runs_note(tables: Tables, groups: Sequence[str], drawn: pd.DataFrame, *metri
         text = f"{runs} each"
     text += seeds
     n_settings = runs_per_mark(drawn, groups, "label")
-    over, of = ("settings", n_settings.where(n_settings > 1, n)) if (n_settings > 1).any() else ("runs", n)
+    splits = tables.columns.splits
+    if splits.keys and {*splits.keys} <= {*drawn}:
+        one_split = drawn.groupby(list(splits.keys), dropna=False, observed=True).ngroup()
+        n = runs_per_mark(drawn.assign(one_split=one_split), groups, "one_split")
+    over, of = ("settings", n_settings.where(n_settings > 1, n)) if (n_settings > 1).any() else (splits.words, n)
     name = interval_name(of, *(tables.columns.metric(y).within for y in metrics), over=over) if metrics else ""
     if name and kind not in ("box", "violin", "strip"):
-        text += f"; bars or bands: {name}"
+        corrected = f", {CORRECTED.format(over)}" if splits.correction and over == splits.words else ""
+        text += f"; bars or bands: {name}{corrected}"
     if "label" in groups:
         return text
     pooled = [key for key in varying_keys(tables) if key not in groups and is_pooled(summary, groups, key)]
@@ -51,9 +57,9 @@ def count_runs(n: pd.Series) -> str:
 
 
 def seeds_in_words(summary: pd.DataFrame, form: str = "{}") -> str:
-    """The number of seeds in a form such as " ({})"; nothing where the runs have none."""
-    n = summary["seed"].nunique() if "seed" in summary else 0
-    return form.format(f"{n} seed{'s' if n > 1 else ''}") if n else ""
+    """The number of seeds, splits and folds in a form such as " ({})"; nothing where the runs have none."""
+    words = repetitions_in_words(summary)
+    return form.format(words) if words else ""
 
 
 def sentences(*parts: str) -> str:

@@ -154,7 +154,8 @@ def _gaps(tables: Tables, spec: FigureSpec) -> Drawing:
     looks = {"training": (train, "o"), "validation": (val, "D")}
     colours = sns.color_palette("colorblind", 2)
     for (name, marker), colour in zip(looks.values(), colours, strict=True):
-        marks = marks_of(runs.assign(value=runs[name]), ["label"], within).set_index("label").reindex(order)
+        marks = marks_of(runs.assign(value=runs[name]), ["label"], within, columns.splits)
+        marks = marks.set_index("label").reindex(order)
         ends.append(marks[["low", "high"]].to_numpy().ravel())
         draw_marks(ax, at, marks, (rows, runs[name]), colour, marker, upright=True)
     entries = zip(looks, colours, ("o", "D"), strict=True)

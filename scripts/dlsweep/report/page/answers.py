@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dlsweep.config.labels import is_grid
 from dlsweep.config.names import listed
 from dlsweep.config.plan import PlannedExperiment
+from dlsweep.config.replicates import without_replicates
 from dlsweep.results.columns import Columns
 from dlsweep.results.decisions import BEST, BETTER, DIVERGED, TIED, UNTESTED, WORSE, Decision, Place, sentences
 
@@ -117,7 +118,7 @@ def question(experiment: PlannedExperiment, known: Columns) -> str:
         return experiment.question
     objective = experiment.objective
     measure = known.metric_title(objective.report)
-    keys = [key for key in experiment.varies if key != "seed"]
+    keys = without_replicates(experiment.varies)
     extreme = {"max": "the highest", "min": "the lowest"}.get(objective.better, "the best")
     if not keys:
         return f"Which {measure} does this setting reach?"

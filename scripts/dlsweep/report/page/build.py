@@ -31,7 +31,7 @@ from dlsweep.report.page.data import page_data
 from dlsweep.report.pages import SHOWN_RUNS, SHOWN_SETTINGS, best_commands, origins, packages, unfinished_runs
 from dlsweep.results.columns import Columns
 from dlsweep.results.decisions import decisions
-from dlsweep.results.statistics import COMPARISON_DOC, IMAGES_DOC, INTERVAL_DOC, p_text, runs_text
+from dlsweep.results.statistics import IMAGES_DOC, p_text, runs_text
 from dlsweep.results.tables import fitted_columns, read_tables, remarks
 from dlsweep.results.versions import outdated_note
 from dlsweep.runs.eta import duration
@@ -97,6 +97,7 @@ def write_page(plan: Plan, folder: Path, output: Path, configs: Sequence[str], o
             origins=origins(plan, summary),
             commands=best_commands(plan, parts, known),
             packages=packages(),
+            interval="; or ".join(dict.fromkeys(columns.interval_doc for columns in known.values())),
             unfinished=unfinished[:SHOWN_RUNS],
             n_more_unfinished=max(len(unfinished) - SHOWN_RUNS, 0),
             diverged={name: n for name, part in parts.items() if (n := int((part["status"] == "diverged").sum()))},
@@ -118,8 +119,6 @@ def _templates() -> jinja2.Environment:
     templates.globals |= {
         "p": p_text,
         "runs": runs_text,
-        "interval": INTERVAL_DOC,
-        "comparison": COMPARISON_DOC,
         "over_images": IMAGES_DOC,
         "as_is": _as_is,
     }

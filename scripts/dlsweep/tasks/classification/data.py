@@ -235,8 +235,9 @@ def _dtype(x: Tensor | Rows) -> str:
 def load_splits(path: Path, setting: Setting) -> Splits:
     """Return the splits of a prepared file, which is memory-mapped.
 
-    The test split is the data's own or `test_size` of all images, the validation split the data's own or
-    `val_size` of the training images that are then left, and the training split the rest or `train_size` of it.
+    The test split is the data's own, one of `n_folds` folds, or `test_size` of all images, the validation split the
+    data's own or `val_size` of the training images that are then left, and the training split the rest or `train_size`
+    of it.
     All are stratified by class, where there are classes, and depend on `split_seed` alone; a smaller `train_size` is a
     subset of a larger one, and validation and test split do not depend on it. The images of a split stand in the order
     of the file.
@@ -249,7 +250,12 @@ def load_splits(path: Path, setting: Setting) -> Splits:
     strata = y if kind_of(y) == "classes" else torch.zeros(len(y), dtype=torch.int64)
     rest = torch.randperm(len(y), generator=torch.Generator().manual_seed(setting["split_seed"]))
     if "x_test" in content:
+        if setting.get("n_folds"):
+            raise ConfigError(f"n_folds: the data has a test split of its own ({path}), so it has no folds")
         test_x, test_y = Rows(content["x_test"]), content["y_test"]
+    elif setting.get("n_folds"):
+        test, rest = take_fold(strata, rest, setting["fold"], setting["n_folds"])
+        test_x, test_y = Rows(x, test), y[test]
     else:
         test, rest = take(strata, rest, "test_size", setting)
         test_x, test_y = Rows(x, test), y[test]
@@ -311,6 +317,20 @@ def take(y: Tensor, order: Tensor, key: str, setting: Setting) -> tuple[Tensor, 
     return order[taken].sort().values, order[~taken]
 
 
+def take_fold(y: Tensor, order: Tensor, fold: int, n_folds: int) -> tuple[Tensor, Tensor]:
+    """Split the shuffled indices `order` into one of `n_folds` folds, stratified by the labels `y`, and the rest.
+
+    The images of a class are dealt to the folds in turn, class after class, so that two folds differ by one image at
+    most, of each class and altogether. Each image is in one fold. The images of the fold come back in the order of the
+    file, the rest in the order given.
+    """
+    if n_folds > len(order):
+        raise ConfigError(f"n_folds: {n_folds} folds of {len(order)} images cannot be had")
+    dealt = torch.empty(len(order), dtype=torch.int64)
+    dealt[y[order].argsort(stable=True)] = torch.arange(len(order)) % n_folds
+    return order[dealt == fold].sort().values, order[dealt != fold]
+
+
 def _count(n: int, key: str, setting: Setting) -> int:
     """The number of images out of `n` that setting[key] asks for. Raises ConfigError where it cannot be had."""
     size = setting[key]
@@ -327,9 +347,12 @@ def _count(n: int, key: str, setting: Setting) -> int:
     return count
 
 
+SIZES = ("train_size", "val_size", "test_size", "fold")
+
+
 def _missing(names: list[str], n_train: int, setting: Setting) -> str:
     few = _listed(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    sizes = _listed(f"{key} {setting[key]}" for key in ("train_size", "val_size", "test_size") if key in setting)
+    sizes = _listed(f"{key} {setting[key]}" for key in SIZES if key in setting)
     return (
         f"train_size: no image of class {few} is among the {n_train} of the training split"
         f" (split_seed {setting['split_seed']}, {sizes}); take more training images or a smaller validation split"

@@ -8,10 +8,10 @@ let parallelAxes = [];
 
 function parallelColumns() {
     const { selected, report } = objective();
-    const hyper = [...COLUMNS.values()].filter((column) => column.kind === "hyper" && column.name !== "seed");
+    const hyper = [...COLUMNS.values()].filter((column) => column.kind === "hyper" && !REPLICATES.includes(column.name));
     const varies = state.experiment ? objective().varies.map((name) => COLUMNS.get(name)) : hyper;
     const several = varies.filter(
-        (column) => column && column.name !== "seed" && distinct(scope.map((run) => column.values[run])).length > 1,
+        (column) => column && !REPLICATES.includes(column.name) && distinct(scope.map((run) => column.values[run])).length > 1,
     );
     const results = [selected, report].map((name) => COLUMNS.get(name)).filter((column) => column);
     return [...several.slice(0, MOST_AXES), ...new Set(results)];

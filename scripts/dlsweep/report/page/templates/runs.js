@@ -21,8 +21,10 @@ const COLUMNS = new Map(
 const textOf = (name, run) => String(COLUMNS.get(name)?.values[run] ?? "");
 const experimentOf = (run) => textOf("exp_name", run);
 const labelOf = (run) => textOf("label", run) || textOf("hash", run).slice(0, 8);
-const hasSeveralSeeds = (COLUMNS.get("seed")?.values ?? []).some((seed, i, all) => seed !== all[0]);
-const nameOf = (run) => labelOf(run) + (hasSeveralSeeds ? `, seed ${textOf("seed", run)}` : "");
+const REPLICATES = ["seed", "split_seed", "fold"]; // what tells the repetitions of a setting apart
+const isRepeated = (name) => (COLUMNS.get(name)?.values ?? []).some((value, i, all) => value !== all[0]);
+const repeated = REPLICATES.filter(isRepeated);
+const nameOf = (run) => [labelOf(run), ...repeated.map((name) => `${name} ${textOf(name, run)}`)].join(", ");
 const titleOf = (column) =>
     column.unit && column.kind !== "hyper" ? `${column.title} (${column.unit})` : column.title;
 

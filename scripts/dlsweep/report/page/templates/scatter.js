@@ -6,7 +6,7 @@ let scatterRuns = [];
 function scatterColumns() {
     const { report, selected, varies } = objective();
     const firstOf = (...names) => names.find((name) => COLUMNS.has(name)) ?? COLUMNS.keys().next().value;
-    const free = varies.filter((name) => name !== "seed");
+    const free = varies.filter((name) => !REPLICATES.includes(name));
     const x =
         state.x ||
         firstOf(

@@ -23,7 +23,7 @@ function refill(parent, ...children) {
 
 function columnsThatFit() {
     const varies = state.experiment ? objective().varies : [];
-    const several = state.experiment ? [] : ["exp_name", "label", "seed"];
+    const several = state.experiment ? [] : ["exp_name", "label", ...repeated];
     const { selected, report } = objective();
     const names = [...several, ...varies, selected, report, "status", "train_seconds"];
     return [...new Set(names)].filter((name) => COLUMNS.has(name));
