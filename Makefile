@@ -27,8 +27,9 @@ MOVED := $(shell made=`sed -n 's/^command = .* -m venv \(--clear \)*//p' .venv/p
 run: .venv/run-installed
 	$(BIN)/snakemake --cores $(CORES) $(if $(filter-out config.yaml,$(CONFIG)),--configfile "$(CONFIG)")
 
+# Three at once also on two cores: what waits for SLURM or for a kill computes nothing meanwhile.
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev-installed
 	$(BIN)/ruff check .

@@ -112,7 +112,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow groups first, so that two workers end together."""
+    """The slow groups first, so that the workers end together."""
     items.sort(key=lambda item: not (item.get_closest_marker("slurm") or item.get_closest_marker("faults")))
 
 
