@@ -17,6 +17,7 @@ from dlsweep.errors import ConfigError
 from dlsweep.report.captions import finding
 from dlsweep.report.figures.data import Tables, marks_of
 from dlsweep.report.figures.notes import runs_note
+from dlsweep.results.aggregates import data_markdown
 from dlsweep.results.columns import Columns
 from dlsweep.results.decisions import decide, sentences
 from dlsweep.results.leaderboard import compare_settings, leaderboard_notes
@@ -72,7 +73,7 @@ def test_tables_figures_and_findings_say_that_they_are_over_folds(tmp_path: Path
     plan = fake_sweep(CONFIG, tmp_path)
     tables, known = make_tables(plan, read_records(plan)[0])
     summary, columns, board = tables["summary"], known["e"], tables["leaderboard"]
-    assert columns.splits == Splits(("split_seed", "fold"), 0.25, has_seeds=True)
+    assert columns.splits == Splits(("split_seed", "fold"), 0.25)
     assert list(board["n"]) == [20, 20] and set(board["label"]) == {"lr=0.1", "lr=0.001"}  # no label names a repetition
     of_seeds = summary.pivot_table("test_acc", ["split_seed", "fold"], "label", "mean")
     by_fold = of_seeds[board["label"]].to_numpy()
@@ -98,8 +99,8 @@ def test_tables_figures_and_findings_say_that_they_are_over_folds(tmp_path: Path
     decision = decide(summary, columns, plan.experiments["e"].varies, board)
     assert decision.seeds is None  # more folds of the same data help only so far
     assert sentences(decision)[-1] == (
-        "Intervals and tests are over splits, corrected for what these share: they cover the seeds and the choice of"
-        " training and test data."
+        "Intervals and tests are over splits, corrected for what these share: they cover the choice of training and"
+        " test data, not the seeds."
     )
 
 
@@ -113,6 +114,8 @@ def test_what_the_splits_share_follows_from_the_settings():
     assert of(split_seed=[0, 1]).overlap is None  # of own code, which may do anything
     assert of(fold=[0, 1, 2]) == Splits(("fold",), 0.5)  # own code that has no n_folds
     assert of(fold=[0, 1], n_folds=[10, 10]) == Splits(("fold",), 1 / 9)  # as far as it is by now
+    assert of(seed=[0, 1, 0, 1], split_seed=[0, 1, 0, 1], test_size=[0.5] * 4).covers_seeds
+    assert not of(seed=[0, 0, 1, 1], split_seed=[0, 1, 0, 1], test_size=[0.5] * 4).covers_seeds
     by_count = {"test_size": [300, 300], "samples_per_second": [1000.0] * 2, "train_seconds": [3.0] * 2}
     assert of(split_seed=[0, 1], epochs_run=[2, 2], **by_count).overlap == pytest.approx(300 / 1500)
     known = Columns(splits=of(split_seed=[0, 1]))
@@ -194,3 +197,10 @@ def test_a_mistake_names_the_key_and_what_is_allowed(experiment: dict, parts: li
 def test_own_code_has_folds_where_it_has_the_parameter():
     found = settings_of(command="run {lr} {fold} {metrics}", lr=1, folds=3)
     assert [one["fold"] for one in found] == [0, 1, 2]
+
+
+def test_intervals_over_data_sets_say_that_they_leave_out_what_splits_share():
+    numbers = dict.fromkeys(("iqm", "iqm_low", "iqm_high", "improvement", "improvement_low", "improvement_high"), 0.5)
+    aggregates = pd.DataFrame([{"rank": 1, "label": "a", "n_data": 2, "n": 10, "n_diverged": 0, **numbers}])
+    assert "too narrow" in data_markdown(aggregates, Columns(splits=Splits(("fold",), 0.25)))[-1]
+    assert "too narrow" not in data_markdown(aggregates, Columns())[-1]

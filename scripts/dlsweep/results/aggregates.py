@@ -228,4 +228,6 @@ def data_markdown(aggregates: pd.DataFrame, columns: Columns) -> list[str]:
         cells += [columns.text(report, row["iqm"], row["iqm_low"], row["iqm_high"])]
         cells += [mean_text(row["improvement"], row["improvement_low"], row["improvement_high"], 2)]
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+    if columns.splits.keys and columns.splits.overlap != 0:
+        lines += ["", f"These intervals are too narrow: they take the runs on {columns.splits.words} for independent."]
     return lines

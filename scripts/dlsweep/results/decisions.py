@@ -524,7 +524,7 @@ def _interval_note(decision: Decision) -> list[str]:
     splits = known.splits
     if splits.keys and splits.overlap != 0:
         return [_splits_in_words(splits)]
-    covered = "the choice of training and validation data" if splits.keys else "the seeds"
+    covered = _covered(splits, "training and validation data") if splits.keys else "the seeds"
     over_seeds = f"Intervals and tests cover {covered}" if best.n >= FEWEST_RUNS else ""
     if decision.n_images:
         low, high = (
@@ -542,8 +542,12 @@ def _interval_note(decision: Decision) -> list[str]:
     return [f"{over_seeds}, not the choice of test data{why}."]
 
 
+def _covered(splits: Splits, data: str) -> str:
+    return f"{'the seeds and ' if splits.covers_seeds else ''}the choice of {data}"
+
+
 def _splits_in_words(splits: Splits) -> str:
-    covered = f"cover {'the seeds and ' if splits.has_seeds else ''}the choice of training and test data"
+    covered = f"cover {_covered(splits, 'training and test data')}{'' if splits.covers_seeds else ', not the seeds'}"
     if splits.overlap is None:
         return f"Intervals and tests {covered}, but are too certain: how far the splits overlap is not known."
     return f"Intervals and tests are over {splits.words}, corrected for what these share: they {covered}."

@@ -17,12 +17,13 @@ class Splits:
 
     `keys` are those of SPLITS that vary, none where all runs have one split. `overlap` is n_test / n_train of one
     split, by which Nadeau & Bengio (2003) widen the variance of a mean over splits, since these share images: 0 where
-    the test split is the same for all, None where its size is not known. `has_seeds` says that the seeds vary as well.
+    the test split is the same for all, None where its size is not known. `covers_seeds` says that each split has
+    seeds of its own: where all have the same ones, what varies over splits says nothing of other seeds.
     """
 
     keys: tuple[str, ...] = ()
     overlap: float | None = 0.0
-    has_seeds: bool = False
+    covers_seeds: bool = False
 
     @property
     def correction(self) -> float:
@@ -59,8 +60,11 @@ def splits_of(part: pd.DataFrame) -> Splits:
     keys = tuple(key for key in SPLITS if key in part and part[key].nunique() > 1)
     if not keys:
         return Splits()
-    has_seeds = "seed" in part and part["seed"].nunique() > 1
-    return Splits(keys, _overlap(part, keys), has_seeds)
+    covers_seeds = False
+    if "seed" in part and part["seed"].nunique() > 1:
+        runs = part[["seed", *keys]].drop_duplicates()
+        covers_seeds = bool(runs["seed"].is_unique)
+    return Splits(keys, _overlap(part, keys), covers_seeds)
 
 
 def _overlap(part: pd.DataFrame, keys: tuple[str, ...]) -> float | None:

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dlsweep.config.kinds import MOST_BARS, FigureSpec
 from dlsweep.config.metrics import Range
+from dlsweep.config.replicates import REPLICATES
 from dlsweep.report.figures.axes import BAD, COLOURS
 from dlsweep.report.figures.data import Drawing, Tables, Undrawable, fences, into_bins, shown_columns, with_text
 from dlsweep.report.figures.notes import diverged_note, runs_note, sentences
@@ -117,8 +118,9 @@ def confusion(tables: Tables, spec: FigureSpec) -> Drawing:
     best = best_run(tables.summary, columns)
     if tables.confusion.empty or best is None:
         raise Undrawable("no run has a confusion matrix")
-    seed = f", seed {best['seed']}" if not pd.isna(best.get("seed")) else ""
-    the_best = f"The best run by {columns.by}: {best['label']}{seed}"
+    which = ["seed", *columns.splits.keys]
+    named = [f"{REPLICATES[key]} {best[key]}" for key in which if not pd.isna(best.get(key))]
+    the_best = f"The best run by {columns.by}: {', '.join([best['label'], *named])}"
     if not pd.isna(best[report]):
         the_best += f": {columns.title(report)} {best[report]:.3f}"
     if not (tables.confusion["true"] == tables.confusion["predicted"]).any():  # too many classes for a matrix
