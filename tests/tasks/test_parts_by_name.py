@@ -64,6 +64,19 @@ def focal(outputs, targets, gamma=2.0):
     return -((1 - log_p.exp()) ** gamma * log_p).mean()
 
 
+class Running(torch.nn.Module):
+    # beside the mean of the loss so far, which a batch needs of those before it
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.ones(()))
+
+    def forward(self, outputs, y):
+        value = F.cross_entropy(outputs, y)
+        self.mean.lerp_(value.detach(), 0.1)
+        return value / self.mean
+
+
 class Counted:
     made = 0
 
@@ -141,18 +154,25 @@ def result(run: dict[str, Any]) -> str:
 # -- what they do --------------------------------------------------------------------------------------------------
 
 
+def interrupted(make: Any, **values: Any) -> dict[str, Any]:
+    """Stop a run within its second epoch, and go on from its checkpoint."""
+    torn, steps = make("torn", **values), iter([False] * 5 + [True])
+    torn.checkpoint.should_stop = lambda: next(steps)
+    with pytest.raises(Interrupted):
+        torn.run()
+    again = make("torn", **values)
+    again.load_checkpoint()
+    assert again.progress.resumed == 1
+    run: dict[str, Any] = again.run()
+    return run
+
+
 def test_a_published_optimizer_goes_on_from_its_checkpoint_bit_for_bit(make: Any) -> None:
     lion = {"optimizer": "lion_pytorch:Lion", "optimizer_args": {"betas": [0.8, 0.9]}, "lr": 0.003, "weight_decay": 0.1}
     trainer = make(**lion)
     assert trainer.optimizer.defaults == {"lr": 0.003, "betas": [0.8, 0.9], "weight_decay": 0.1}
     whole = trainer.run()
-    torn, steps = make("torn", **lion), iter([False] * 5 + [True])
-    torn.checkpoint.should_stop = lambda: next(steps)
-    with pytest.raises(Interrupted):
-        torn.run()
-    again = make("torn", **lion)
-    again.load_checkpoint()
-    assert again.progress.resumed == 1 and result(again.run()) == result(whole)
+    assert result(interrupted(make, **lion)) == result(whole)
     assert result(make(**{**lion, "optimizer_args": {}}).run()) != result(whole)
 
 
@@ -190,6 +210,12 @@ def test_an_own_loss_and_its_arguments(make: Any, parts: str) -> None:
     module = make(loss="torch.nn:CrossEntropyLoss", loss_args={"label_smoothing": 0.1}, lr=0.1).run()
     built_in = make(label_smoothing=0.1, lr=0.1).run()
     assert module["final"]["test_acc"] == built_in["final"]["test_acc"]
+
+
+def test_what_an_own_loss_keeps_is_in_the_checkpoint(make: Any, parts: str) -> None:
+    own = {"loss": f"{parts}:Running", "lr": 0.1}
+    whole = make(**own).run()
+    assert result(interrupted(make, **own)) == result(whole)
 
 
 def test_an_own_metric_is_measured_on_every_split_and_can_be_monitored(make: Any, parts: str) -> None:

@@ -82,18 +82,27 @@ def own_loss(setting: Setting, device: torch.device) -> Loss:
         if any(weight.requires_grad for weight in function.parameters()):
             raise ConfigError(f"loss: {name} has parameters of its own, which are not trained; put them in the model")
 
-    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        value = function(outputs, targets)
+    return OwnLoss(name, function)
+
+
+class OwnLoss:
+    """A loss of the user's, whose value is checked at each call."""
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self.name, self.function = name, function
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        value = self.function(outputs, targets)
         if not isinstance(value, Tensor) or value.numel() != 1 or not value.is_floating_point():
             what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise ConfigError(
-                f"loss: {name} returns {what}; it must be a tensor of one number, the mean over the batch"
+                f"loss: {self.name} returns {what}; it must be a tensor of one number, the mean over the batch"
             )
         if outputs.requires_grad and not value.requires_grad:
-            raise ConfigError(f"loss: {name} returns what does not depend on the outputs, so nothing can be learned")
+            raise ConfigError(
+                f"loss: {self.name} returns what does not depend on the outputs, so nothing can be learned"
+            )
         return value.reshape(())
-
-    return loss
 
 
 def own_metric(name: str) -> Callable[[Tensor, Tensor], float]:
@@ -126,6 +135,8 @@ class Criterion:
     def __init__(self, setting: Setting, data: Splits, device: torch.device) -> None:
         self.setting, self.kind = setting, data.kind
         self._loss = build_loss(setting, device)
+        own = self._loss.function if isinstance(self._loss, OwnLoss) else None
+        self._stateful: Any = own if hasattr(own, "state_dict") and hasattr(own, "load_state_dict") else None
         self._measured = self._loss  # without smoothing; an own loss is made once
         if setting.get("label_smoothing"):
             self._measured = build_loss({**setting, "label_smoothing": 0.0}, device)
@@ -146,6 +157,15 @@ class Criterion:
             return {}
         mean, std = self._scale
         return {"target_mean": mean.tolist(), "target_std": std.tolist()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what an own loss keeps from batch to batch, such as the buffers of a module; empty without."""
+        return self._stateful.state_dict() if self._stateful else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what `state_dict` returned."""
+        if self._stateful:
+            self._stateful.load_state_dict(state)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of a batch in training."""

@@ -424,6 +424,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "best_weights": self.best_weights,
+            **({"criterion": kept} if (kept := self.criterion.state_dict()) else {}),
             **torch_setup.get_random_states(self.device),
             "augmentation": self.augmentation.get_state(),
         }
@@ -444,6 +445,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        self.criterion.load_state_dict(state.get("criterion", {}))
         self.best_weights = {
             name: value.to(self.device) if isinstance(value, Tensor) else value  # of get_extra_state
             for name, value in state["best_weights"].items()
