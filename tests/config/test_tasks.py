@@ -136,6 +136,13 @@ def test_a_function_that_a_package_imports_is_read_where_it_is_defined(folder: P
     assert settings(train="pack:train") == [{"train": "pack:train", "lr": 0.5}]
 
 
+def test_a_file_with_a_name_of_pythons_own_is_refused(folder: Path):
+    """Whether a run got it or Python's once depended on whether it was warm."""
+    (folder / "timeit.py").write_text("def train(run, lr: float = 0.5): ...\n")
+    with pytest.raises(ConfigError, match=r"train: timeit\.py has the name of a module of Python's own; rename it"):
+        settings(train="timeit:train")
+
+
 @pytest.mark.parametrize(
     ("experiment", "message"),
     [

@@ -271,7 +271,7 @@ def trained(values: dict[str, Any], folder: Path, stop_after: int | None = None,
         ("broken_text", "class Net(:\n", "broken_text.py cannot be imported: SyntaxError: invalid syntax"),
         ("needs_more", "\nimport no_such_library\n", "No module named 'no_such_library' (needs_more.py, line 2)"),
         ("needs_more", "raise RecursionError('deep')\n", "RecursionError: deep (needs_more.py, line 1)"),
-        ("json", "class Net: ...\n", "json.py has the name of a module that is loaded already"),
+        ("json", "class Net: ...\n", "json.py has the name of a module of Python's own; rename it"),
     ],
 )
 def test_a_module_that_cannot_be_imported_is_said(

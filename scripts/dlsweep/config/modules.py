@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,6 +32,15 @@ def source_file(name: str) -> Path | None:
     """Return the user's own file that a `module`, or `module:name`, is in, relative to the working folder, or None."""
     spec = find_module(name.partition(":")[0], own_folders())
     return Path(os.path.relpath(spec.origin)) if spec and spec.has_location and spec.origin else None
+
+
+def name_fault(name: str, file: Path | None) -> str:
+    """Say why a user's own file cannot be imported as `module`, or `module:name`, or nothing.
+
+    Python and its libraries import modules of its own by these names; whose file they get would depend on the moment.
+    """
+    taken = file and name.partition(":")[0].partition(".")[0] in sys.stdlib_module_names
+    return f"{file} has the name of a module of Python's own; rename it" if taken else ""
 
 
 def is_installed(module: str) -> bool:

@@ -21,7 +21,7 @@ from typing import Any
 from dlsweep.config.files import BESIDE, own_folders_text, shown
 from dlsweep.config.hyperparameters import HYPERPARAMETERS, Hyperparameter
 from dlsweep.config.metrics import COLUMNS
-from dlsweep.config.modules import SCRIPTS, find_module, is_installed, source_file
+from dlsweep.config.modules import SCRIPTS, find_module, is_installed, name_fault, source_file
 from dlsweep.config.options import RUN_OPTIONS
 from dlsweep.config.signatures import find_function, parse, read_parameters
 from dlsweep.errors import ConfigError
@@ -137,6 +137,8 @@ def _read_function(name: str) -> Task:
 def _file_of(module: str) -> Path:
     """The source file of a module: the user's own or, where there is none, an installed one."""
     file = source_file(module)
+    if fault := name_fault(module, file):
+        raise ConfigError(fault)
     if file is None and is_installed(module):
         spec = find_module(module, [path for path in sys.path if path and Path(path) != SCRIPTS])
         file = Path(spec.origin) if spec and spec.has_location and spec.origin else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from dlsweep.config.files import own_folders, own_folders_text
-from dlsweep.config.modules import SCRIPTS, find_module, is_installed, source_file
+from dlsweep.config.modules import SCRIPTS, find_module, is_installed, name_fault, source_file
 from dlsweep.config.names import nearest
 from dlsweep.errors import ConfigError
 
@@ -75,6 +75,8 @@ def own_object(key: str, name: str) -> Callable[..., Any]:
         sys.path.insert(0, str(Path.cwd()))
     sys.path += [str(folder) for folder in own_folders()[1:] if str(folder) not in sys.path]
     file = source_file(name)
+    if fault := name_fault(name, file):
+        raise ConfigError(f"{key}: {name}: {fault}")
     try:
         module = importlib.import_module(module_name)
     except ConfigError:

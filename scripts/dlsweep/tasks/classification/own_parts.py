@@ -20,7 +20,7 @@ from dlsweep.config.files import own_folders_text
 from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.identity import Setting
 from dlsweep.config.jobs import run_options
-from dlsweep.config.modules import is_installed, source_file
+from dlsweep.config.modules import is_installed, name_fault, source_file
 from dlsweep.config.names import nearest
 from dlsweep.config.paths import data_file, data_name
 from dlsweep.config.registry import own_parts
@@ -180,6 +180,8 @@ def static_fault(key: str, name: str, arguments: Mapping[str, Any]) -> str:
     """Say what is certainly wrong with an own part and its arguments, from the source text alone, or nothing."""
     module, own_name = name.split(":")
     file = source_file(name)
+    if fault := name_fault(name, file):
+        return f"{key}: {name}: {fault}"
     if file is None:
         return "" if is_installed(module) else f"{key}: there is no module {module!r} in {own_folders_text()}"
     if file.suffix != ".py":
