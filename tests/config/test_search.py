@@ -188,6 +188,25 @@ def test_hyperband_has_the_brackets_of_its_paper():
     assert small.name == larger.name == course.name and small.rounds == larger.rounds[:5]
 
 
+@pytest.mark.parametrize(
+    ("search", "n"),
+    [
+        ({"method": "tpe", "max_runs": 25}, 12),  # of two seeds each
+        ({"method": "tpe", "max_epochs": 250}, 13),  # of nine epochs
+        ({"method": "tpe", "n": 7, "max_epochs": 250}, 7),
+        ({"method": "halving", "max_epochs": 2 * (9 + 3 * 2 + 6)}, 9),
+        ({"method": "halving", "max_runs": 18}, 9),
+        ({"method": "hyperband", "max_runs": 2 * (9 + 5)}, 14),
+    ],
+)
+def test_a_budget_in_runs_or_epochs_says_how_many_settings(search: dict[str, Any], n: int):
+    course = course_of(search, epochs=9, seeds=2)
+    assert course.rounds == course_of({**search, "n": n}, epochs=9, seeds=2).rounds
+    without = {key: value for key, value in search.items() if not key.startswith("max_")}
+    same = course_of({**without, "n": n}, epochs=9, seeds=2)
+    assert (course.name, course.rounds) == (same.name, same.rounds)
+
+
 def test_another_search_has_another_name_and_its_budget_does_not_count():
     tpe = {"method": "tpe", "n": 8}
     names = [
@@ -210,6 +229,8 @@ def test_another_search_has_another_name_and_its_budget_does_not_count():
     [
         ({"method": "tpe", "n": 4}, {"grid": {"batch_size": [1, 2]}}, "a.grid: does not go with a search by tpe"),
         ({"method": "tpe"}, {}, "a.search.n: null is not allowed"),
+        ({"method": "tpe", "max_runs": 0}, {}, "a.search.max_runs: 0 is not allowed"),
+        ({"method": "hyperband", "max_epochs": 4}, {"epochs": 9}, "max_epochs: 4 is not allowed; hyperband needs 21"),
         ({"method": "tpe", "n": 4, "eta": 3}, {}, "a.search.eta: unknown option of tpe"),
         ({"method": "cmaes", "n": 4}, {}, "cmaes needs two hyper-parameters or more, all of them numbers"),
         ({"method": "halving", "n": 4, "eta": 1}, {}, "a.search.eta: 1 is not allowed"),

@@ -22,7 +22,7 @@ from dlsweep.config.files import Values
 from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.metrics import Objective
 from dlsweep.config.paths import DATA_KEYS, data_name
-from dlsweep.config.search import METHODS, MOST_SLOTS, Round, Search, checked_point
+from dlsweep.config.search import METHODS, MOST_SLOTS, Round, Search, checked_point, within_budget
 from dlsweep.config.space import Space
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import read_json
@@ -163,18 +163,22 @@ def without_record(done: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 def plan_course(exp_name: str, space: Space, objective: Objective, where: str) -> Course:
     """Return the course of an experiment's search. Raises ConfigError where the space does not allow it."""
-    search = space.search
-    assert search is not None
+    assert space.search is not None
     n_seeds = space.n_repetitions
-    method = METHODS[search.method]
+    method = METHODS[space.search.method]
     assert method.rounds is not None
-    rounds = method.rounds(search.options, _whole_run(space, where) if method.stages else 0)
+    whole = _whole_run(space, where) if method.stages or "max_epochs" in space.search.options else 0
+    try:
+        search = within_budget(space.search, whole, n_seeds)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}") from None
+    rounds = method.rounds(search.options, whole)
     n_slots = sum(one.n_points for one in rounds) * n_seeds
     if n_slots > MOST_SLOTS:
         raise ConfigError(f"{where}.n: makes {n_slots:,} runs; allowed: up to {MOST_SLOTS:,} of one search")
     n_first = max(one.first + one.n_points for one in rounds if not one.after)
     _, points = _first_points(space, n_seeds, n_first, where)
-    name = f"{exp_name}-{_digest(space, objective)}"
+    name = f"{exp_name}-{_digest(space, search, objective)}"
     return Course(name, search, space, objective, tuple(rounds), tuple(points), n_seeds)
 
 
@@ -224,16 +228,14 @@ def _whole_run(space: Space, where: str) -> int:
     if len(found) > 1 or type(epochs) is not int or epochs < 1:
         fault = "has several values" if len(found) > 1 else "is no hyper-parameter with a whole number"
         method = space.search.method
-        raise ConfigError(
-            f"{where}.method: {method} pauses runs after some of their epochs, but epochs {fault}; give it one value"
-        )
+        stages = METHODS[method].stages
+        why = f"method: {method} pauses runs after some of their epochs" if stages else "max_epochs: counts epochs"
+        raise ConfigError(f"{where}.{why}, but epochs {fault}; give it one value")
     return epochs
 
 
-def _digest(space: Space, objective: Objective) -> str:
+def _digest(space: Space, search: Search, objective: Objective) -> str:
     """8 hex digits that change where the course does; a larger budget only goes on."""
-    search = space.search
-    assert search is not None
     left_out = ("n",) if METHODS[search.method].grows else ()
     content = [
         *(VERSION, search.method, {key: value for key, value in search.options.items() if key not in left_out}),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dlsweep.config.axes import MOST_SETTINGS, Dimension, a_mapping, checked, integer, read_dimension
@@ -19,6 +19,8 @@ from dlsweep.config.quasi_random import points
 from dlsweep.config.tasks import Task
 from dlsweep.errors import ConfigError
 
+BUDGETS = ("max_runs", "max_epochs")
+"""Options that say how large a search may become, in place of `n` or beside it."""
 MOST_SLOTS = 100_000
 """Of one search: each is a job, and each round is decided by one."""
 
@@ -80,6 +82,8 @@ def read_search(spec: Any, where: str, task: Task) -> Search:
             )
     for key, option in known.items():
         said = spec.get(key)
+        if said is None and (key in BUDGETS or (key == "n" and any(spec.get(one) is not None for one in BUDGETS))):
+            continue
         if option.default is not None and (said is None or isinstance(said, Mapping)):
             options[key] = option.default
         else:
@@ -139,6 +143,42 @@ class Method:
     stages: bool = False
     grows: bool = True
     needs: tuple[str, ...] = ()
+
+
+def within_budget(search: Search, whole: int, n_seeds: int) -> Search:
+    """Return a search with the largest `n` that its budgets allow; `whole` are the epochs of a whole run.
+
+    A run that pauses and goes on is one run, and each of its epochs counts once. Raises ConfigError where a budget is
+    too small for the method.
+    """
+    budgets = {key: search.options[key] for key in BUDGETS if key in search.options}
+    options = {key: value for key, value in search.options.items() if key not in BUDGETS}
+    if not budgets:
+        return search
+    method = METHODS[search.method]
+    assert method.rounds is not None
+
+    def costs(n: int) -> dict[str, int]:
+        assert method.rounds is not None
+        rounds = method.rounds({**options, "n": n}, whole)
+        runs = sum(one.n_points for one in rounds if not (method.stages and one.after)) * n_seeds
+        reached = {one.number: (one.epochs or whole) if method.stages else 0 for one in rounds}
+        epochs = 0
+        for one in rounds:
+            epochs += one.n_points * ((one.epochs or whole) - max((reached[i] for i in one.after), default=0))
+        return {"max_runs": runs, "max_epochs": epochs * n_seeds}
+
+    def fits(n: int) -> bool:
+        return all(costs(n)[key] <= budget for key, budget in budgets.items())
+
+    if not fits(1):
+        key = next(key for key, budget in budgets.items() if costs(1)[key] > budget)
+        raise ConfigError(f"{key}: {budgets[key]} is not allowed; {search.method} needs {costs(1)[key]} here at least")
+    low, high = 1, min([*budgets.values(), MOST_SLOTS, *filter(None, [options.get("n")])]) + 1
+    while high - low > 1:  # low fits
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return replace(search, options={**options, "n": low})
 
 
 def model_rounds(options: Mapping[str, int], epochs: int) -> list[Round]:
@@ -206,8 +246,9 @@ def _bracket(n: int, n_rungs: int, eta: int, epochs: int, number: int, first: in
 
 
 _SEED = {"seed": Option(0)}
-_MODEL = {"n": Option(None), **_SEED, "parallel": Option(4), "startup": Option(10)}
-_STAGES = {"eta": Option(3, 2), "min_epochs": Option(1)}
+_BUDGETS = dict.fromkeys(BUDGETS, Option(None))
+_MODEL = {"n": Option(None), **_SEED, "parallel": Option(4), "startup": Option(10), **_BUDGETS}
+_STAGES = {"eta": Option(3, 2), "min_epochs": Option(1), **_BUDGETS}
 
 METHODS: Mapping[str, Method] = {
     "quasi_random": Method({"n": Option(None), **_SEED}),
