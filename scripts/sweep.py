@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from dlsweep.commands import derived, explain, live, orphans, plan, show, verify, weights
+from dlsweep.commands import derived, explain, live, orphans, plan, predict, show, verify, weights
 from dlsweep.commands.importing import import_from
 from dlsweep.config.files import CONFIG_FILE, look_beside, parse_override
 from dlsweep.config.sweep import load_sweep
@@ -65,9 +65,29 @@ def build_parser() -> argparse.ArgumentParser:
     add_config_options(others)
 
     remaking = command("weights", weights.weights, "the weights of a run that were not kept, by training it again")
-    remaking.add_argument("run", metavar="hash", help="the beginning of its hash, or its record's name")
+    remaking.add_argument("runs", nargs="+", metavar="hash", help="the beginning of its hash, or its record's name")
     add_device_option(remaking)
     add_results_option(remaking)
+
+    predicting = command("predict", predict.predict, "what a trained model says of new data, as CSV")
+    predicting.add_argument("run", help="an experiment, whose best run is meant, or the beginning of a hash")
+    predicting.add_argument(
+        "data",
+        nargs="?",
+        type=Path,
+        help=".npz, CSV or Parquet file, image, folder of images (default: the test split)",
+    )
+    predicting.add_argument(
+        "--output", type=Path, default=Path("predictions.csv"), metavar="FILE", help="default: %(default)s"
+    )
+    predicting.add_argument(
+        "--ensemble",
+        action="store_true",
+        help="the mean over all seeds of the run's setting; says what it gains on test",
+    )
+    predicting.add_argument("--trust", action="store_true", help="let the file of weights name whose code is called")
+    add_device_option(predicting)
+    add_results_option(predicting)
 
     importing = command("import", import_from, "results that were made elsewhere, as records")
     importing.add_argument("source", type=Path, help="CSV or JSON file, or folder of JSON files; it is only read")

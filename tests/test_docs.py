@@ -44,6 +44,7 @@ NOT_RUN = {
     r"sweep.py export": "takes long to load: tests/results/test_export.py does it",
     r"sweep.py watch": "waits for a sweep to start: tests/commands/test_live.py does it",
     r"device_slot|--device cuda": "needs GPUs",
+    r"predict \w+ photos": "needs photos of yours: tests/tasks/test_trained.py has some",
 }
 """Commands that are not run here, and why."""
 PLACEHOLDERS = {

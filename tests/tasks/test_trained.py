@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from conftest import outcome
 from dlsweep import load_model, load_weights
+from dlsweep.commands.predict import predict
 from dlsweep.commands.weights import weights
 from dlsweep.config.identity import check_setting, setting_hash
 from dlsweep.config.keep import Keep
@@ -234,7 +236,7 @@ def test_weights_are_made_again_where_the_record_comes_out_the_same_and_only_the
     record_file = results / f"mlp-{record['hash']}.json"
     before = record_file.read_bytes()
 
-    assert weights(results, record["hash"][:8], "cpu") == 0
+    assert weights(results, [record["hash"][:8]], "cpu") == 0
     for again in (path, other):
         tensors = read_weights(again).tensors
         assert tensors.keys() == first.tensors.keys()
@@ -248,7 +250,7 @@ def test_weights_are_made_again_where_the_record_comes_out_the_same_and_only_the
     record["epochs"][1]["val_loss"] += 1e-12
     write_json(record_file, {**record, "provenance": {**record["provenance"], "torch": "2.0"}})
     with pytest.raises(ConfigError, match=r"another record; no weights are kept\n  epoch 2: val_loss: .* now\n  torch"):
-        weights(results, record["hash"], "cpu")
+        weights(results, [record["hash"]], "cpu")
     assert not path.exists() and not list((results / "running").iterdir())
 
     for change, why in (
@@ -258,7 +260,7 @@ def test_weights_are_made_again_where_the_record_comes_out_the_same_and_only_the
         record_file.write_text(json.dumps(record))
         with pytest.MonkeyPatch.context() as patch, pytest.raises(ConfigError, match=why):
             patch.setattr("dlsweep.commands.weights.read_record", lambda _, change=change: {**record, **change})
-            weights(results, record["hash"], "cpu")
+            weights(results, [record["hash"]], "cpu")
 
 
 def test_weights_of_another_run_than_the_record_are_not_trusted(folder: Path):
@@ -267,3 +269,81 @@ def test_weights_of_another_run_than_the_record_are_not_trusted(folder: Path):
     write_json(Path("stale", f"mlp-{record['hash']}.json"), record)
     with pytest.raises(RecordError, match=r"is of another run than .*, which was made with other code"):
         load_model("stale", "mlp")
+
+
+def predicted(results: str, run: str, data: Path | None, ensemble: bool = False) -> pd.DataFrame:
+    assert predict(Path(results), run, data, Path("out.csv"), ensemble, "cpu", False) == 0
+    return pd.read_csv("out.csv", dtype={"class": str, "labels": str})
+
+
+def test_new_data_are_predicted_as_the_training_data_were_read(folder: Path, capfd: pytest.CaptureFixture[str]):
+    from PIL import Image
+
+    record = trained("images", results="new", **KINDS["images"])
+    whole = predicted("new", "images", None)
+    assert f"test_acc {record['final']['test_acc']:.4f}, computed from the weights" in capfd.readouterr().out
+    truth = load_splits(Path(data_file("new", record["setting"])), record["setting"])
+    names = np.array(truth.classes)[truth.test_y]
+    assert (whole["class"] == names).mean() == record["final"]["test_acc"]
+    np.testing.assert_allclose(whole[["p_cat", "p_dog", "p_emu"]].sum(1), 1, rtol=1e-5)
+
+    Path("shots/deep").mkdir(parents=True)
+    pixels = truth.test_x[:].permute(0, 2, 3, 1).numpy()
+    for i in range(3):
+        Image.fromarray(pixels[i]).save(f"shots/{'deep/' * (i == 2)}{i}.png")
+    np.savez("few.npz", x=pixels[:3])
+    columns = ["class", "probability", "p_cat", "p_dog", "p_emu"]
+    from_files, from_array = predicted("new", "images", Path("shots")), predicted("new", "images", Path("few.npz"))
+    assert from_files["file"].tolist() == ["0.png", "1.png", "deep/2.png"] and from_array["row"].tolist() == [0, 1, 2]
+    pd.testing.assert_frame_equal(from_files[columns], whole[columns][:3])
+    pd.testing.assert_frame_equal(from_array[columns], whole[columns][:3])
+    pd.testing.assert_frame_equal(
+        predicted("new", "images", Path("shots/1.png"))[columns], whole[columns][1:2].reset_index(drop=True)
+    )
+
+    before = Path("out.csv").read_bytes()
+    np.savez("small.npz", x=pixels[:, :5])
+    Path("shots/deep/3.png").write_bytes(b"torn")
+    for data, why in (
+        ("small.npz", r"has shape \(N, 3, 5, 12\); this model takes \(N, 3, 12, 12\)"),
+        ("none.csv", "no such file or folder"),
+        ("shots", r"3.png: is not a readable image"),
+        ("net_here.py", "is of no kind that can be read"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            predicted("new", "images", Path(data))
+    assert Path("out.csv").read_bytes() == before
+
+
+def test_columns_of_a_table_are_taken_by_their_names(folder: Path):
+    chance = np.random.default_rng(0)
+    table = pd.DataFrame(chance.normal(size=(90, 3)), columns=["a", "b", "c"])
+    table["kind"] = np.where(table["a"] > table["b"], "up", "down")
+    table.to_csv("table.csv", index=False)
+    record = trained("table", results="new", dataset="csv", data_path="table.csv", target="kind", hid_dim=8)
+    table.to_csv("plain.csv", index=False)
+    table[["c", "kind", "a", "b"]].assign(id=1).to_csv("other.csv", index=False)
+    plain = predicted("new", "table", Path("plain.csv"))
+    assert list(plain) == ["row", "class", "probability", "p_down", "p_up"] and len(plain) == 90
+    pd.testing.assert_frame_equal(predicted("new", record["hash"][:9], Path("other.csv")), plain)
+    table.drop(columns="b").to_csv("less.csv", index=False)
+    with pytest.raises(ConfigError, match="has no column 'b'; the model takes a, b, c"):
+        predicted("new", "table", Path("less.csv"))
+
+
+def test_an_ensemble_is_the_mean_of_its_seeds(folder: Path, capfd: pytest.CaptureFixture[str]):
+    records = [trained("seeds", results="seeds", **KINDS["mlp"], seed=seed) for seed in range(3)]
+    alone = [predicted("seeds", record["hash"], None) for record in records]
+    capfd.readouterr()
+    both = predicted("seeds", records[0]["hash"], None, ensemble=True)
+    columns = [name for name in both if name.startswith("p_")]
+    np.testing.assert_allclose(both[columns], sum(one[columns] for one in alone) / 3, atol=1e-6)
+    splits = load_splits(Path(data_file("seeds", records[0]["setting"])), records[0]["setting"])
+    accuracy = (both["class"].astype(int) == splits.test_y.numpy()).mean()
+    accuracies = [record["final"]["test_acc"] for record in records]
+    told = capfd.readouterr().out
+    assert f"test_acc {accuracy:.4f} of 3 seeds together; alone {min(accuracies):.4f} to {max(accuracies):.4f}" in told
+    assert f"gains {accuracy - sum(accuracies) / 3:+.4f}" in told
+    weights_file(Path("seeds"), "seeds", records[1]["hash"]).unlink()
+    with pytest.raises(ConfigError, match=f"1 of 3 seeds were not kept .*weights {records[1]['hash'][:12]}"):
+        predicted("seeds", records[0]["hash"], None, ensemble=True)

@@ -28,12 +28,18 @@ AGAIN = "again"  # folder beside the running records where runs are trained agai
 MOST_TOLD = 10
 
 
-def weights(results: Path, run: str, device: str) -> int:
-    """Train a finished run again and, if its record comes out the same bit for bit, keep its weights.
+def weights(results: Path, runs: list[str], device: str) -> int:
+    """Train finished runs again and, where a record comes out the same bit for bit, keep the weights.
 
     Else say what differs, and keep nothing. What interrupts it loses no more than it does of any run.
     """
-    digest = recorded_hash(results, run)
+    for digest in [recorded_hash(results, run) for run in runs]:
+        if status := _make(results, digest, device):
+            return status
+    return 0
+
+
+def _make(results: Path, digest: str, device: str) -> int:
     names = [exp_name for exp_name, other in list_records(results) if other == digest]
     record = read_record(results / record_name(names[0], digest))
     _refuse(record)
@@ -68,6 +74,18 @@ def weights(results: Path, run: str, device: str) -> int:
         raise ConfigError(f"{digest[:12]}: has the same record again, but no weights: its code names none to keep")
     print(f"{kept}: the weights of {digest[:12]}, whose record came out the same")
     return 0
+
+
+def prepared_data(results: Path, setting: Setting) -> str:
+    """Return the prepared data set of a setting, "" where it has none; prepare it where it is not there."""
+    data = data_file(str(results), setting)
+    if data and not Path(data).exists():
+        from dlsweep.tasks.classification.data import prepare
+
+        Path(data).parent.mkdir(parents=True, exist_ok=True)
+        with acquire(Path(f"{data}.lock")):
+            prepare(setting, Path(data), Path("data"))
+    return data
 
 
 def recorded_hash(results: Path, text: str) -> str:
@@ -109,13 +127,7 @@ def _kept(results: Path, names: list[str], digest: str) -> Path | None:
 def _train(
     results: Path, scratch: Path, exp_name: str, digest: str, setting: Setting, record: Record, device: str
 ) -> int:
-    data = data_file(str(results), setting)
-    if data and not Path(data).exists():
-        from dlsweep.tasks.classification.data import prepare
-
-        Path(data).parent.mkdir(parents=True, exist_ok=True)
-        with acquire(Path(f"{data}.lock")):
-            prepare(setting, Path(data), Path("data"))
+    data = prepared_data(results, setting)
     options = RunOptions(
         exp_name=exp_name,
         results=scratch,

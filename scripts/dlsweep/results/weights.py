@@ -104,11 +104,11 @@ def _ended(record: Record, keep: Keep) -> Ended:
         objective = standard_objective(record["setting"])
         metric, better = objective.metric, objective.better
     value, diverged = tested_value(record, metric), record["status"] == "diverged"
-    return Ended(record["hash"], _group(record), metric, better, keep.n_runs, keep.place, value, diverged)
+    return Ended(record["hash"], group_of(record), metric, better, keep.n_runs, keep.place, value, diverged)
 
 
-def _group(record: Record) -> str:
-    """12 hex digits that the repetitions of a setting share: runs of the same code, on the same data."""
+def group_of(record: Record) -> str:
+    """Return 12 hex digits that the repetitions of a setting share: runs of the same code, on the same data."""
     made = [record["provenance"].get(key) for key in ("code", "data")]
     setting = {key: value for key, value in record["setting"].items() if key not in REPLICATES}
     return hashlib.sha1(json.dumps([setting, made], sort_keys=True).encode()).hexdigest()[:12]

@@ -52,7 +52,7 @@ def load_npz(name: str, setting: Setting, raw_folder: Path) -> Content:
     1, labels of which an image may have several; or (N,) or (N, K), numbers to predict.
     """
     path = data_path(setting)
-    return _from_arrays(_read_npz(path), setting, str(path))
+    return _from_arrays(read_npz(path), setting, str(path))
 
 
 def _from_arrays(arrays: Mapping[str, np.ndarray], setting: Setting, path: str) -> Content:
@@ -71,14 +71,15 @@ def _from_arrays(arrays: Mapping[str, np.ndarray], setting: Setting, path: str) 
             for key in (x, y):
                 if key not in arrays:
                     raise ConfigError(f"{path}: has no array {key!r}; it has {listed(arrays) or 'none'}")
-            content[x] = _images(arrays[x], f"{path}: {x}", setting.get("series", False))
+            content[x] = read_images(arrays[x], f"{path}: {x}", setting.get("series", False))
             content[y] = read_targets(arrays[y], wanted, f"{path}: {y}")
     if "classes" in arrays:
         content["classes"] = [str(label) for label in np.atleast_1d(arrays["classes"])]
     return content
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an .npz file. Raises ConfigError where it is none, damaged, or holds Python objects."""
     if not zipfile.is_zipfile(path):
         raise ConfigError(
             f"{path}: is no .npz file, or is truncated; write it with numpy.savez(path, x_train=..., ...)"
@@ -95,7 +96,11 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 LONG = 8  # times as long as high: rather channels of time series than a grey image
 
 
-def _images(array: np.ndarray, where: str, series: bool) -> Tensor:
+def read_images(array: np.ndarray, where: str, series: bool) -> Tensor:
+    """Return an array as data of one of the shapes that a loader returns: uint8 stays, else float32.
+
+    Raises ConfigError, naming `where`, for another shape or type.
+    """
     if array.dtype.kind not in "buif":
         raise ConfigError(f"{where} is {array.dtype}; allowed: numbers")
     if series and array.ndim != 3:

@@ -180,6 +180,24 @@ def _read_image(path: Path, size: int) -> FileImage:
         raise ConfigError(f"{path}: is not a readable image ({error})") from None
 
 
+def read_8_bits(path: Path, size: int, grey: bool) -> np.ndarray:
+    """Return one image as it is read for a data set of 8 bits: (1, size, size) where `grey`, else (3, size, size).
+
+    A coloured one becomes grey by its luminance. Raises ConfigError where it is no image, or a grey one that has more
+    than 8 bits but does not use 16 of them: nothing says how bright that is.
+    """
+    from PIL import Image
+
+    image = _read_image(path, size)
+    if image.pixels is None:
+        if image.mode[0] != "I" or image.low < 0 or not HALF <= image.high < 2 * HALF:
+            raise ConfigError(f"{path}: is {_kind(image)} ({image.low:g} to {image.high:g}); save it with 8 bits")
+        return np.repeat(_read_deep(path, size, 256, True)[None], 1 if grey else 3, 0)
+    if grey and not image.is_grey:
+        return np.asarray(Image.fromarray(image.pixels.transpose(1, 2, 0)).convert("L"))[None]
+    return image.pixels[:1] if grey else image.pixels
+
+
 def _has_content(channel: Any) -> bool:
     low, high = channel.getextrema()
     return bool(low < high)

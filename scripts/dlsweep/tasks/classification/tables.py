@@ -29,7 +29,7 @@ def load_table(name: str, setting: Setting, raw_folder: Path) -> Content:
     import pandas as pd
 
     path = data_path(setting)
-    table = _read_table(path, name)
+    table = read_table(path, name)
     targets = _target_columns(table, setting["target"], path)
     if len(table) < len(SPLITS):
         n = f"{len(table)} row{'s' * (len(table) != 1)}" if len(table) else "no rows"
@@ -45,7 +45,7 @@ def load_table(name: str, setting: Setting, raw_folder: Path) -> Content:
                 f"{path}: column {column!r} has no value in row {missing[0] + 1} ({n} none); fill it in, or leave out"
                 " the row or the column"
             )
-    x = np.stack([_numbers(table[column], path, "features must be numbers") for column in features], 1)
+    x = np.stack([as_numbers(table[column], path, "features must be numbers") for column in features], 1)
     kind = entry("loss", setting["loss"]).targets
     y = table[targets[0]]
     if kind == "classes" or (not kind and len(targets) == 1 and not pd.api.types.is_numeric_dtype(y)):
@@ -53,12 +53,15 @@ def load_table(name: str, setting: Setting, raw_folder: Path) -> Content:
             raise ConfigError(f"target: {listed(targets)}: loss {setting['loss']} takes one column")
         codes, classes = _classes(y, path)
         return {"x_train": torch.from_numpy(x), "y_train": codes, "classes": classes}
-    values = np.stack([_numbers(table[column], path, f"loss {setting['loss']} takes numbers") for column in targets], 1)
+    values = np.stack(
+        [as_numbers(table[column], path, f"loss {setting['loss']} takes numbers") for column in targets], 1
+    )
     content = {"x_train": torch.from_numpy(x), "y_train": read_targets(values, kind, f"{path}: {listed(targets)}")}
     return {**content, "classes": targets} if kind == "labels" else content
 
 
-def _read_table(path: Path, kind: str) -> Any:
+def read_table(path: Path, kind: str) -> Any:
+    """Return a CSV or Parquet file as a pandas table with text for names. Raises ConfigError where it is none."""
     import pandas as pd
 
     try:
@@ -94,8 +97,8 @@ def _target_columns(table: Any, target: str, path: Path) -> list[str]:
     return wanted
 
 
-def _numbers(column: Any, path: Path, wanted: str) -> np.ndarray:
-    """The values of a column as float32. Raises ConfigError naming the first that is none."""
+def as_numbers(column: Any, path: Path, wanted: str) -> np.ndarray:
+    """Return the values of a column as float32. Raises ConfigError naming the first that is none."""
     import pandas as pd
 
     numbers: np.ndarray = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)

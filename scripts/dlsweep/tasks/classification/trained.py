@@ -35,7 +35,8 @@ class TrainedModel(nn.Module):
     """A trained model with what it needs around it: it takes raw data (N, *in_shape), uint8 or float.
 
     uint8 counts as [0, 1]. It returns what the network does: logits (N, K) of classes or labels; or numbers (N, K) in
-    their own unit. `network` is the model as it was trained, without normalisation.
+    their own unit. `network` is the model as it was trained, without normalisation; `stored` the type of its training
+    data, uint8 or float32.
     """
 
     mean: Tensor
@@ -48,7 +49,7 @@ class TrainedModel(nn.Module):
         self.network, self.kind, self.setting = network, str(about["kind"]), setting
         self.in_shape: tuple[int, ...] = tuple(about["in_shape"])
         self.classes: list[str] = list(about["classes"])
-        self.n_outputs = int(about["n_outputs"])
+        self.n_outputs, self.stored = int(about["n_outputs"]), str(about["stored"])
         shape = (1, -1) + (1,) * (len(self.in_shape) - 1)
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(about[name]).view(shape))
@@ -200,7 +201,7 @@ def _check_own(path: Path, setting: Setting) -> None:
         if file is None or not is_own_file(file.absolute()):
             raise ConfigError(
                 f"{path}: its model, {name}, is not in a file of yours but would be called with the arguments that the"
-                " file of weights names; where you trust the file, say so: load_model(..., trust=True)"
+                " file of weights names; where you trust the file, say so: --trust, or load_model(..., trust=True)"
             )
 
 
