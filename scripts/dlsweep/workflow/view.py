@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from dlsweep.config.course import decision_file
 from dlsweep.config.labels import setting_labels, with_version
 from dlsweep.config.metrics import UNBOUNDED, Range
 from dlsweep.config.paths import record_name
@@ -63,7 +64,17 @@ class View:
         self.open_slots = open_slots(self.sweep, self.results)
         self.runs = self.survey.read()
         self.states = Counter(run.state for run in self.runs)
-        self.seconds_left = sweep_seconds_left(self.runs)
+        self.seconds_left = None if self._has_undecided() else sweep_seconds_left(self.runs)
+
+    def _has_undecided(self) -> bool:
+        """Say whether a search is still to decide what it runs: then nobody knows how long that takes."""
+        courses = {name: exp.course for name, exp in self.sweep.experiments.items() if exp.course}
+        return any(
+            courses[name].rounds[number].after
+            and not Path(decision_file(str(self.results), courses[name].name, number)).exists()
+            for name, left in self.open_slots.items()
+            for number in {slot[0] for slot in left}
+        )
 
     @property
     def n_runs(self) -> int:
