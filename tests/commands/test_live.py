@@ -90,6 +90,12 @@ def test_status_and_watch_beside_a_sweep(project: Project, tmp_path: Path):
     best = {name: record["final"]["test_acc"] for name, record in project.records().items()}
     shown = re.search(r"^lrs +2 +2 +0 +0\.\d{4} +(0\.\d{4}) +lr=0\.1$", plain.stdout, re.MULTILINE)
     assert shown and float(shown[1]) == pytest.approx(max(best.values()), abs=1e-4)
+    sizes = [path.stat().st_size for path in project.results.glob("predictions/*.npz")]
+    assert re.search(
+        r"^In results: weights of \d runs? \(.* kB\), predictions of \d runs? \(", plain.stdout, re.MULTILINE
+    )
+    on_disk = json.loads(project.run("python", "scripts/sweep.py", "status", "--json").stdout)["disk"]
+    assert on_disk["predictions"] == [len(sizes), sum(sizes)] and sum(sizes) and on_disk["weights"][1] > 1000
     assert not re.search(r"\b(torch|pandas|numpy|snakemake)$", plain.stderr, re.MULTILINE)  # fast over SSH
 
     # A record that is torn is told of, not believed.

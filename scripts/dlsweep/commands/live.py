@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlsweep.commands.show import print_columns
 from dlsweep.config.metrics import SPLITS, is_number
+from dlsweep.config.paths import predictions_file, weights_file
 from dlsweep.config.sweep import Sweep
 from dlsweep.files import strict
 from dlsweep.results.columns import Columns
@@ -47,7 +48,7 @@ def status(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[s
             name: {"states": dict(counts[name]), "outdated": gone[name], "best": best[name]} for name in counts
         }
         whole = {"runs": view.n_runs, "states": dict(view.states), "seconds_left": view.seconds_left}
-        print(json.dumps(strict({**whole, "experiments": experiments}), indent=2))
+        print(json.dumps(strict({**whole, "experiments": experiments, "disk": kept_on_disk(results)}), indent=2))
         return 0
     states = [state for state in STATES if view.states[state]]
     shared = {columns.objective: columns for columns in view.columns.values()}
@@ -70,8 +71,32 @@ def status(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[s
             print("", *found, sep="\n")
     if changed := outdated.lines(configs, overrides):
         print("", *changed, sep="\n")
+    kept = kept_on_disk(results).items()
+    if told := [f"{what} of {n} run{'s' * (n > 1)} ({_bytes(size)})" for what, (n, size) in kept if n]:
+        print("", f"In {results}: {', '.join(told)}", sep="\n")
     print(*["", *view.failures()] if view.failures() else [], sep="\n", end="")
     return 0
+
+
+def kept_on_disk(results: Path) -> dict[str, tuple[int, int]]:
+    """Return how many files of weights and of predictions a results folder has, and the bytes that they take."""
+    found = {}
+    for what, file in {"weights": weights_file, "predictions": predictions_file}.items():
+        path = file(results, "*", "*")
+        sizes = []
+        for one in path.parent.glob(path.name):
+            with contextlib.suppress(FileNotFoundError):  # a run that ends clears those of others
+                sizes.append(one.stat().st_size)
+        found[what] = len(sizes), sum(sizes)
+    return found
+
+
+def _bytes(size: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
 
 
 def _best_cells(best: dict[str, Any] | None, columns: Columns, named: bool) -> tuple[str, str, str]:
