@@ -12,10 +12,11 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from dlsweep.config.hyperparameters import HYPERPARAMETERS
 from dlsweep.config.metrics import Objective
 from dlsweep.config.sweep import expand_config
 from dlsweep.results.columns import Columns
-from dlsweep.results.decisions import Decision, Edge, decide, sentences
+from dlsweep.results.decisions import Decision, Edge, _next_value, decide, sentences
 from dlsweep.results.measured import has_learned
 from dlsweep.results.records import FINDINGS
 from dlsweep.results.statistics import compare_with_first
@@ -218,5 +219,25 @@ def test_the_notes_say_where_to_go_on_and_that_test_results_choose_nothing():
     part = part_of({"a": BEST, "b": NEAR, "c": WORSE}, lr={"a": 1.0, "b": 0.1, "c": 0.01})
     part.loc[part["label"] == "a", "test_acc"] -= 0.006
     notes = decide(part, Columns(), {"lr": [0.01, 0.1, 1.0]}).notes
-    assert notes[0] == "The best lies on the edge: lr=1 is the largest that was tried; a larger lr may be better still."
+    assert notes[0] == (
+        "The best lies on the edge: lr=1 is the largest that was tried; a larger lr, such as 10, may be better still."
+    )
     assert notes[1] == "By test alone b would be first, but test results choose nothing."
+
+
+@pytest.mark.parametrize(
+    ("key", "tried", "expected"),
+    [
+        ("lr", [0.001, 0.01, 0.1], 1.0),
+        ("lr", [0.1, 0.01, 0.001], 0.0001),
+        ("hid_dim", [8, 16, 32, 64], 128),
+        ("n_layer", [1, 2, 3], 4),
+        ("n_layer", [3, 2], 1),
+        ("dropout", [0.0, 0.2, 0.4], 0.6),
+        ("dropout", [0.5, 0.7, 0.9], 0.99),  # no further than is allowed
+        ("lr", [3.0, 2.0, 1.0], 0.5),  # not 0
+        ("lr", [*np.geomspace(1e-4, 1, 41)], 10.0),  # a random search: by a quarter of its range
+    ],
+)
+def test_the_value_to_try_next_is_as_far_off_as_those_that_were_tried(key: str, tried: list[float], expected: float):
+    assert _next_value(tried, HYPERPARAMETERS[key]) == expected

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from dlsweep.config.hyperparameters import Hyperparameter
 from dlsweep.config.labels import format_value
 from dlsweep.config.plan import Plan
 from dlsweep.config.replicates import without_replicates
@@ -33,6 +34,7 @@ BEST, TIED, WORSE, BETTER = "best", "tied", "worse", "better"
 UNTESTED, DIVERGED = "untested", "diverged"
 
 FEWEST_VALUES = 3  # of a hyper-parameter that has an edge worth a note: one of two values is always at one
+MOST_STEPS = 4  # that the tried values are taken for, where the next one is proposed
 DIGITS = 3  # of a number in a sentence
 NAMED = 2  # settings that a sentence names before it only counts
 
@@ -88,11 +90,15 @@ class Seeds:
 
 @dataclass(frozen=True)
 class Edge:
-    """The best setting has the smallest or the largest value of a hyper-parameter: `at` says which."""
+    """The best setting has the smallest or the largest value of a hyper-parameter: `at` says which.
+
+    `beyond` is the value to try next.
+    """
 
     key: str
     value: float
     at: str
+    beyond: float = field(default=math.nan, compare=False)
 
 
 @dataclass(frozen=True)
@@ -299,9 +305,26 @@ def _edges(part: pd.DataFrame, known: Columns, best: str, varies: Mapping[str, l
         hyper, value = known.hyperparameters.get(key), float(row[key])
         beyond_all = part.loc[alike, key].astype(str).isin(hyper.choices).any() if hyper else False  # full: no number
         if value == tried[0] and (hyper is None or hyper.low is None or value > hyper.low):
-            yield Edge(key, value, "smallest")
+            yield Edge(key, value, "smallest", _next_value(tried[::-1], hyper))
         elif value == tried[-1] and not beyond_all and (hyper is None or hyper.high is None or value < hyper.high):
-            yield Edge(key, value, "largest")
+            yield Edge(key, value, "largest", _next_value(tried, hyper))
+
+
+def _next_value(tried: list[float], hyper: Hyperparameter | None) -> float:
+    """The value after the last of those that were tried, as far from it as these are from each other."""
+    values = np.asarray(tried, float)
+    steps = min(len(values) - 1, MOST_STEPS)  # random values are not a grid
+    gaps, ratios = np.diff(values), np.abs(np.diff(np.log(values))) if (values > 0).all() else None
+    found = values[-1] + (values[-1] - values[0]) / steps
+    if ratios is not None and ratios.std() / ratios.mean() <= np.abs(gaps.std() / gaps.mean()):
+        found = values[-1] * (values[-1] / values[0]) ** (1 / steps)
+    if hyper is None:
+        return float(f"{found:.2g}")
+    low, high = (end if end is not None else other for end, other in ((hyper.low, -math.inf), (hyper.high, math.inf)))
+    if found <= low and hyper.open_low:
+        found = (low + values[-1]) / 2
+    found = min(max(found, low), high)
+    return float(round(found)) if hyper.type is int else float(f"{found:.2g}")
 
 
 def _is_number(value: Any) -> bool:
@@ -506,7 +529,9 @@ def _edge_notes(decision: Decision) -> list[str]:
         return []
     ways = {"smallest": "smaller", "largest": "larger"}
     found = [f"{edge.key}={format_value(edge.value)} is the {edge.at} that was tried" for edge in decision.edges]
-    further = " and ".join(f"a {ways[edge.at]} {edge.key}" for edge in decision.edges)
+    further = " and ".join(
+        f"a {ways[edge.at]} {edge.key}, such as {format_value(edge.beyond)}," for edge in decision.edges
+    )
     return [f"The best lies on the edge: {' and '.join(found)}; {further} may be better still."]
 
 
