@@ -14,10 +14,11 @@ from dlsweep.config.identity import check_setting, setting_hash
 from dlsweep.config.sweep import load_sweep
 from dlsweep.errors import ConfigError
 from lecture import LECTURE, save
+from pages import work_through
 
 PAGES = [
     path
-    for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "examples/*.md", "results/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", "examples/*.md", "results/*.md")
     for path in sorted(ROOT.glob(pattern))
 ]
 
@@ -134,6 +135,30 @@ def test_every_command_works_as_it_is_written(tmp_path: Path):
     with ThreadPoolExecutor(2) as pool:
         failed = [text for text in pool.map(attempt, left) if text]
     assert not failed, "\n".join(failed)
+
+
+def test_the_tutorial_works_as_it_is_written(tmp_path: Path):
+    """All but its first command, the sweep of config.yaml, which takes minutes. Numbers may differ between machines."""
+    project = Project(tmp_path)
+    text = (ROOT / "docs/tutorial/first-sweep.md").read_text()
+    text = re.sub(r"```console\n\$ make run\n.*?```", "", text, flags=re.DOTALL)
+    done: list[str] = []
+
+    def heard(command: str, shown: list[str], said: list[str]) -> None:
+        done.append(command)
+        if shown[:1] == ["^C"] or "status" in command:  # as far as the sweep had come
+            assert "Traceback" not in "".join(said)
+        else:
+            assert outline(said) == outline(shown), f"{command}: the page shows other lines; make docs renews it\n{said}"
+
+    work_through(text, project, heard)
+    assert len(done) >= 8
+
+
+def outline(lines: list[str]) -> list[str]:
+    """What lines begin with, numbers and progress aside; the whole of a mistake's message."""
+    kept = [re.sub(r"\d[\d.]*", "0", line) for line in lines if not re.search(r"runs are done, ", line)]
+    return kept if kept and kept[0].startswith("error:") else [line.split()[0] for line in kept if line.strip()]
 
 
 # -- configs -------------------------------------------------------------------------------------------------------
