@@ -1,4 +1,5 @@
-# make run: the sweep of config.yaml.  make test: every check.  Both install what they need into .venv.
+# make run: the sweep of config.yaml.  make test: every check.  make docs: what the pages show.
+# They install what they need into .venv.
 # Each command is named by its path: the make of macOS (3.81) looks for the others in the PATH it was called with.
 PYTHON ?= python3
 CORES ?= 4
@@ -22,7 +23,7 @@ endif
 MOVED := $(shell made=`sed -n 's/^command = .* -m venv \(--clear \)*//p' .venv/pyvenv.cfg 2>/dev/null`; \
 	[ -z "$$made" ] || [ "$$made" -ef .venv ] || echo moved)
 
-.PHONY: run test lint clean-env again
+.PHONY: run test lint docs clean-env again
 
 run: .venv/run-installed
 	$(BIN)/snakemake --cores $(CORES) $(if $(filter-out config.yaml,$(CONFIG)),--configfile "$(CONFIG)")
@@ -30,6 +31,10 @@ run: .venv/run-installed
 # Three at once also on two cores: what waits for SLURM or for a kill computes nothing meanwhile.
 test: lint
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# The outputs and pictures that the pages of docs/ show.
+docs: .venv/dev-installed
+	$(BIN)/python tests/pages.py
 
 lint: .venv/dev-installed
 	$(BIN)/ruff check .

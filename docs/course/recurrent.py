@@ -18,8 +18,12 @@ class Memory(nn.Module):
 
     def __init__(self, cell, width):
         super().__init__()
-        self.cell = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[cell](1, width, batch_first=True)
+        kinds = {"rnn": nn.RNN, "lstm": nn.LSTM, "open_lstm": nn.LSTM, "gru": nn.GRU}
+        self.cell = kinds[cell](1, width, batch_first=True)
         self.head = nn.Linear(width, 1)
+        if cell == "open_lstm":  # the gates are in the order input, forget, cell, output
+            with torch.no_grad():
+                self.cell.bias_hh_l0[width : 2 * width] += 3
 
     def forward(self, x):
         return self.head(self.cell(x)[0][:, -1])
@@ -28,7 +32,7 @@ class Memory(nn.Module):
 def train(
     run,
     *,
-    cell: Literal["rnn", "lstm", "gru"] = "rnn",
+    cell: Literal["rnn", "lstm", "open_lstm", "gru"] = "rnn",
     length: int = 10,
     width: int = 32,
     lr: float = 0.003,
