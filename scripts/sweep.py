@@ -126,7 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_config_options(check)
 
-    command("schema", derived.write_schemas, "write schemas/ and the derived pages of docs/ anew from the code")
+    command("schema", derived.write_schemas, "write schemas/ and the derived pages of docs/ from the code")
     return parser
 
 

@@ -117,7 +117,7 @@ def test_what_varies_has_their_names() -> None:
         ({"model_args.a": float("nan")}, r"x\.model_args\.a: NaN is not allowed; allowed: a number, text"),
         (
             {"grid": {"model_args.a": [1, 2]}, "figures": [{"kind": "line", "x": "model_args.b"}]},
-            r"x\.figures\[0\]\.x: 'model_args\.b' is no column that line can show .* Did you mean 'model_args\.a'\?",
+            r"x\.figures\[0\]\.x: 'model_args\.b' is not a column that line can show .* Did you mean 'model_args\.a'\?",
         ),
     ],
 )

@@ -122,14 +122,14 @@ def test_the_automatic_figures_fit_what_varies(experiment: dict, kinds: list[str
     [
         ({"kind": "barz"}, "figures[0].kind: 'barz' is not allowed; allowed: bars, .* Did you mean 'bars'"),
         ("heatmpa", "figures[0].kind: .*Did you mean 'heatmap'"),
-        ({"kind": "bars", "x": "hid_dmi"}, "figures[0].x: 'hid_dmi' is no column .*Did you mean 'hid_dim'"),
+        ({"kind": "bars", "x": "hid_dmi"}, "figures[0].x: 'hid_dmi' is not a column .*Did you mean 'hid_dim'"),
         ({"kind": "bars", "y": "test_ac"}, "figures[0].y: 'test_ac' .*Did you mean 'test_acc'"),
         ({"kind": "curves", "y": "val_los"}, "figures[0].y: 'val_los' .*Did you mean 'val_loss'"),
         (
             {"kind": "curves", "x": "second"},
             "figures[0].x: 'second' .*allowed: epoch, updates, seconds.*Did you mean 'seconds'",
         ),
-        ({"kind": "line", "x": "act"}, "figures[0].x: 'act' is no column .*the numeric hyper-parameters"),
+        ({"kind": "line", "x": "act"}, "figures[0].x: 'act' is not a column .*the numeric hyper-parameters"),
         ({"kind": "bars", "huee": "lr"}, "figures[0].huee: bars has no such key; .*Did you mean 'hue'"),
         ({"kind": "bars", "name": "a/b"}, "figures[0].name: 'a/b' is not allowed"),
         ({"kind": "heatmap"}, "figures[0]: heatmap needs x and y: two hyper-parameters; here varies lr"),

@@ -137,11 +137,11 @@ def test_a_metric_that_no_run_has_is_an_empty_figure_with_the_nearest(tables: di
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"kind": "bars", "x": "widht"}, "figures[0].x: 'widht' is no column that bars can show there; .*'width'"),
-        ({"kind": "line", "x": "act"}, "figures[0].x: 'act' is no column that line can show there"),
+        ({"kind": "bars", "x": "widht"}, "figures[0].x: 'widht' is not a column that bars can show there; .*'width'"),
+        ({"kind": "line", "x": "act"}, "figures[0].x: 'act' is not a column that line can show there"),
         (
             {"kind": "bars", "y": "lr"},
-            "figures[0].y: 'lr' is no column that bars can show there; allowed: mae, val_mae",
+            "figures[0].y: 'lr' is not a column that bars can show there; allowed: mae, val_mae",
         ),
         ({"kind": "bars", "y": ["a"]}, "figures[0].y: "),
         ({"kind": "speed"}, "figures[0]: speed needs x: a hyper-parameter; the task has no batch_size"),

@@ -91,7 +91,7 @@ def test_nothing_is_overwritten(here: Path, capsys: pytest.CaptureFixture[str]):
     take_over("runs.csv")
     assert "runs.csv, line 2: results/runs-" in (said := capsys.readouterr().out) and "with other numbers" in said
     Path("runs.csv").write_text(RUNS + "1,16,0,0.9,0.9\n")
-    with pytest.raises(ConfigError, match=r"imported.yaml: is there already and has other content; --output names"):
+    with pytest.raises(ConfigError, match=r"imported.yaml: already exists with other content; --output names"):
         take_over("runs.csv")
     Path("runs.csv").write_text(RUNS)
     assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == files

@@ -100,9 +100,9 @@ def test_the_lines_of_an_epoch_belong_together(run: Callable[..., dict[str, Any]
         ("echo '[1]' >{metrics}; sleep 60", "run.metrics.jsonl, line 1: '[1]' is no JSON object such as"),
         ("echo 'val_mae: 3' >{metrics}", "run.metrics.jsonl, line 1: 'val_mae: 3' is no JSON object"),
         ('printf \'{{"a": 1}}\\n{{"a":\' >{metrics}', "run.metrics.jsonl, line 2: "),
-        ('echo \'{{"val_mae": "0.3"}}\' >{metrics}', "line 1: val_mae: '0.3' is no number"),
-        ("echo '{{\"val_mae\": [1]}}' >{metrics}", "line 1: val_mae: [1] is no number"),
-        ("echo '{{\"val_mae\": true}}' >{metrics}", "line 1: val_mae: True is no number"),
+        ('echo \'{{"val_mae": "0.3"}}\' >{metrics}', "line 1: val_mae: '0.3' is not a number"),
+        ("echo '{{\"val_mae\": [1]}}' >{metrics}", "line 1: val_mae: [1] is not a number"),
+        ("echo '{{\"val_mae\": true}}' >{metrics}", "line 1: val_mae: True is not a number"),
         ("echo '{{\"lr\": 1}}' >{metrics}; : {lr}", "line 1: lr is a hyper-parameter; give the metric another name"),
         ("echo '{{\"val mae\": 1}}' >{metrics}", "line 1: 'val mae' is not the name of a metric"),
         ('echo \'{{"epoch": 0, "a": 1}}\' >{metrics}', "line 1: epoch: 0 is not allowed; epochs are whole numbers"),
@@ -165,7 +165,7 @@ def test_a_command_goes_on_from_its_checkpoint(run: Callable[..., dict[str, Any]
 
 def test_without_a_checkpoint_everything_begins_anew(run: Callable[..., dict[str, Any]]):
     text = 'echo x >> {results}/lines; for i in 1 2 3 4; do echo "{{\\"a\\": $i}}" >> {metrics}; sleep 0.2; done'
-    with pytest.raises(Interrupted, match="the next start begins anew"):
+    with pytest.raises(Interrupted, match="the next start trains from the beginning"):
         run(text, stop_after=2)
     assert len(run(text)["epochs"]) == 4
     assert Path("run.files/lines").read_text() == "x\n"
@@ -258,7 +258,7 @@ def test_no_process_of_a_command_outlives_its_run(tmp_path: Path):
         _, told = again.communicate(timeout=60)
         assert again.returncode == status
         if number == signal.SIGTERM:
-            assert told == "stopped by SIGTERM; the next start begins anew\n"
+            assert told == "stopped by SIGTERM; the next start trains from the beginning\n"
         wait_for(lambda: not programs(tmp_path))
     limited = start(tmp_path, "--value=4", "--nap=30", "--time-limit=0.03")
     _, told = limited.communicate(timeout=60)

@@ -146,9 +146,9 @@ def test_folds_are_stratified_and_each_image_is_in_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"val_size": 5000}, "val_size: 5000 images of 1438 cannot be had; allowed: 1 to 1437 images"),
+        ({"val_size": 5000}, "val_size: 5000 images of 1438 is not possible; allowed: 1 to 1437 images"),
         ({"test_size": 1797}, "test_size: 1797 images of 1797"),
-        ({"train_size": 1151}, "train_size: 1151 images of 1150 cannot be had; allowed: 1 to 1150"),
+        ({"train_size": 1151}, "train_size: 1151 images of 1150 is not possible; allowed: 1 to 1150"),
         ({"train_size": 0.0001}, "train_size: 0.0001 (0 images)"),
         ({"train_size": 10.5}, "train_size: 10.5 is not allowed"),
         ({"train_size": 8}, "no image of class"),
@@ -523,7 +523,7 @@ def test_image_folder_that_is_wrong(animals: Path) -> None:
     assert told() == f"{animals / 'valid'}: beside train only val and test are allowed. Did you mean 'val'?"
     (animals / "valid").rename(animals / "val")
     (animals / "val" / "dog").rename(animals / "val" / "dogs")
-    assert told() == f"{animals / 'val' / 'dogs'}: is no class of {animals / 'train'}. Did you mean 'dog'?"
+    assert told() == f"{animals / 'val' / 'dogs'}: is not a class of {animals / 'train'}. Did you mean 'dog'?"
     shutil.rmtree(animals / "val" / "cat")
     shutil.rmtree(animals / "val" / "dogs")
     assert told() == f"{animals / 'val'}: has no images"

@@ -148,9 +148,9 @@ def train(run, n_epochs: int = 5, at: int = 9, value: float = 0.5, keep: bool = 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("run.log(val_mae='0.3')", "val_mae: '0.3' is no number; allowed: a number, or a tensor or array without axes"),
-        ("run.log(val_mae=True)", "val_mae: True is no number"),
-        ("import torch; run.log(val_mae=torch.ones(3))", "val_mae: a Tensor of shape (3,) is no number"),
+        ("run.log(val_mae='0.3')", "val_mae: '0.3' is not a number; allowed: a number, or a tensor or array without axes"),
+        ("run.log(val_mae=True)", "val_mae: True is not a number"),
+        ("import torch; run.log(val_mae=torch.ones(3))", "val_mae: a Tensor of shape (3,) is not a number"),
         ("run.log(lr=0.1)", "lr is a hyper-parameter; give the metric another name"),
         ("run.log(epoch=1)", "epoch is a column of the tables"),
         ("run.log(hash=1)", "hash is a column of the tables"),
@@ -267,7 +267,7 @@ def test_without_torch_a_run_stops_and_goes_on(folder: Path):
     at_once = start(folder, "--seed=1", "--before=60")
     wait_for(lambda: list((results / "running").glob("*.files/started")))
     at_once.send_signal(signal.SIGTERM)
-    assert "stopped by SIGTERM; the next start begins anew\n" in at_once.communicate(timeout=30)[1]
+    assert "stopped by SIGTERM; the next start trains from the beginning\n" in at_once.communicate(timeout=30)[1]
     assert at_once.returncode == 128 + signal.SIGTERM
     for path in (results / "running").iterdir():
         assert path.suffix in (".files", ".json", ".lock"), path
@@ -303,7 +303,7 @@ def test_an_error_of_the_function_is_one_line_with_a_traceback_of_its_own(folder
         ("raises", "error: ValueError: this is wrong", ["Traceback", "line 2, in train", "line 5, in helper"]),
         ("file", "error: FileNotFoundError: [Errno 2]", ["Traceback", "line 7, in helper"]),
         ("exits", "error: your code or a library ended the run itself, by sys.exit(0)", ["in helper"]),
-        ("wrong", "error: val_mae: 'a' is no number", ["(mine.py, line 10)"]),
+        ("wrong", "error: val_mae: 'a' is not a number", ["(mine.py, line 10)"]),
     ):
         done = start(folder, f"--how={how}")
         told = done.communicate()[1]

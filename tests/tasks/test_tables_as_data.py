@@ -94,7 +94,7 @@ def changed(row: int, column: str, value: Any) -> pd.DataFrame:
     [
         (wine()[FEATURES], {"target": "growers"}, "target: wine.csv has no column 'growers'; it has alcohol, organic,"),
         (wine()[FEATURES], {"target": "growers"}, "Did you mean 'grower'?"),
-        (wine()[["alcohol", "price"]], {"target": "price"}, "in row 1, which is no class; write loss: mse"),
+        (wine()[["alcohol", "price"]], {"target": "price"}, "in row 1, which is not a class; write loss: mse"),
         (wine()[FEATURES], {"target": "organic"}, "'grower' has 'Müller' in row 1, but features must be numbers"),
         (changed(6, "alcohol", "high"), {}, "column 'alcohol' has 'high' in row 7, but features must be numbers"),
         (changed(6, "alcohol", None), {}, "wine.csv: column 'alcohol' has no value in row 7 (the row has none)"),
@@ -110,7 +110,7 @@ def changed(row: int, column: str, value: Any) -> pd.DataFrame:
         ("a,grower\n1,2,3,4\n1\n5,6,7,8,9\n", {}, "wine.csv: is not a CSV file that can be read"),
         (wine()[FEATURES].to_csv().encode("latin-1"), {}, "wine.csv: is not UTF-8 text; save the file as UTF-8"),
         ("no", {"dataset": "parquet"}, "wine.parquet: is not a Parquet file that can be read"),
-        (wine()[FEATURES], {"target": "grower, grower"}, "target: 'grower' is there twice"),
+        (wine()[FEATURES], {"target": "grower, grower"}, "target: 'grower' appears twice"),
     ],
 )  # fmt: skip
 def test_a_table_that_is_wrong_is_told_in_one_message(table: Any, values: Any, told: str, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def import_from(
     if not source.exists():
         raise ConfigError(f"{source}: there is no such file or folder")
     if setting:
-        raise ConfigError("--setting: is for the lecture's results; a run's own values stand in its row or file")
+        raise ConfigError("--setting: is for the lecture's results; a run's own values are in its row or file")
     name = experiment or name_after(source) or "imported"
     if not SAFE_NAME.fullmatch(name):
         raise ConfigError(f"--experiment: {name!r} is not allowed; allowed: letters, digits and _ . -")

@@ -65,7 +65,7 @@ def _read(figure: Any, where: str, varied: Varied) -> FigureSpec:
         if not axes[key].allows(value, varied):
             columns = axes[key].columns(varied)
             raise ConfigError(
-                f"{where}.{key}: {value!r} is no column that {kind} can show there; allowed:"
+                f"{where}.{key}: {value!r} is not a column that {kind} can show there; allowed:"
                 f" {_in_words(columns, varied)}.{nearest(value, columns)}"
             )
     name = figure.get("name", kind)

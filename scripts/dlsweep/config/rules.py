@@ -89,7 +89,7 @@ def _read_comparisons(key: str, wanted: Any, where: str, task: Task) -> list[Com
 def _read_comparison(key: str, text: str, where: str, task: Task) -> Comparison:
     found = _COMPARISON.fullmatch(text)
     if not found:
-        raise ConfigError(f"{where}: {text!r} is no comparison; allowed: <, <=, >, >=, ==, != and a value")
+        raise ConfigError(f"{where}: {text!r} is not a comparison; allowed: <, <=, >, >=, ==, != and a value")
     symbol, value = found.groups()
     if symbol in ("==", "!="):
         return _OPERATORS[symbol], checked(key, plain_value(value), where, task)

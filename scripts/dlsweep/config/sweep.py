@@ -241,7 +241,7 @@ def _check_names(experiments: Mapping[str, Any]) -> None:
     for exp_name in experiments:
         if not SAFE_NAME.fullmatch(exp_name):
             allowed = "up to 100 of A-Z a-z 0-9 _ . -, beginning with a letter or digit"
-            raise ConfigError(f"experiments.{exp_name}: is no safe file name; allowed: {allowed}")
+            raise ConfigError(f"experiments.{exp_name}: is not a safe file name; allowed: {allowed}")
         other = folded.setdefault(exp_name.lower(), exp_name)
         if other != exp_name:  # some file systems take the two for one
             raise ConfigError(f"experiments.{exp_name}: differs from {other} only in upper and lower case")

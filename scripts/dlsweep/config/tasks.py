@@ -145,7 +145,7 @@ def _file_of(module: str) -> Path:
     if file is None:
         raise ConfigError(f"there is no module {module!r} in {own_folders_text()}")
     if file.suffix != ".py":
-        raise ConfigError(f"{file} is no Python source, from which the parameters could be read")
+        raise ConfigError(f"{file} is not Python source, so its parameters cannot be read")
     return file
 
 
@@ -163,12 +163,12 @@ def _refuse_reserved(name: str, place: str) -> None:
     """A parameter whose name means something else here would be two things at once."""
     other = f"{name.rstrip('s')}_" if name in CONFIG_WORDS else f"own_{name}"
     if name in CONFIG_WORDS:
-        raise ConfigError(f"{place} is a word of the config; rename the parameter, to {other} say")
+        raise ConfigError(f"{place} is a word of the config; rename the parameter, for example to {other}")
     if name in (*RUN_OPTIONS, "help"):
         given = "; the run has it: run.device, run.threads, run.folder" if name in ("device", "threads") else ""
-        raise ConfigError(f"{place} is an option of every run; rename the parameter, to {other} say{given}")
+        raise ConfigError(f"{place} is an option of every run; rename the parameter, for example to {other}{given}")
     if name in COLUMNS:
-        raise ConfigError(f"{place} is a column of the tables; rename the parameter, to {other} say")
+        raise ConfigError(f"{place} is a column of the tables; rename the parameter, for example to {other}")
 
 
 # -- a command -----------------------------------------------------------------------------------------------------
@@ -187,14 +187,14 @@ def _read_command(text: str) -> Task:
             continue
         written = "{" + field + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "") + "}"
         if literal.endswith("$"):
-            raise ConfigError(f"${written} is no hyper-parameter but the shell's: write ${{{written}}}")
+            raise ConfigError(f"${written} is the shell's, not a hyper-parameter: write ${{{written}}}")
         if not field.isidentifier() or form or conversion:
             raise ConfigError(
                 f"{written} is not the name of a hyper-parameter; allowed: a name, or one of {', '.join(BRACES)};"
                 " a brace that is meant as one is written twice"
             )
         if quote:
-            raise ConfigError(f"{written} stands in quotes; leave them out: a value is quoted where it needs it")
+            raise ConfigError(f"{written} is in quotes; leave them out: values are quoted where they need it")
         names[field] = None
     if "metrics" not in names:
         raise ConfigError(

@@ -400,7 +400,7 @@ def _check_config(config: str, records: Sequence[Record], output: Path) -> None:
         place = unlike[0]["provenance"]["imported"]["place"]
         raise ConfigError(f"{place}: its values would not be read from a config as they are; nothing is imported")
     if output.exists() and output.read_text(encoding="utf-8") != config:
-        raise ConfigError(f"{output}: is there already and has other content; --output names another file")
+        raise ConfigError(f"{output}: already exists with other content; --output names another file")
 
 
 def _write(records: Sequence[Record], config: str, results: Path, output: Path) -> None:

@@ -82,7 +82,7 @@ class Checkpoint:
         """Move the file aside, and say why."""
         aside = self.path.with_suffix(".pt.bad")
         self.path.replace(aside)
-        print(f"warning: {self.path} {fault}; moved to {aside.name}, training starts anew", flush=True)
+        print(f"warning: {self.path} {fault}; moved to {aside.name}, training starts from the beginning", flush=True)
 
     def save_if_due(self, state: Callable[[], dict[str, Any]]) -> None:
         """Write a checkpoint where it is time for one. Raises Interrupted, after writing one, where the run is to stop.

@@ -132,7 +132,7 @@ class CommandTraining:
         aside = self.folder.with_suffix(".checkpoint.bad")
         shutil.rmtree(aside, ignore_errors=True)
         self.folder.replace(aside)
-        print(f"warning: {self.folder} {fault}; moved to {aside.name}, training starts anew", flush=True)
+        print(f"warning: {self.folder} {fault}; moved to {aside.name}, training starts from the beginning", flush=True)
         return None
 
     def _cut_torn_line(self) -> None:
@@ -241,7 +241,7 @@ class CommandTraining:
 
     def _kept(self) -> str:
         has_checkpoint = self.resumes and any(self.folder.iterdir())
-        return "what it left in {checkpoint} is kept" if has_checkpoint else "the next start begins anew"
+        return "what it left in {checkpoint} is kept" if has_checkpoint else "the next start trains from the beginning"
 
     def _command(self) -> str:
         """The command with its values, each quoted for the shell."""

@@ -238,7 +238,7 @@ class FunctionTraining:
                 self.checkpoint.refuse(f"does not fit run.restore({name}=...): {fault}")
                 raise ConfigError(
                     f"run.restore: {name} cannot be taken from the checkpoint ({fault}), which is moved aside; start"
-                    " again: the run then begins anew"
+                    " again: the run then starts from the beginning"
                 ) from None
 
     # -- the epochs ------------------------------------------------------------------------------------------------
@@ -352,7 +352,7 @@ class FunctionTraining:
     # -- stopping --------------------------------------------------------------------------------------------------
 
     def _kept(self) -> str:
-        return "the checkpoint is written" if self.job.checkpoint.exists() else "the next start begins anew"
+        return "the checkpoint is written" if self.job.checkpoint.exists() else "the next start trains from the beginning"
 
     @contextlib.contextmanager
     def _stopping(self) -> Iterator[None]:

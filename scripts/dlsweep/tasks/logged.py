@@ -34,7 +34,7 @@ def number(name: str, value: Any) -> int | float:
     if isinstance(found, bool) or not isinstance(found, numbers.Real):
         shape = getattr(value, "shape", None)
         what = f"a {type(value).__name__} of shape {tuple(shape)}" if shape else f"{value!r:.80}"
-        raise ConfigError(f"{name}: {what} is no number; allowed: a number, or a tensor or array without axes")
+        raise ConfigError(f"{name}: {what} is not a number; allowed: a number, or a tensor or array without axes")
     return int(found) if isinstance(found, numbers.Integral) else float(found)
 
 

@@ -343,7 +343,7 @@ def _count(n: int, key: str, setting: Setting) -> int:
     most = n if key == "train_size" else n - 1
     if not 1 <= count <= most:
         asked = f"{size:g} ({count} images)" if size < 1 else f"{count} images"
-        raise ConfigError(f"{key}: {asked} of {n} cannot be had; allowed: 1 to {most} images")
+        raise ConfigError(f"{key}: {asked} of {n} is not possible; allowed: 1 to {most} images")
     return count
 
 

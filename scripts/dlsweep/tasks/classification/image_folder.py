@@ -41,7 +41,7 @@ def load_image_folder(name: str, setting: Setting, raw_folder: Path, place: Plac
         folder = root / split if splits else root
         for other in _folders(folder):
             if other not in classes:
-                raise ConfigError(f"{folder / other}: is no class of {root / 'train'}.{nearest(other, classes)}")
+                raise ConfigError(f"{folder / other}: is not a class of {root / 'train'}.{nearest(other, classes)}")
         images = [(path, label) for label, name in enumerate(classes) for path in _image_files(folder / name)]
         if not images:
             raise ConfigError(f"{folder}: has no images")

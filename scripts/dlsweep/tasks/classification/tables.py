@@ -93,7 +93,7 @@ def _target_columns(table: Any, target: str, path: Path) -> list[str]:
             hint = nearest(name, list(table))
             raise ConfigError(f"target: {path} has no column {name!r}; it has {few}.{hint}")
         if wanted.count(name) > 1 or list(table).count(name) > 1:
-            raise ConfigError(f"target: {name!r} is there twice")
+            raise ConfigError(f"target: {name!r} appears twice")
     return wanted
 
 
@@ -126,7 +126,7 @@ def _classes(column: Any, path: Path) -> tuple[Tensor, list[str]]:
     if pd.api.types.is_float_dtype(column) and not (column == column.round()).all():
         row = int((column != column.round()).to_numpy().argmax())
         raise ConfigError(
-            f"{path}: column {column.name!r} has {_shown(column, row)} in row {row + 1}, which is no class; write loss:"
+            f"{path}: column {column.name!r} has {_shown(column, row)} in row {row + 1}, which is not a class; write loss:"
             " mse (or mae, huber) to predict numbers"
         )
     values, codes = np.unique(
