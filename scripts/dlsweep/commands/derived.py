@@ -57,10 +57,10 @@ epochs.merge(summary[["exp_name", "hash", "label"]])  # the curves, with the set
 What `pandas.read_csv` makes of them, without any option:
 
 - An empty cell is missing (NaN): a hyper-parameter that is null (none, off) or does not apply to the setting, or a
-  result that there is not (the loss of a diverged epoch). The text `none` stays text.
+  result that does not exist (the loss of a diverged epoch). The text `none` stays text.
 - Integers are integers, and floats (4 is 4.0) where a value is missing; booleans are booleans, and objects where one is
   missing. Parquet keeps both types.
-- A column of numbers in which a setting says a word (`batch_size: full`) is text throughout: `"64"`, `"full"`.
+- A column of numbers that holds a word in one setting (`batch_size: full`) is text throughout: `"64"`, `"full"`.
 - Lists and mappings (`lr_milestones`, `model_args`) are JSON text. A key inside of a mapping, swept by its dotted name,
   has a column of that name (`model_args.width`).
 - Accuracies are fractions in [0, 1]; losses are cross-entropies in nats.
@@ -77,22 +77,22 @@ than the setting has is shown with the number of those that diverged.
 What is best is an experiment's `objective`, and what it is reported by its `report`: `val_acc` and `test_acc` where the
 config says nothing, `val_mae` and `test_mae` with `objective: val_mae`. The leaderboard then has the columns `val_mae`,
 `val_mae_sd`, `test_mae`, `test_mae_sd`, `test_mae_low` and `test_mae_high`; in a sweep of several objectives a row has
-those of its experiment. Where less is better, rank 1 has the least. A diverged run counts as the worst value that the
-metric can have: 0 for an accuracy, infinity for an error, of which the mean is `inf`. `difference` is always the
+those of its experiment. Where less is better, rank 1 has the least. A diverged run counts as the worst value of the
+metric: 0 for an accuracy, infinity for an error, so that the mean is `inf`. `difference` is always the
 setting's result minus that of rank 1, so a worse setting has a positive one where less is better.
 
 The tables of a [task of your own](sweeps.md) have its hyper-parameters and the metrics that it logs in place of those
 below; a metric is `<split>_<family>` (`val_mae`) or a name of its own. `columns.md` beside the tables describes them.
 
-- `summary.csv` has what each run logged last. `final` wins over the epochs; what is no number (a text, a list) is in
+- `summary.csv` has what each run logged last. `final` wins over the epochs; what is not a number (a text, a list) is in
   the record only. A run that diverged has what its last epoch has.
 - `tested_val_mae` is what the task returned at its end or else logged last: settings are selected by it.
 - Known metrics have a direction and a range: accuracy, loss, error, MAE, MSE, RMSE, MAPE, Huber loss, NLL, perplexity,
   R², F1, precision, recall, AUROC, AUC, AP, IoU, Dice, BLEU, also as a part of a name (`val_top5_acc`, `val_f1_macro`).
-  Of others the config says it, with a unit and a sentence for `columns.md`:
+  For others say it in the config, with a unit and a sentence for `columns.md`:
   `metrics: {ndcg: {better: max, range: [0, 1], doc: Of the first ten.}, mae: {unit: °C}}`.
-- Values outside the range, such as an accuracy in percent, are told, and the metric counts as one without bounds.
-- A metric that an objective names and no run has is told with the nearest name, and the tables are made all the same.
+- Values outside the range, such as an accuracy in percent, cause a warning, and the metric counts as unbounded.
+- If no run has the metric that an objective names, a warning suggests the nearest name, and the tables are made all the same.
 
 The tables of the built-in classification are these.
 """
