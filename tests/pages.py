@@ -33,7 +33,9 @@ from PIL import Image
 from conftest import ROOT, Project
 
 PAGES = [ROOT / "docs/tutorial/first-sweep.md", *sorted((ROOT / "docs/course").glob("[1l]*.md"))]
-BLOCK = re.compile(r"(?:(?P<part>From )?`(?P<name>[\w./-]+)`:\n\n)?^```(?P<language>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"(?:(?P<part>From )?`(?P<name>[\w./-]+)`:\n\n)?^```(?P<language>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 PICTURE = re.compile(r"!\[[^]]*\]\((?P<path>[\w./-]+\.png)\)")
 SAID_OTHERWISE = {"make run": "snakemake --cores 4"}
 """What is run instead: the same without the installation."""

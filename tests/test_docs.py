@@ -171,7 +171,9 @@ def test_the_tutorial_works_as_it_is_written(tmp_path: Path):
         if shown[:1] == ["^C"] or "status" in command:  # as far as the sweep had come
             assert "Traceback" not in "".join(said)
         else:
-            assert outline(said) == outline(shown), f"{command}: the page shows other lines; make docs renews it\n{said}"
+            assert outline(said) == outline(shown), (
+                f"{command}: the page shows other lines; make docs renews it\n{said}"
+            )
 
     work_through(text, project, heard)
     assert len(done) >= 8
@@ -198,6 +200,8 @@ def configs() -> Iterator[tuple[str, str]]:
 
 def test_every_config_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_own_training(tmp_path)
+    shutil.copy(ROOT / "docs/course/recurrent.py", tmp_path)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.chdir(tmp_path)
     found = list(configs())
     assert len(found) >= 20

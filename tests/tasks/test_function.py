@@ -148,7 +148,10 @@ def train(run, n_epochs: int = 5, at: int = 9, value: float = 0.5, keep: bool = 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("run.log(val_mae='0.3')", "val_mae: '0.3' is not a number; allowed: a number, or a tensor or array without axes"),
+        (
+            "run.log(val_mae='0.3')",
+            "val_mae: '0.3' is not a number; allowed: a number, or a tensor or array without axes",
+        ),
         ("run.log(val_mae=True)", "val_mae: True is not a number"),
         ("import torch; run.log(val_mae=torch.ones(3))", "val_mae: a Tensor of shape (3,) is not a number"),
         ("run.log(lr=0.1)", "lr is a hyper-parameter; give the metric another name"),

@@ -94,7 +94,7 @@ def changed(row: int, column: str, value: Any) -> pd.DataFrame:
     [
         (wine()[FEATURES], {"target": "growers"}, "target: wine.csv has no column 'growers'; it has alcohol, organic,"),
         (wine()[FEATURES], {"target": "growers"}, "Did you mean 'grower'?"),
-        (wine()[["alcohol", "price"]], {"target": "price"}, "in row 1, which is not a class; write loss: mse"),
+        (wine()[["alcohol", "price"]], {"target": "price"}, "in row 1, not a class; write loss: mse"),
         (wine()[FEATURES], {"target": "organic"}, "'grower' has 'Müller' in row 1, but features must be numbers"),
         (changed(6, "alcohol", "high"), {}, "column 'alcohol' has 'high' in row 7, but features must be numbers"),
         (changed(6, "alcohol", None), {}, "wine.csv: column 'alcohol' has no value in row 7 (the row has none)"),

@@ -92,7 +92,7 @@ below; a metric is `<split>_<family>` (`val_mae`) or a name of its own. `columns
   For others say it in the config, with a unit and a sentence for `columns.md`:
   `metrics: {ndcg: {better: max, range: [0, 1], doc: Of the first ten.}, mae: {unit: °C}}`.
 - Values outside the range, such as an accuracy in percent, cause a warning, and the metric counts as unbounded.
-- If no run has the metric that an objective names, a warning suggests the nearest name, and the tables are made all the same.
+- If no run has the metric that an objective names, a warning suggests the nearest name; tables are made all the same.
 
 The tables of the built-in classification are these.
 """

@@ -352,7 +352,9 @@ class FunctionTraining:
     # -- stopping --------------------------------------------------------------------------------------------------
 
     def _kept(self) -> str:
-        return "the checkpoint is written" if self.job.checkpoint.exists() else "the next start trains from the beginning"
+        return (
+            "the checkpoint is written" if self.job.checkpoint.exists() else "the next start trains from the beginning"
+        )
 
     @contextlib.contextmanager
     def _stopping(self) -> Iterator[None]:

@@ -126,7 +126,7 @@ def _classes(column: Any, path: Path) -> tuple[Tensor, list[str]]:
     if pd.api.types.is_float_dtype(column) and not (column == column.round()).all():
         row = int((column != column.round()).to_numpy().argmax())
         raise ConfigError(
-            f"{path}: column {column.name!r} has {_shown(column, row)} in row {row + 1}, which is not a class; write loss:"
+            f"{path}: column {column.name!r} has {_shown(column, row)} in row {row + 1}, not a class; write loss:"
             " mse (or mae, huber) to predict numbers"
         )
     values, codes = np.unique(
