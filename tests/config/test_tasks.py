@@ -171,7 +171,7 @@ def test_a_file_with_a_name_of_pythons_own_is_refused(folder: Path):
         ({"command": "python x.py"}, "command: has no {metrics}: the file that"),
         ({"command": "x {lr} {metrics}"}, "lr: is missing; the command has {lr}, which needs a value"),
         ({"command": "x '{lr}' {metrics}", "lr": 1}, "{lr} is in quotes; leave them out"),
-        ({"command": "x ${HOME} {metrics}"}, "${HOME} is no hyper-parameter but the shell's: write ${{HOME}}"),
+        ({"command": "x ${HOME} {metrics}"}, "${HOME} is the shell's, not a hyper-parameter: write ${{HOME}}"),
         ({"command": "x {lr:.2f} {metrics}", "lr": 1}, "{lr:.2f} is not the name of a hyper-parameter"),
         ({"command": "x {} {metrics}"}, "{} is not the name of a hyper-parameter"),
         ({"command": "x {lr {metrics}"}, "a brace that is meant as one is written twice"),
