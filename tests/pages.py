@@ -39,7 +39,9 @@ BLOCK = re.compile(
 PICTURE = re.compile(r"!\[[^]]*\]\((?P<path>[\w./-]+\.png)\)")
 SAID_OTHERWISE = {"make run": "snakemake --cores 4"}
 """What is run instead: the same without the installation."""
-LEFT_OUT = re.compile(r"^Using workflow specific profile|^Press Ctrl\+C|^ *$|.*Workflow Finished|^Complete Log:|^Elapsed time:")
+LEFT_OUT = re.compile(
+    r"Using workflow specific profile|Press Ctrl|─+ Workflow Finished|Complete Log:|Elapsed time:| *$"
+)
 DOTS_PER_INCH = 90
 
 
