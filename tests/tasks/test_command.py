@@ -31,6 +31,7 @@ class Stop:
 
     def __init__(self, after: int | None) -> None:
         self.after, self.reason, self.on_signal, self.epochs = after, "stopped", None, 0
+        self.paused = False
 
     def __call__(self) -> bool:
         return self.after is not None and self.epochs >= self.after
