@@ -5,11 +5,14 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from dlsweep.config.paths import record_name
+import numpy as np
+
+from dlsweep.config.paths import predictions_file, record_name
 from dlsweep.config.plan import Plan
 from dlsweep.config.sweep import expand_config
 from dlsweep.config.tasks import is_built_in, task_of
-from dlsweep.files import write_json
+from dlsweep.files import read_json, write_json
+from dlsweep.results.predictions import Predictions, write_predictions
 from dlsweep.results.schema import Record
 
 
@@ -67,6 +70,18 @@ def fake_record(exp_name: str, digest: str, setting: dict, n_epochs: int | None 
     }
 
 
+def fake_predictions(results: Path, record: Record) -> None:
+    """Write predictions that fit the test accuracy of a record, where it has one."""
+    accuracy, n = record["final"]["test_acc"], 200
+    if accuracy is None:
+        return
+    target = np.arange(n) % 10
+    label = np.where(np.arange(n) < round(accuracy * n), target, (target + 1) % 10)
+    probability = np.linspace(1.0, 0.3, n)
+    path = predictions_file(results, record["exp_name"], record["hash"])
+    write_predictions(path, Predictions(label, probability, target, "fake"))
+
+
 def fake_sweep(config: dict, results: Path) -> Plan:
     """Write a record for each setting of a config, and return the plan."""
     sweep = expand_config(config)
@@ -74,6 +89,27 @@ def fake_sweep(config: dict, results: Path) -> Plan:
     for exp_name, digest, setting in sweep.records():
         write_json(results / record_name(exp_name, digest), fake_record(exp_name, digest, setting), sync=False)
     return sweep.plan(str(results))
+
+
+TARGET = np.arange(1000) % 10
+"""The true classes of the test images of `sweep_with_predictions`."""
+
+
+def sweep_with_predictions(results: Path, wrong: dict[str, list[range]], split: str = "a") -> Plan:
+    """A sweep of one experiment whose settings, named by their optimizer, get these test images wrong, of each seed."""
+    config = {"grid": {"optimizer": list(wrong)}, "seeds": max(map(len, wrong.values())), "lr": 0.01}
+    plan = fake_sweep({"defaults": {"epochs": 3}, "experiments": {"a": config}}, results)
+    for digest, setting in plan.settings.items():
+        path = results / record_name("a", digest)
+        label = TARGET.copy()
+        label[wrong[setting["optimizer"]][setting["seed"]]] += 1
+        record, accuracy = read_json(path), (label == TARGET).mean()
+        record["final"]["test_acc"] = accuracy
+        record["epochs"][-1]["val_acc"] = accuracy
+        write_json(path, record, sync=False)
+        found = Predictions(label % 11, np.full(len(label), 0.5), TARGET, split)
+        write_predictions(predictions_file(results, "a", digest), found)
+    return plan
 
 
 OWN = """

@@ -18,9 +18,11 @@ from matplotlib.axes import Axes
 
 from conftest import ROOT
 from dlsweep.config.kinds import KINDS, FigureSpec
+from dlsweep.config.paths import record_name
 from dlsweep.config.plan import Plan
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError
+from dlsweep.files import read_json
 from dlsweep.report.captions import caption, captions, finding
 from dlsweep.report.figures import axes, data, drawing
 from dlsweep.report.figures.headings import heading_in
@@ -28,7 +30,7 @@ from dlsweep.results.columns import Columns
 from dlsweep.results.decisions import decide
 from dlsweep.results.tables import write_tables
 from dlsweep.tasks.classification.steps import steps_per_epoch
-from fake import fake_sweep
+from fake import fake_predictions, fake_sweep
 
 FEW = {"grid": {"lr": [0.01, 0.1, 1], "act": ["relu", "tanh"]}, "seeds": 3, "log_gradients": True}
 MANY = {
@@ -54,6 +56,8 @@ EXPERIMENTS = {
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, dict[str, data.Tables]]:
     folder = tmp_path_factory.mktemp("figures")
     plan = fake_sweep({"defaults": {"epochs": 4}, "experiments": EXPERIMENTS}, folder)
+    for exp_name, digest in plan.records():
+        fake_predictions(folder, read_json(folder / record_name(exp_name, digest)))
     write_tables(plan, folder)
     return replace(plan, tables=str(folder)), drawing.load(folder)
 

@@ -17,7 +17,7 @@ from dlsweep.files import write_json
 from dlsweep.report.figures import data, drawing
 from dlsweep.results.schema import MOST_CONFUSIONS, Record
 from dlsweep.results.tables import write_tables
-from fake import fake_record
+from fake import fake_predictions, fake_record
 
 WORDS = ["$a$ $x_{1", "{0} %s \\frac", "<b>&amp;</b>", "多" * 90, "\u202e\u0301", "x" * 900, "x" * 901]
 EXPERIMENT = {
@@ -98,6 +98,7 @@ def make(
         if change:
             change(record)
         write_json(folder / record_name(exp_name, digest), record, sync=False)
+        fake_predictions(folder, record)
     write_tables(sweep.plan(str(folder)), folder)
     return sweep.experiments["e"].figures, drawing.load(folder)["e"]
 
@@ -121,12 +122,12 @@ def drawn(specs: list[FigureSpec], tables: data.Tables) -> dict[str, Bbox | str]
 @pytest.mark.parametrize(
     ("change", "empty"),
     [
-        (diverged, {"importance", "confusion"}),
-        (all_diverge_at_once, {"importance", "confusion"}),
+        (diverged, {"importance", "confusion", "classes", "calibration"}),
+        (all_diverge_at_once, {"importance", "confusion", "classes", "calibration"}),
         (a_panel_diverges, set()),
         (one_survives, {"importance"}),
         (all_are_alike, {"importance"}),
-        (imported_results, {"importance", "confusion", "gradients"}),
+        (imported_results, {"importance", "confusion", "classes", "calibration", "gradients"}),
         (enormous_losses, set()),
         (hostile_names, set()),
     ],

@@ -9,14 +9,13 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from dlsweep.config.paths import predictions_file, record_name
+from dlsweep.config.paths import predictions_file
 from dlsweep.config.plan import Plan
 from dlsweep.errors import RecordError
-from dlsweep.files import read_json, write_json
 from dlsweep.results.predictions import Predictions, read_predictions, split_digest, write_predictions
 from dlsweep.results.records import FINDINGS
 from dlsweep.results.tables import write_tables
-from fake import fake_sweep
+from fake import TARGET, sweep_with_predictions
 
 
 def test_predictions_come_back_as_they_were_written(tmp_path: Path):
@@ -90,25 +89,7 @@ def test_torn_predictions_are_named(tmp_path: Path):
 
 # -- what is said over test images ---------------------------------------------------------------------------------
 
-TARGET = np.arange(1000) % 10
 NAMES = ["sgd", "adam", "rmsprop", "adagrad"]
-
-
-def sweep_with_predictions(results: Path, wrong: dict[str, list[range]], split: str = "a") -> Plan:
-    """A sweep of one experiment whose settings, named by their optimizer, get these test images wrong, of each seed."""
-    config = {"grid": {"optimizer": list(wrong)}, "seeds": max(map(len, wrong.values())), "lr": 0.01}
-    plan = fake_sweep({"defaults": {"epochs": 3}, "experiments": {"a": config}}, results)
-    for digest, setting in plan.settings.items():
-        path = results / record_name("a", digest)
-        label = TARGET.copy()
-        label[wrong[setting["optimizer"]][setting["seed"]]] += 1
-        record, accuracy = read_json(path), (label == TARGET).mean()
-        record["final"]["test_acc"] = accuracy
-        record["epochs"][-1]["val_acc"] = accuracy
-        write_json(path, record, sync=False)
-        found = Predictions(label % 11, np.full(len(label), 0.5), TARGET, split)
-        write_predictions(predictions_file(results, "a", digest), found)
-    return plan
 
 
 def tables_of(plan: Plan, folder: Path) -> tuple[pd.DataFrame, list[str]]:

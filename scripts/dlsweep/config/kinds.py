@@ -380,4 +380,10 @@ KINDS: Mapping[str, Kind] = {
         _gradients,
     ),
     "confusion": Kind("the confusion matrix of the best run", "grids:confusion", averages=False),
+    "classes": Kind("precision, recall and F1 of each class, of the best run", "mistakes:classes", averages=False),
+    "calibration": Kind(
+        "the reliability diagram of the best run: how often it is right, by how sure it is",
+        "mistakes:calibration",
+        averages=False,
+    ),
 }

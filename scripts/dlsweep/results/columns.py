@@ -15,6 +15,7 @@ from dlsweep.config.kinds import classifies
 from dlsweep.config.metrics import (
     CLASSIFICATION,
     EPOCH_METRICS,
+    FRACTION,
     KEYS,
     MEASURED,
     METRICS,
@@ -62,6 +63,37 @@ CONFUSION: Mapping[str, Column] = {
     "true": Column(int, "The class of the test images.", "", "true class"),
     "predicted": Column(int, "The class that the model gives them.", "", "predicted class"),
     "count": Column(int, "How many test images.", "images"),
+}
+
+CLASSES: Mapping[str, Column] = {
+    **KEYS,
+    "class": Column(int, "The class."),
+    "n": Column(int, "Test images of it.", "images"),
+    "n_predicted": Column(int, "Test images that the model gives it.", "images"),
+    "precision": Column(float, "Share of the latter that are of it; empty where there are none.", "", "", FRACTION),
+    "recall": Column(
+        float, "Share of its images that the model gives it; empty where there are none.", "", "", FRACTION
+    ),
+    "f1": Column(float, "Harmonic mean of precision and recall.", "", "F1", FRACTION),
+}
+
+CALIBRATION: Mapping[str, Column] = {
+    **KEYS,
+    "low": Column(float, "Low end of a bin of confidence, the probability of the predicted class; not in the bin."),
+    "high": Column(float, "High end of it."),
+    "n": Column(int, "Test images in it.", "images"),
+    "confidence": Column(float, "Their mean confidence.", "", "", FRACTION),
+    "accuracy": Column(float, "Share of them that are classified correctly.", "", "", FRACTION),
+}
+
+MOST_MISTAKES = 100  # that are listed
+
+MISTAKES: Mapping[str, Column] = {
+    **KEYS,
+    "image": Column(int, "The image's place in the test split, from 0."),
+    "true": Column(int, "Its class."),
+    "predicted": Column(int, "The class that the model gives it."),
+    "probability": Column(float, "The probability that the model gives to that class.", "", "", FRACTION),
 }
 
 
@@ -332,6 +364,17 @@ TABLES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
         f" `tested_val_acc`. Of more than {MOST_CLASSES} classes it holds the most frequent confusions only, at most"
         f" {MOST_CONFUSIONS}, and no class beside itself.",
         CONFUSION,
+    ),
+    "classes": ("How well the best run of each experiment tells each class, where its predictions are kept.", CLASSES),
+    "calibration": (
+        "How often the best run of each experiment is right, by how sure it is: one row per bin of confidence that has"
+        " test images.",
+        CALIBRATION,
+    ),
+    "mistakes": (
+        "The test images that the best run of each experiment gets wrong with the highest probability: at most"
+        f" {MOST_MISTAKES}, the worst first.",
+        MISTAKES,
     ),
     "leaderboard": ("One row per setting, its seeds together, best first.", LEADERBOARD),
 }

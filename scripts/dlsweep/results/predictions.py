@@ -82,6 +82,19 @@ def read_predictions(path: Path) -> Predictions:
     return found
 
 
+def trusted_predictions(path: Path, accuracy: float) -> Predictions | None:
+    """Return the predictions of a record with this test accuracy; None where there are none.
+
+    Raises RecordError where they cannot be read, or are not of that record.
+    """
+    if not path.exists():
+        return None
+    found = read_predictions(path)
+    if not len(found.target) or not math.isclose(found.correct.mean(), accuracy, abs_tol=0.5 / len(found.target)):
+        raise RecordError(f"{path}: is not of this record, whose test accuracy is {accuracy:.4f}")
+    return found
+
+
 # -- of a setting --------------------------------------------------------------------------------------------------
 
 
@@ -110,17 +123,13 @@ def right_of(results: Path, runs: Iterable[Run]) -> tuple[Right | None, list[str
     """
     found: Right | None = None
     for exp_name, digest, accuracy in runs:
-        path = predictions_file(results, exp_name, digest)
-        if not path.exists():
-            return None, []
         try:
-            predictions = read_predictions(path)
+            predictions = trusted_predictions(predictions_file(results, exp_name, digest), accuracy)
         except RecordError as error:
             return None, [str(error)]
-        right = predictions.correct
-        if not len(right) or not math.isclose(right.mean(), accuracy, abs_tol=0.5 / len(right)):
-            return None, [f"{path}: is not of this record, whose test accuracy is {accuracy:.4f}"]
-        one = Right(right.astype(np.int32), 1, predictions.split)
+        if predictions is None:
+            return None, []
+        one = Right(predictions.correct.astype(np.int32), 1, predictions.split)
         if found is None:
             found = one
         elif found.is_comparable(one):

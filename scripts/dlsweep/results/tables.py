@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,18 @@ import pandas as pd
 from dlsweep.config.dotted import flat
 from dlsweep.config.labels import setting_labels, with_version
 from dlsweep.config.metrics import Column, columns_of_runs, is_number, parts_of
-from dlsweep.config.paths import record_name, weights_file
+from dlsweep.config.paths import predictions_file, record_name, weights_file
 from dlsweep.config.plan import Plan, PlannedExperiment
 from dlsweep.config.tasks import is_built_in
 from dlsweep.errors import RecordError
 from dlsweep.files import write_atomic, write_json
 from dlsweep.results.aggregates import data_markdown, data_tables
 from dlsweep.results.columns import (
+    CALIBRATION,
+    CLASSES,
     CONFUSION,
     GRADIENTS,
+    MISTAKES,
     TABLES,
     Columns,
     all_columns,
@@ -45,6 +48,8 @@ from dlsweep.results.measured import (
     run_metrics,
     tested_value,
 )
+from dlsweep.results.mistakes import class_scores, confident_mistakes, reliability
+from dlsweep.results.predictions import Predictions, trusted_predictions
 from dlsweep.results.records import DAMAGED, FINDINGS, read_record
 from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS, Record
 from dlsweep.results.splits import splits_of
@@ -173,6 +178,38 @@ def confusion_table(records: Iterable[Record], summary: pd.DataFrame, known: Map
     return make_table(_by_column(rows, CONFUSION), CONFUSION)
 
 
+def tables_of_mistakes(summary: pd.DataFrame, known: Mapping[str, Columns], results: Path) -> dict[str, pd.DataFrame]:
+    """Return what the best run of each experiment gets wrong, where its predictions are kept and can be trusted.
+
+    Those that cannot be are named already, where settings are compared over test images.
+    """
+    made: dict[str, tuple[Callable[[Predictions], pd.DataFrame], Mapping[str, Column]]] = {
+        "classes": (class_scores, CLASSES),
+        "calibration": (reliability, CALIBRATION),
+        "mistakes": (confident_mistakes, MISTAKES),
+    }
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in made}
+    for exp_name, part in summary.groupby("exp_name", sort=False):
+        best = best_run(part, known[str(exp_name)]) if known[str(exp_name)].classifies else None
+        if best is None or pd.isna(best["test_acc"]):
+            continue
+        try:
+            found = trusted_predictions(predictions_file(results, str(exp_name), best["hash"]), best["test_acc"])
+        except RecordError as error:
+            if not known[str(exp_name)].counts_images:
+                print(f"warning: {error}; what its run gets wrong is not told", file=sys.stderr)
+            continue
+        if found is not None:
+            for name, (rows, _) in made.items():
+                parts[name].append(rows(found).assign(exp_name=exp_name, hash=best["hash"]))
+    return {
+        name: make_table(
+            {column: pd.concat(parts[name])[column].tolist() if parts[name] else [] for column in columns}, columns
+        )
+        for name, (_, columns) in made.items()
+    }
+
+
 def _cells(final: Mapping[str, Any]) -> list[tuple[int, int, int]]:
     """The (true class, predicted class, count) of a record; of many classes only the most frequent confusions."""
     matrix = final.get("confusion") or []
@@ -205,6 +242,7 @@ def make_tables(plan: Plan, records: list[Record]) -> tuple[dict[str, pd.DataFra
         "epochs": epochs,
         "gradients": gradients_table(records),
         "confusion": confusion_table(records, summary, known),
+        **tables_of_mistakes(summary, known, Path(plan.results)),
         "leaderboard": leaderboard(summary, known, right),
     }
     return tables, known

@@ -41,6 +41,9 @@ class Tables:
     epochs: pd.DataFrame
     gradients: pd.DataFrame
     confusion: pd.DataFrame
+    classes: pd.DataFrame
+    calibration: pd.DataFrame
+    mistakes: pd.DataFrame
     columns: Columns
     question: str = ""
     decision: Decision | None = None

@@ -87,7 +87,8 @@ def _processes(threads: int) -> ProcessPoolExecutor | None:
 def load(folder: Path, plan: Plan | None = None) -> dict[str, Tables]:
     """Return the tables in `folder`, by experiment; `plan` is theirs (default: the one in `folder`)."""
     plan = plan or _plan_in(folder)
-    tables = read_tables(folder, "summary", "epochs", "gradients", "confusion", plan=plan)
+    names = ("summary", "epochs", "gradients", "confusion", "classes", "calibration", "mistakes")
+    tables = read_tables(folder, *names, plan=plan)
     summary = tables["summary"]
     texts = [name for name in summary if pd.api.types.is_string_dtype(summary[name])]
     known = fitted_columns(plan, summary, tables["epochs"]) if plan else {}

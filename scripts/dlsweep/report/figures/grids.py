@@ -13,11 +13,9 @@ from matplotlib.ticker import MaxNLocator
 
 from dlsweep.config.kinds import MOST_BARS, FigureSpec
 from dlsweep.config.metrics import Range
-from dlsweep.config.replicates import REPLICATES
 from dlsweep.report.figures.axes import BAD, COLOURS
 from dlsweep.report.figures.data import Drawing, Tables, Undrawable, fences, into_bins, shown_columns, with_text
-from dlsweep.report.figures.notes import diverged_note, runs_note, sentences
-from dlsweep.results.leaderboard import best_run
+from dlsweep.report.figures.notes import best_run_note, diverged_note, runs_note, sentences
 from dlsweep.results.schema import MOST_CLASSES
 
 MOST_CELLS = 400  # of a heat map with its numbers written in
@@ -114,15 +112,10 @@ def confusion_data(confusion: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]
 
 def confusion(tables: Tables, spec: FigureSpec) -> Drawing:
     """The confusion matrix of the best run: rows are true classes, colours shares of the row."""
-    columns, report = tables.columns, tables.columns.objective.report
-    best = best_run(tables.summary, columns)
-    if tables.confusion.empty or best is None:
+    columns = tables.columns
+    the_best = best_run_note(tables)
+    if tables.confusion.empty or not the_best:
         raise Undrawable("no run has a confusion matrix")
-    which = ["seed", *columns.splits.keys]
-    named = [f"{REPLICATES[key]} {best[key]}" for key in which if not pd.isna(best.get(key))]
-    the_best = f"The best run by {columns.by}: {', '.join([best['label'], *named])}"
-    if not pd.isna(best[report]):
-        the_best += f": {columns.title(report)} {best[report]:.3f}"
     if not (tables.confusion["true"] == tables.confusion["predicted"]).any():  # too many classes for a matrix
         return _confusions(tables, the_best)
     counts, shares = confusion_data(tables.confusion)

@@ -258,6 +258,26 @@ def _confusion(tables: Tables, spec: FigureSpec) -> Heading:
     )
 
 
+def _classes(tables: Tables, spec: FigureSpec) -> Heading:
+    question, scores = "Which classes does it get wrong?", tables.classes.dropna(subset=["f1"])
+    if len(scores) < 2:
+        return Heading(question)
+    ends = (scores.loc[scores["f1"].idxmin()], scores.loc[scores["f1"].idxmax()])
+    worst, best = (f"class {one['class']:.0f} (F1 {one['f1']:.3f})" for one in ends)
+    return Heading(question, f"Worst: {worst}; best: {best}. Mean F1 over the classes: {scores['f1'].mean():.3f}.")
+
+
+def _calibration(tables: Tables, spec: FigureSpec) -> Heading:
+    question, bins = "Can its probabilities be trusted?", tables.calibration
+    if bins.empty:
+        return Heading(question)
+    sure, right = (float(np.average(bins[name], weights=bins["n"])) for name in ("confidence", "accuracy"))
+    way = "under" if sure < right else "over"
+    return Heading(
+        question, f"Mean confidence {sure:.3f}, accuracy {right:.3f}: {way}-confident by {abs(sure - right):.3f}."
+    )
+
+
 _HEADINGS: dict[str, Callable[[Tables, FigureSpec], Heading]] = {
     **dict.fromkeys(("bars", "points", "box", "strip", "violin", "line"), _settings),
     "heatmap": _heatmap,
@@ -270,4 +290,6 @@ _HEADINGS: dict[str, Callable[[Tables, FigureSpec], Heading]] = {
     "speed": _speed,
     "gradients": _gradients,
     "confusion": _confusion,
+    "classes": _classes,
+    "calibration": _calibration,
 }

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from dlsweep.config.replicates import REPLICATES
 from dlsweep.report.figures.data import Tables, is_pooled, varying_keys
+from dlsweep.results.leaderboard import best_run
 from dlsweep.results.splits import repetitions_in_words
 from dlsweep.results.statistics import CORRECTED, interval_name
 
@@ -64,6 +66,18 @@ def seeds_in_words(summary: pd.DataFrame, form: str = "{}") -> str:
 
 def sentences(*parts: str) -> str:
     return "".join(f"{part}. " for part in parts if part).strip()
+
+
+def best_run_note(tables: Tables) -> str:
+    """Which run is the best, and what it has reached; nothing where there is none."""
+    columns, report = tables.columns, tables.columns.objective.report
+    best = best_run(tables.summary, columns)
+    if best is None:
+        return ""
+    which = ["seed", *columns.splits.keys]
+    named = [f"{REPLICATES[key]} {best[key]}" for key in which if not pd.isna(best.get(key))]
+    reached = "" if pd.isna(best[report]) else f": {columns.title(report)} {best[report]:.3f}"
+    return f"The best run by {columns.by}: {', '.join([best['label'], *named])}{reached}"
 
 
 def diverged_note(summary: pd.DataFrame, mark: str = "×: ") -> str:

@@ -1,0 +1,87 @@
+"""What a classifier gets wrong."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import precision_recall_fscore_support
+
+from dlsweep.config.kinds import FigureSpec
+from dlsweep.report.figures import drawing
+from dlsweep.report.figures.data import Undrawable
+from dlsweep.results.mistakes import calibration_error, class_scores, confident_mistakes, reliability
+from dlsweep.results.predictions import Predictions
+from dlsweep.results.tables import write_tables
+from fake import fake_sweep, sweep_with_predictions
+
+
+def some_predictions() -> Predictions:
+    """Of 4 classes: one is never predicted, one has no image; the more sure it is, the more often it is right."""
+    generator = np.random.default_rng(0)
+    target = generator.choice([0, 1, 3], 500).astype(np.uint8)
+    probability = generator.uniform(0.2, 1, 500).astype(np.float16)
+    probability[:5] = [0.6, 1, 0.4, 0.2, 1]  # also at the ends of bins
+    label = np.where(generator.random(500) < probability, target, generator.choice([0, 1, 2], 500)).astype(np.uint8)
+    label[label == 3] = 2
+    return Predictions(label, probability, target, "a")
+
+
+def test_precision_recall_and_f1_are_those_of_scikit_learn():
+    found, scores = some_predictions(), class_scores(some_predictions())
+    precision, recall, f1, n = precision_recall_fscore_support(
+        found.target, found.label, labels=range(4), zero_division=np.nan
+    )
+    np.testing.assert_allclose(scores[["precision", "recall", "f1", "n"]], np.transpose([precision, recall, f1, n]))
+    assert scores["precision"].isna().tolist() == [False, False, False, True]
+    assert scores["recall"].isna().tolist() == [False, False, True, False]
+
+
+def test_the_reliability_diagram_is_that_of_scikit_learn():
+    found = some_predictions()
+    bins = reliability(found)
+    accuracy, confidence = calibration_curve(found.correct, found.probability.astype(float), n_bins=15)
+    np.testing.assert_allclose(bins[["accuracy", "confidence"]], np.transpose([accuracy, confidence]))
+    assert bins["n"].sum() == 500 and ((bins["low"] < bins["confidence"]) & (bins["confidence"] <= bins["high"])).all()
+
+
+def test_the_calibration_error_is_that_of_its_definition():
+    # By hand: 3 images of confidence 0.9, of which 1 is right, and 1 of confidence 0.5 that is right.
+    found = Predictions(np.array([1, 1, 1, 0]), np.array([0.9, 0.9, 0.9, 0.5]), np.array([1, 0, 0, 0]), "a")
+    assert calibration_error(reliability(found)) == pytest.approx((3 * abs(1 / 3 - 0.9) + 0.5) / 4)
+    assert np.isnan(calibration_error(reliability(Predictions(*[np.zeros(0, int)] * 3, "a"))))
+
+
+def test_the_most_confident_mistakes_come_first():
+    found = some_predictions()
+    mistakes = confident_mistakes(found)
+    assert len(mistakes) == 100 and mistakes["probability"].is_monotonic_decreasing
+    assert (found.target[mistakes["image"]] != found.label[mistakes["image"]]).all()
+    others = np.setdiff1d(np.flatnonzero(~found.correct), mistakes["image"])
+    assert found.probability[others].max() <= mistakes["probability"].min()
+
+
+def test_tables_and_figures_are_of_the_best_run_and_say_where_nothing_is_kept(tmp_path: Path):
+    plan = sweep_with_predictions(tmp_path, {"sgd": [range(20), range(30)], "adam": [range(60), range(70)]})
+    write_tables(plan, tmp_path)
+    classes, bins, mistakes = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("classes", "calibration", "mistakes"))
+    assert classes["n"].sum() == bins["n"].sum() == 1000 and len(mistakes) == 20  # of the first seed of sgd
+    assert set(mistakes["image"]) == set(range(20)) and (mistakes["predicted"] == mistakes["true"] + 1).all()
+    assert set(classes["hash"]) == set(bins["hash"]) == set(mistakes["hash"]) and classes["hash"].nunique() == 1
+    tables = drawing.load(tmp_path, plan)["a"]
+    figure, _ = drawing.draw_one("a", FigureSpec("calibration", "calibration"), tables)
+    text = " ".join(" ".join(one.get_text() for one in figure.texts).split())
+    assert "Mean confidence 0.500, accuracy 0.980: under-confident by 0.480." in text
+    assert "Expected calibration error 0.480 in 15 bins" in text
+    figure, _ = drawing.draw_one("a", FigureSpec("classes", "classes"), tables)
+    (f1,) = (line for line in figure.axes[0].lines if line.get_label() == "F1")
+    np.testing.assert_allclose(f1.get_xdata(), sorted(classes["f1"]))
+
+    old = fake_sweep({"defaults": {"epochs": 3}, "experiments": {"a": {}}}, tmp_path / "old")
+    write_tables(old, tmp_path / "old")
+    tables = drawing.load(tmp_path / "old", old)["a"]
+    for kind in ("classes", "calibration"):
+        with pytest.raises(Undrawable, match="no predictions of the best run are kept"):
+            drawing.draw_one("a", FigureSpec(kind, kind), tables)
+    drawing.plt.close("all")
