@@ -1,5 +1,6 @@
 """A small project folder in which tests run the real pipeline."""
 
+import compileall
 import json
 import os
 import shutil
@@ -34,7 +35,7 @@ class Project:
         self.folder = folder
         for part in PARTS:
             if (ROOT / part).is_dir():
-                shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(ROOT / part, folder / part)  # compiled: many processes load it
             elif (ROOT / part).exists():
                 shutil.copy(ROOT / part, folder / part)
 
@@ -109,6 +110,12 @@ def project(tmp_path: Path) -> Project:
     project = Project(tmp_path)
     project.configure(SMALL)
     return project
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the pipeline once, for all copies of it."""
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(ROOT / "scripts", quiet=1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

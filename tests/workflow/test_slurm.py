@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,17 @@ from test_faults import own_tasks, write_own_tasks
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.flaky(reruns=2)]
 
 STATE = Path("/var/lib/dlsweep-slurm")
+
+# A Snakemake that asks each second what its jobs do. The plugin's own pauses grow by ten seconds after each answer.
+IMPATIENT = """
+import asyncio, sys
+from snakemake.cli import main
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+RemoteExecutor.sleep = lambda self: asyncio.sleep(1)
+sys.exit(main())
+"""
+SNAKEMAKE = (sys.executable, "-c", IMPATIENT)
 PROFILE = ("--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1")
 
 SWEEP = {
@@ -123,7 +135,7 @@ def test_a_sweep(
         sbatch.write_text(f'#!/bin/sh\n{first}\nexec /usr/bin/sbatch "$@"\n')
         sbatch.chmod(0o755)
         monkeypatch.setenv("PATH", str(sbatch.parent), prepend=os.pathsep)
-    done = cluster.run("snakemake", *PROFILE, *arguments, timeout=900)
+    done = cluster.run(*SNAKEMAKE, *PROFILE, *arguments, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     log = "".join(path.read_text() for path in (cluster.folder / ".snakemake" / "log").iterdir())
     assert log.count("has been submitted with SLURM jobid") + log.count("Submitted array job") == submissions
@@ -150,7 +162,7 @@ def test_a_job_asks_for_the_gpus_of_its_run(cluster: Project):
     (cluster.folder / "mine.py").write_text("def train(run, *, lr: float = 0.1): return {'val_loss': lr}\n")
     mine = {"train": "mine:train", "figures": []}
     cluster.configure({"gpus_per_run": 2, "experiments": {"mine": mine}})
-    done = cluster.run("snakemake", "mine", *PROFILE, timeout=300)
+    done = cluster.run(*SNAKEMAKE, "mine", *PROFILE, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [record["provenance"]["device_slot"] for record in cluster.records().values()] == ["gpu0/0,gpu1/0"]
 
@@ -173,7 +185,7 @@ def test_every_fault_at_once(cluster: Project, tmp_path: Path, request: pytest.F
 
     def start() -> subprocess.Popen[str]:
         log = (cluster.folder / "snakemake.log").open("a")
-        call = ["snakemake", *PROFILE]
+        call = [*SNAKEMAKE, *PROFILE]
         process = subprocess.Popen(call, cwd=cluster.folder, env=environment, stdout=log, stderr=log, text=True)
         request.addfinalizer(process.kill)
         return process
@@ -278,7 +290,7 @@ def test_own_tasks_are_requeued(cluster: Project, tmp_path: Path, request: pytes
     assert local.snakemake("--until", "train").returncode == 0
 
     log = (cluster.folder / "snakemake.log").open("w")
-    call = ["snakemake", *PROFILE, "--until", "train"]
+    call = [*SNAKEMAKE, *PROFILE, "--until", "train"]
     environment = {**cluster.environment(), "PACE": "1"}  # no run ends before both have begun
     process = subprocess.Popen(call, cwd=cluster.folder, env=environment, stdout=log, stderr=log)
     request.addfinalizer(process.kill)
