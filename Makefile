@@ -60,7 +60,7 @@ else
 endif
 	touch $@
 
-.venv/dev-installed: requirements-dev.txt requirements-slurm.txt requirements-search.txt requirements-examples.txt .venv/run-installed
+.venv/dev-installed: requirements-dev.txt requirements-slurm.txt requirements-search.txt requirements-examples.txt requirements-export.txt .venv/run-installed
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
 	touch $@
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from dlsweep.commands import derived, explain, live, orphans, plan, predict, show, verify, weights
+from dlsweep.commands import derived, explain, export_model, live, orphans, plan, predict, show, verify, weights
 from dlsweep.commands.importing import import_from
 from dlsweep.config.files import CONFIG_FILE, look_beside, parse_override
 from dlsweep.config.sweep import load_sweep
@@ -88,6 +88,14 @@ def build_parser() -> argparse.ArgumentParser:
     predicting.add_argument("--trust", action="store_true", help="let the file of weights name whose code is called")
     add_device_option(predicting)
     add_results_option(predicting)
+
+    exported = command("export-model", export_model.export_model, "a trained model as a file for ONNX or torch.export")
+    exported.add_argument("run", help="an experiment, whose best run is meant, or the beginning of a hash")
+    exported.add_argument("--format", choices=export_model.FORMATS, default="onnx", help="default: %(default)s")
+    exported.add_argument("--raw", action="store_true", help="the network alone: it takes data that are normalised")
+    exported.add_argument("--output", type=Path, metavar="FILE", help="default: named after the run, in this folder")
+    exported.add_argument("--trust", action="store_true", help="let the file of weights name whose code is called")
+    add_results_option(exported)
 
     importing = command("import", import_from, "results that were made elsewhere, as records")
     importing.add_argument("source", type=Path, help="CSV or JSON file, or folder of JSON files; it is only read")

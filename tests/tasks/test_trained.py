@@ -15,6 +15,7 @@ import torch
 
 from conftest import outcome
 from dlsweep import load_model, load_weights
+from dlsweep.commands.export_model import export_model
 from dlsweep.commands.predict import predict
 from dlsweep.commands.weights import weights
 from dlsweep.config.identity import check_setting, setting_hash
@@ -347,3 +348,52 @@ def test_an_ensemble_is_the_mean_of_its_seeds(folder: Path, capfd: pytest.Captur
     weights_file(Path("seeds"), "seeds", records[1]["hash"]).unlink()
     with pytest.raises(ConfigError, match=f"1 of 3 seeds were not kept .*weights {records[1]['hash'][:12]}"):
         predicted("seeds", records[0]["hash"], None, ensemble=True)
+
+
+@pytest.mark.parametrize("name", ["mlp", "images"])
+def test_an_exported_model_computes_what_it_does_in_torch(folder: Path, capfd: pytest.CaptureFixture[str], name: str):
+    import onnxruntime
+
+    record = trained(name, results="exported", **KINDS[name])
+    model, info = load_model("exported", name)
+    raw = load_splits(Path(data_file("results", record["setting"])), record["setting"]).test_x[:]
+    for alone in (False, True):
+        assert export_model(Path("exported"), name, "onnx", alone, Path("net.onnx"), False) == 0
+        assert f"net.onnx: {record['hash'][:12]} as onnx, takes " in capfd.readouterr().out
+        session = onnxruntime.InferenceSession("net.onnx", providers=["CPUExecutionProvider"])
+        given = model.normalise(raw) if alone else raw
+        found = torch.from_numpy(session.run(None, {"input": given.numpy()})[0])
+        torch.testing.assert_close(found, model(raw).detach(), rtol=1e-4, atol=1e-5)
+        about = json.loads(session.get_modelmeta().custom_metadata_map["dlsweep"])
+        assert about["classes"] == info.classes and about["raw"] is alone
+        Path("net.onnx").unlink()
+
+    assert export_model(Path("exported"), name, "torch_export", False, None, False) == 0
+    exported = torch.export.load(f"{name}-{record['hash'][:12]}.pt2").module()
+    torch.testing.assert_close(exported(raw), model(raw), rtol=1e-5, atol=1e-6)
+
+
+def test_an_exported_model_that_differs_or_cannot_be_made_leaves_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    from dlsweep.commands import export_model as module
+
+    trained("mlp", results="unlike", **KINDS["mlp"])
+    arguments = (Path("unlike"), "mlp", "onnx", False, Path("unlike.onnx"), False)
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(ConfigError, match=r"needs onnx, onnxscript, onnxruntime.* -r requirements-export\.txt$"):
+            export_model(*arguments)
+
+    def off(program: Any, about: str) -> Any:
+        return b"", lambda x: program.module()(x) * 1.001
+
+    monkeypatch.setitem(module.FORMATS, "onnx", (off, ".onnx"))
+    with pytest.raises(ConfigError, match=r"its outputs differ from torch's by .*; nothing is written"):
+        export_model(*arguments)
+
+    def fails(program: Any, about: str) -> Any:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setitem(module.FORMATS, "onnx", (fails, ".onnx"))
+    with pytest.raises(ConfigError, match=r"cannot be exported as onnx: RuntimeError: no such operator"):
+        export_model(*arguments)
+    assert not list(Path().glob("unlike.onnx*"))
