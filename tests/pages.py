@@ -40,7 +40,7 @@ PICTURE = re.compile(r"!\[[^]]*\]\((?P<path>[\w./-]+\.png)\)")
 SAID_OTHERWISE = {"make run": "snakemake --cores 4"}
 """What is run instead: the same without the installation."""
 LEFT_OUT = re.compile(
-    r"Using workflow specific profile|Press Ctrl|─+ Workflow Finished|Complete Log:|Elapsed time:| *$"
+    r"results/data/|Using workflow specific profile|Press Ctrl|─+ Workflow Finished|Complete Log:|Elapsed time:| *$"
 )
 DOTS_PER_INCH = 90
 
