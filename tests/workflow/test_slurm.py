@@ -34,7 +34,7 @@ PROFILE = ("--profile", "profiles/slurm", "--slurm-init-seconds-before-status-ch
 
 SWEEP = {
     "defaults": {"epochs": 1, "train_size": 100, "n_layer": 1, "hid_dim": 8},
-    "experiments": {"a": {"figures": [], "grid": {"lr": [0.01, 0.02, 0.05, 0.1]}, "seeds": 2}},
+    "experiments": {"a": {"figures": [], "grid": {"lr": [0.01, 0.1]}, "seeds": 2}},
 }
 
 # A run of at least 30 seconds on the cluster and of no time locally, with the same numbers.
@@ -112,9 +112,9 @@ def local_outcomes(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> dic
 @pytest.mark.parametrize(
     ("arguments", "submissions", "busy"),
     [
-        ((), 8, True),
+        ((), 4, True),
         (("--slurm-array-jobs", "train"), 1, False),
-        (("--groups", "train=runs", "--group-components", "runs=4"), 2, True),
+        (("--groups", "train=runs", "--group-components", "runs=2"), 2, True),
     ],
     ids=["plain", "array", "groups"],
 )
