@@ -135,7 +135,9 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary) / "sweeps"
-        project = Project(folder) if not folder.exists() else object.__new__(Project)
+        is_new = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        project = Project(folder) if is_new else object.__new__(Project)
         project.folder = folder
         for part in ("config.yaml", "examples", "docs/course"):
             if (ROOT / part).is_dir():
