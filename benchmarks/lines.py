@@ -72,7 +72,7 @@ EXAMPLE_LIST = [
     Example("lightning", "a LightningModule with its Trainer"),
     Example("accelerate", "a loop with Hugging Face Accelerate"),
     Example("scikit_learn", "boosted trees, without torch and without epochs"),
-    Example("argparse", "a program with options, as a command that goes on where it was"),
+    Example("argparse", "a program with options, as a command that continues from its checkpoint"),
     Example("unchanged", "the same program as it is, its output turned into JSON", "../argparse/plain.py", "run.sh"),
     Example("awk", "gradient descent in awk, as a command", "plain.awk", "train.awk"),
 ]

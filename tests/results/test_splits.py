@@ -86,8 +86,9 @@ def test_tables_figures_and_findings_say_that_they_are_over_folds(tmp_path: Path
     marks = marks_of(summary.assign(value=summary["test_acc"]), ["label"], (0, 1), columns.splits).set_index("label")
     best = marks.loc[board["label"][0]]
     assert (best["low"], best["high"]) == ends and best["n"] == 10  # as in the figures
+    names = ("epochs", "gradients", "confusion", "classes", "calibration", "mistakes")
     note = runs_note(
-        Tables(summary, *(tables[name] for name in ("epochs", "gradients", "confusion")), columns),
+        Tables(summary, **{name: tables[name] for name in names}, columns=columns),
         ["lr"],
         summary.assign(value=summary["test_acc"]),
         "test_acc",

@@ -321,7 +321,9 @@ def test_a_foreign_folder_of_locks_is_passed_over(tmp_path: Path, monkeypatch: p
 
 
 def test_a_sweep_uses_every_device(project: Project, monkeypatch: pytest.MonkeyPatch):
-    project.configure({**SMALL, "experiments": {"a": {"figures": [], "grid": {"lr": [0.1, 0.2, 0.3, 0.4]}}}})
+    project.configure(
+        {**SMALL, "experiments": {"a": {"epochs": 100, "figures": [], "grid": {"lr": [0.1, 0.2, 0.3, 0.4]}}}}
+    )
     monkeypatch.delenv(VISIBLE, raising=False)
     without = project.snakemake()
     assert without.returncode == 0, without.stderr

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from conftest import Project
-from dlsweep.workflow import internals, progress, view
+from dlsweep.workflow import internals, ticker, view
 
 BAD = """
 import torch
@@ -106,9 +106,9 @@ def test_a_line_every_tenth_of_the_sweep_where_there_is_no_terminal(
         return in_terminal
 
     monkeypatch.setattr(view, "View", View)
-    monkeypatch.setattr(progress, "INTERVAL", 0.001)
-    monkeypatch.setattr(progress, "SHARE", 1e9)
-    telling = progress.Progress(SimpleNamespace(), Path(), show)
+    monkeypatch.setattr(ticker, "INTERVAL", 0.001)
+    monkeypatch.setattr(ticker, "SHARE", 1e9)
+    telling = ticker.Ticker(SimpleNamespace(), Path(), show)
     while 30 not in ended:
         time.sleep(0.01)
     telling.stop()

@@ -462,7 +462,8 @@ class Trainer:
 
 
 def preload() -> None:
-    """Load what torch itself loads late."""
+    """Load what torch itself loads late, and what the end of a run needs."""
+    import safetensors.torch  # noqa: F401
     import torch.utils.serialization  # what torch.load loads
 
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])  # the first optimizer of a process loads the compiler
