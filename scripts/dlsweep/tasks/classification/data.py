@@ -25,8 +25,8 @@ from dlsweep.results.versions import look_at_source, note_prepared
 from dlsweep.tasks.classification.image_files import Place
 from dlsweep.tasks.classification.images import Rows, mean_std
 from dlsweep.tasks.classification.mapped import read_mapped
+from dlsweep.tasks.classification.source_files import Content, listed
 
-Content = dict[str, Any]
 """What a loader returns and a prepared file holds."""
 
 
@@ -163,7 +163,7 @@ def check(content: Content, source: str, loss: str = "cross_entropy") -> None:
     x_train, y_train = content["x_train"], content["y_train"]
     kind, wanted = kind_of(y_train), entry("loss", loss).targets
     if wanted and kind != wanted:
-        fits = _listed(name for name, choice in LOSSES.items() if choice.targets == kind)
+        fits = listed(name for name, choice in LOSSES.items() if choice.targets == kind)
         raise ConfigError(f"{source}: has {kind}, but loss {loss} takes {wanted}; allowed for these data: {fits}")
     for part in ("train", "val", "test"):
         if f"x_{part}" not in content:
@@ -186,7 +186,7 @@ def check(content: Content, source: str, loss: str = "cross_entropy") -> None:
             raise ConfigError(f"{source}: x_{part} is empty, its shape is {tuple(x.shape)}")
         for key, value, first in (("x", x, x_train), ("y", y, y_train)):
             if value.shape[1:] != first.shape[1:]:
-                shape = f"(N, {_listed(first.shape[1:])})"
+                shape = f"(N, {listed(first.shape[1:])})"
                 raise ConfigError(f"{source}: {key}_{part} has shape {tuple(value.shape)}, but {key}_train has {shape}")
             if value.is_floating_point() and not bool(torch.isfinite(value).all()):
                 bad = (~torch.isfinite(value)).flatten(1).any(1).nonzero()[0].item()
@@ -219,10 +219,6 @@ def _check_classes(content: Content, source: str) -> None:
         raise ConfigError(f"{source}: no image of class {missing} is in y_train, of classes 0 to {n_classes - 1}{hint}")
     if n_classes < 2:
         raise ConfigError(f"{source}: has a single class; there must be at least two")
-
-
-def _listed(items: Any) -> str:
-    return ", ".join(str(item) for item in items)
 
 
 def _dtype(x: Tensor | Rows) -> str:
@@ -351,8 +347,8 @@ SIZES = ("train_size", "val_size", "test_size", "fold")
 
 
 def _missing(names: list[str], n_train: int, setting: Setting) -> str:
-    few = _listed(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    sizes = _listed(f"{key} {setting[key]}" for key in SIZES if key in setting)
+    few = listed(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    sizes = listed(f"{key} {setting[key]}" for key in SIZES if key in setting)
     return (
         f"train_size: no image of class {few} is among the {n_train} of the training split"
         f" (split_seed {setting['split_seed']}, {sizes}); take more training images or a smaller validation split"

@@ -13,9 +13,10 @@ from dlsweep.config.identity import Setting
 from dlsweep.config.modules import source_file
 from dlsweep.errors import ConfigError
 from dlsweep.tasks.checkpoint import Checkpoint
-from dlsweep.tasks.classification.data import Content, Splits, kind_of, read
+from dlsweep.tasks.classification.data import Splits, kind_of, read
 from dlsweep.tasks.classification.images import Rows, mean_std
 from dlsweep.tasks.classification.own_parts import tried_parts
+from dlsweep.tasks.classification.source_files import Content
 from dlsweep.tasks.classification.training import Trainer
 from dlsweep.tasks.own_code import own_object, what_happened
 
