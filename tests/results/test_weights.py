@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from dlsweep.config.jobs import keeps
 from dlsweep.config.keep import Keep
-from dlsweep.config.paths import weights_file
+from dlsweep.config.paths import card_file, weights_file
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import write_json
@@ -106,6 +107,25 @@ def test_weights_that_were_not_kept_as_the_best_stay_and_none_keeps_none(tmp_pat
     for text in ("bset", "best", "best:val_acc:max:x:1", "all:1"):
         with pytest.raises(ConfigError, match=r"--keep-weights: .* is not allowed; allowed: all, none, best:"):
             Keep.of_text(text)
+
+
+def test_each_file_of_weights_has_a_card_that_does_not_outlive_it(tmp_path: Path):
+    config = {"defaults": {"epochs": 1}, "experiments": {"a": {"grid": {"lr": [0.1, 0.2]}, "seeds": 3}}}
+    plan, told = fake_sweep(config, tmp_path), keeps("all", expand_config(config).experiments)
+    for run in plan.records():
+        keep_weights(tmp_path, read_record(tmp_path / f"{run[0]}-{run[1]}.json"), told[run], write)
+    (tmp_path / "tables").mkdir()
+    tables.write_tables(plan, tmp_path / "tables")
+    assert {path.stem for path in tmp_path.glob("weights/*.md")} == {"-".join(run) for run in plan.records()}
+    (exp_name, digest), *others = plan.records()
+    record = read_record(tmp_path / f"{exp_name}-{digest}.json")
+    text = card_file(tmp_path, exp_name, digest).read_text()
+    assert text.startswith("# a: lr=") and f"python scripts/sweep.py weights {digest[:12]}" in text
+    assert f"| test_acc | {record['final']['test_acc']:.4g} |" in text and "Over the 3 runs of its setting" in text
+    assert yaml.safe_load(text.split("```yaml")[1].split("```")[0]) == record["setting"]
+    weights_file(tmp_path, exp_name, digest).unlink()
+    tables.write_tables(plan, tmp_path / "tables")
+    assert {path.stem for path in tmp_path.glob("weights/*.md")} == {"-".join(run) for run in others}
 
 
 def test_a_journal_that_is_torn_or_gone_loses_no_weights(tmp_path: Path):

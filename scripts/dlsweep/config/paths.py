@@ -41,6 +41,11 @@ def weights_file(results: Path, exp_name: str, digest: str) -> Path:
     return results / "weights" / f"{exp_name}-{digest}.safetensors"
 
 
+def card_file(results: Path, exp_name: str, digest: str) -> Path:
+    """The page that says what a run's weights are of."""
+    return weights_file(results, exp_name, digest).with_suffix(".md")
+
+
 def split_name(path: Path) -> tuple[str, str] | None:
     """Return (exp_name, hash) of a record's file name, or None where it is no record's name."""
     exp_name, dash, digest = path.name.removesuffix(".json").rpartition("-")

@@ -21,6 +21,7 @@ from dlsweep.config.tasks import is_built_in
 from dlsweep.errors import RecordError
 from dlsweep.files import write_atomic, write_json
 from dlsweep.results.aggregates import data_markdown, data_tables
+from dlsweep.results.cards import write_cards
 from dlsweep.results.columns import (
     CALIBRATION,
     CLASSES,
@@ -325,6 +326,7 @@ def write_tables(plan: Plan, folder: Path, partial: bool = False) -> None:
     write_json(folder / FINDINGS, findings(plan, decided))
     if not partial:
         _clear_weights(plan, tables["summary"], known)
+        write_cards(Path(plan.results), records, tables["summary"], tables["leaderboard"], known)
     if not all(columns.classifies for columns in known.values()):
         write_atomic(folder / COLUMNS_PAGE, columns_page(plan, tables).encode())
 
