@@ -1,4 +1,4 @@
-"""How often the truly best setting is called worse, and a worse one is told: the table in docs/methods.md.
+"""How often the truly best setting is called worse, and a worse one is told: the table in docs/reference/methods.md.
 
 Each experiment draws test accuracies, and validation accuracies that go with them (correlation 0.8), selects by
 validation and compares on test: by paired t-tests corrected by Holm's method, as the leaderboard does, and by Dunnett's

@@ -3,7 +3,7 @@
     python benchmarks/determinism.py
 
 Trains a few small settings on the digits in a process of its own for each circumstance, and prints a table:
-`same`, or the largest relative difference of a training loss. See docs/determinism.md.
+`same`, or the largest relative difference of a training loss. See docs/explanation/determinism.md.
 """
 
 import json

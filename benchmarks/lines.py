@@ -1,8 +1,8 @@
 """How many lines a script needs to become a sweep, with this project and with others: python benchmarks/lines.py
 
-Prints the tables of docs/examples.md. `python benchmarks/lines.py run NAME ...` does the sweep of examples/lstm/ itself
-with the tools named (hydra, optuna, wandb, guild, ours), whole and killed half-way, and compares the end of each run
-with that of the plain script. W&B and Guild want different versions of protobuf: each needs its own environment.
+Prints the tables of docs/how-to/examples.md. `python benchmarks/lines.py run NAME ...` does the sweep of examples/lstm/
+itself with the tools named (hydra, optuna, wandb, guild, ours), whole and killed half-way, and compares the end of each
+run with that of the plain script. W&B and Guild want different versions of protobuf: each needs its own environment.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Example:
     def row(self) -> list[str]:
         plain, adapted = EXAMPLES / self.folder / self.plain, EXAMPLES / self.folder / self.adapted
         new, gone = (len(code(adapted)), 0) if self.adapted == "run.sh" else difference(plain, adapted)
-        link = f"[{self.folder}](../examples/{self.folder}/{self.adapted})"
+        link = f"[{self.folder}](../../examples/{self.folder}/{self.adapted})"
         config = len(code(EXAMPLES / self.folder / f"{self.folder}.yaml"))
         return [link, self.doc, str(len(code(plain))), str(new), str(gone), str(config)]
 
@@ -117,7 +117,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def tables() -> Iterator[str]:
-    """The tables of docs/examples.md."""
+    """The tables of docs/how-to/examples.md."""
     yield table(HEADER, [example.row() for example in EXAMPLE_LIST])
     yield table(TOOL_HEADER, [tool.row() for tool in TOOLS])
 

@@ -6,7 +6,7 @@ localrules:
 
 
 rule gallery:
-    """Draw docs/gallery.md: a small picture of each kind of figure, from this sweep's tables."""
+    """Draw docs/reference/gallery.md: a small picture of each kind of figure, from this sweep's tables."""
     input:
         plan=JOBS.plan_file,
         tables=PATHS.tables,

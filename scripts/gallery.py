@@ -1,6 +1,6 @@
 """Draw one small picture of each kind of figure from a sweep's tables, and the page that shows them.
 
-The examples are in docs/gallery.yaml: for each experiment its figures, as `figures:` of a config states them.
+The examples are in docs/reference/gallery.yaml: for each experiment its figures, as `figures:` of a config states them.
 """
 
 import sys
@@ -25,7 +25,9 @@ DPI = 100  # that of the layout: letters that are drawn smaller come out wider
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plan", type=Path, help="the plan file")
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the page (default: %(default)s)")
+    parser.add_argument(
+        "--docs", type=Path, default=Path("docs/reference"), help="folder of the page (default: %(default)s)"
+    )
     options = parser.parse_args()
     try:
         make_gallery(read_plan(options.plan), options.docs)
@@ -36,7 +38,7 @@ def main() -> int:
 
 
 def make_gallery(plan: Plan, docs: Path) -> None:
-    """Write docs/gallery.md and docs/gallery/<kind>.png."""
+    """Write docs/reference/gallery.md and docs/reference/gallery/<kind>.png."""
     examples = yaml.safe_load((docs / "gallery.yaml").read_text(encoding="utf-8"))
     tables = drawing.load(Path(plan.tables), plan)
     (docs / "gallery").mkdir(exist_ok=True)

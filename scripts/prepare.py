@@ -3,7 +3,7 @@
   python scripts/prepare.py --dataset=digits --output=results/data/digits.pt
   python scripts/prepare.py --dataset=npz --data-path=mine.npz --output=results/data/mine.pt
 
-Downloads, and files put in place on a machine without internet, stand in the raw folder: see docs/data.md.
+Downloads, and files put in place on a machine without internet, stand in the raw folder: see docs/reference/data.md.
 """
 
 import sys

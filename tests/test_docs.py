@@ -116,8 +116,8 @@ def runnable(command: str) -> str:
 
 
 def write_own_training(folder: Path) -> None:
-    """Write the files that docs/own_training.md shows: its function and its script."""
-    page = (ROOT / "docs/own_training.md").read_text()
+    """Write the files that docs/how-to/own-training.md shows: its function and its script."""
+    page = (ROOT / "docs/how-to/own-training.md").read_text()
     for language, name in (("python", "my_training.py"), ("sh", "train.sh")):
         found = re.search(rf"`{re.escape(name)}`:\n\n```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
         assert found, name
@@ -223,7 +223,7 @@ def test_the_mistake_of_the_readme_is_answered_as_it_says(tmp_path: Path):
     assert str(error.value).endswith(answer)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/design.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/explanation/design.md"])
 def test_the_tree_names_every_room(page: str):
     tree = (ROOT / page).read_text().partition("scripts/dlsweep/\n")[2].partition("```")[0]
     shown = [line.split()[0] for line in tree.splitlines() if line.startswith("  ")]

@@ -144,7 +144,7 @@ def test_a_program_goes_on_from_its_checkpoint(again: tuple):
 
 
 def test_the_page_counts_the_lines_that_differ():
-    page = (ROOT / "docs/examples.md").read_text()
+    page = (ROOT / "docs/how-to/examples.md").read_text()
     for table in lines.tables():
         assert table in page, f"python benchmarks/lines.py has another table:\n{table}"
 

@@ -1,6 +1,6 @@
 """The library behind the pipeline's command lines: sweep, data, models, optim, training, records, figures.
 
-`from dlsweep import load_model` is for your own programs: see docs/models.md.
+`from dlsweep import load_model` is for your own programs: see docs/how-to/models.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What changes a setting's hash, and what never may. See docs/identity.md."""
+"""What changes a setting's hash, and what never may. See docs/explanation/identity.md."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The sweep language: the examples of docs/sweeps.md, its corners, and what a mistake is answered with."""
+"""The sweep language: the examples of docs/reference/sweeps.md, its corners, and what a mistake is answered with."""
 
 import json
 import re
@@ -16,7 +16,9 @@ from dlsweep.config.jobs import twins
 from dlsweep.config.sweep import expand_config, load_sweep
 from dlsweep.errors import ConfigError
 
-EXAMPLES = re.findall(r"```yaml\n(.*?)```\n```text\n(.*?)```", (ROOT / "docs" / "sweeps.md").read_text(), re.DOTALL)
+EXAMPLES = re.findall(
+    r"```yaml\n(.*?)```\n```text\n(.*?)```", (ROOT / "docs/reference/sweeps.md").read_text(), re.DOTALL
+)
 
 
 def settings_of(experiment: dict, **config) -> list[dict]:
@@ -28,7 +30,7 @@ def values_of(experiment: dict, *keys: str) -> list[tuple]:
     return [tuple(setting.get(key) for key in keys) for setting in settings_of(experiment)]
 
 
-# -- the examples of docs/sweeps.md --------------------------------------------------------------------------------
+# -- the examples of docs/reference/sweeps.md -----------------------------------------------------------------
 
 
 def listed_record(line: str) -> str:

@@ -563,12 +563,12 @@ def test_the_notebook_remakes_figures(sweep: tuple, monkeypatch: pytest.MonkeyPa
 
 def test_the_docs_show_every_kind():
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    examples = yaml.safe_load((ROOT / "docs/gallery.yaml").read_text())
+    examples = yaml.safe_load((ROOT / "docs/reference/gallery.yaml").read_text())
     for exp_name, figures_of in examples.items():
         config["experiments"][exp_name]["figures"] = figures_of
     drawn = [f.kind for exp_name in examples for f in expand_config(config).experiments[exp_name].figures]
     assert sorted(drawn) == sorted(KINDS)
-    page, gallery = (ROOT / "docs/figures.md").read_text(), (ROOT / "docs/gallery.md").read_text()
+    page, gallery = (ROOT / "docs/reference/figures.md").read_text(), (ROOT / "docs/reference/gallery.md").read_text()
     for name, kind in KINDS.items():
         assert f"| `{name}` | {kind.doc} |" in page
-        assert f"## {name}\n" in gallery and (ROOT / "docs/gallery" / f"{name}.png").exists()
+        assert f"## {name}\n" in gallery and (ROOT / "docs/reference/gallery" / f"{name}.png").exists()

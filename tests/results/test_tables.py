@@ -232,7 +232,7 @@ def test_leaderboard_markdown(mixed: tuple[Plan, Path]):
     words = " ".join(text.split())
     assert INTERVAL_DOC in words and "a diverged run counting as 0" in words
     assert "## mixed" in text and "2 (2 diverged)" in text and re.search(r"\| 0\.\d{4} \[0\.\d{4}, 0\.\d{4}\] \|", text)
-    for page in ("docs/tables.md", "docs/figures.md", "docs/report.md"):
+    for page in ("docs/reference/tables.md", "docs/reference/figures.md", "docs/reference/report.md"):
         assert INTERVAL_DOC in " ".join((ROOT / page).read_text().split()), page
 
 
@@ -305,7 +305,7 @@ def test_a_missing_table_is_named(tmp_path: Path):
 
 
 def test_the_column_dictionary_is_complete():
-    text = (ROOT / "docs/tables.md").read_text()
+    text = (ROOT / "docs/reference/tables.md").read_text()
     for name, (_, table) in columns.TABLES.items():
         section = text.split(f"## {name}.csv")[1].split("\n## ")[0]
         assert [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")] == list(table)

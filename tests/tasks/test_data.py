@@ -685,8 +685,10 @@ def test_command_line(tmp_path: Path) -> None:
 
 
 def test_a_data_set_is_one_function_and_one_line(tmp_path: Path) -> None:
-    """As docs/data.md has it."""
-    function, line = re.findall(r"```python\n(def .*?|    \"moons.*?)```", (ROOT / "docs/data.md").read_text(), re.S)
+    """As docs/reference/data.md has it."""
+    function, line = re.findall(
+        r"```python\n(def .*?|    \"moons.*?)```", (ROOT / "docs/reference/data.md").read_text(), re.S
+    )
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     library = tmp_path / "scripts" / "dlsweep"
     loaders, registry = library / "tasks/classification/datasets.py", library / "config/registry.py"

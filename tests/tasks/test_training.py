@@ -377,7 +377,7 @@ def test_one_image_cannot_be_normalised(make):
 
 
 def test_reference_accuracy_on_digits(make):
-    """docs/methods.md: ten seeds and splits gave 98.05 % to 99.44 %."""
+    """docs/reference/methods.md: ten seeds and splits gave 98.05 % to 99.44 %."""
     values = {"n_layer": 2, "hid_dim": 256, "dropout": 0.3, "label_smoothing": 0.1, "optimizer": "adam", "lr": 0.003}
     trainer = make(**values, lr_schedule="cosine", epochs=30, train_size=None)
     assert trainer.run()["final"]["test_acc"] >= 0.97
@@ -548,9 +548,9 @@ def n_epochs(running: Path) -> int:
 
 
 def test_what_the_docs_say_adds_a_model_an_optimizer_and_a_schedule(project: Project, digits: Path):
-    """docs/methods.md, section "Add a method": function and line of each."""
+    """docs/reference/methods.md, section "Add a method": function and line of each."""
     (project.folder / "digits.pt").write_bytes(digits.read_bytes())
-    section = (ROOT / "docs/methods.md").read_text().split("## Add a method")[1]
+    section = (ROOT / "docs/reference/methods.md").read_text().split("## Add a method")[1]
     blocks = re.findall(r"```python\n(.*?)```", section, re.S)
     library = project.folder / "scripts" / "dlsweep"
     task = library / "tasks" / "classification"

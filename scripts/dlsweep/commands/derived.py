@@ -11,7 +11,7 @@ from dlsweep.results.schema import RECORD_SCHEMA
 
 
 def hyperparameter_table() -> str:
-    """Return docs/hyperparameters.md."""
+    """Return docs/reference/hyperparameters.md."""
     lines = [
         "# Hyper-parameters",
         "",
@@ -99,7 +99,7 @@ The tables of the built-in classification are these.
 
 
 def tables_page() -> str:
-    """Return docs/tables.md."""
+    """Return docs/reference/tables.md."""
     lines = [_INTRODUCTION.rstrip()]
     for name, (doc, columns) in {**TABLES, **DATA_TABLES}.items():
         lines += describe(name, doc, columns)
@@ -109,7 +109,7 @@ def tables_page() -> str:
 def write_schemas() -> int:
     """Write the files that are derived from the lists in the code."""
     for path, text in derived_files().items():
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         print(path)
     return 0
@@ -120,6 +120,6 @@ def derived_files() -> dict[Path, str]:
     return {
         Path("schemas/config.schema.json"): json.dumps(config_schema(), indent=2) + "\n",
         Path("schemas/record.schema.json"): json.dumps(RECORD_SCHEMA, indent=2) + "\n",
-        Path("docs/hyperparameters.md"): hyperparameter_table(),
-        Path("docs/tables.md"): tables_page(),
+        Path("docs/reference/hyperparameters.md"): hyperparameter_table(),
+        Path("docs/reference/tables.md"): tables_page(),
     }

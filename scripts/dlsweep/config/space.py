@@ -126,7 +126,11 @@ def read_space(spec: Mapping[str, Any], defaults: Mapping[str, Any], where: str)
     words = (*SPECIAL_KEYS, *TASK_WORDS)
     for key in spec:
         if key not in words and find(key, task.hyperparameters) is None:
-            which = "(docs/hyperparameters.md)" if task is BUILT_IN else f"of {task}: {', '.join(task.hyperparameters)}"
+            which = (
+                "(docs/reference/hyperparameters.md)"
+                if task is BUILT_IN
+                else f"of {task}: {', '.join(task.hyperparameters)}"
+            )
             allowed = f"{', '.join(words)} and the hyper-parameters {which}"
             hint = nearest_key(key, task.hyperparameters, words)
             raise ConfigError(f"{where}.{key}: unknown key; allowed: {allowed}.{hint}")

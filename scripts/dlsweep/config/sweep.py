@@ -1,6 +1,6 @@
 """From `config.yaml` to settings: expand, name. Loads neither torch nor pandas.
 
-An experiment is a mapping of hyper-parameters (its base values) and of these keys (see docs/sweeps.md):
+An experiment is a mapping of hyper-parameters (its base values) and of these keys (see docs/reference/sweeps.md):
 
     grid      {key: [values]}      the cross product
     zip       {key: [values]}      lists that advance together

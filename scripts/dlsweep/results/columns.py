@@ -1,7 +1,7 @@
 """Every column of every table once: type, unit, range and a sentence. Loads neither torch nor pandas.
 
-The tables are built in this order. docs/tables.md describes those of the built-in classification; with own tasks the
-columns follow from what they are given and what they log, and `columns.md` beside the tables describes them.
+The tables are built in this order. docs/reference/tables.md describes those of the built-in classification; with own
+tasks the columns follow from what they are given and what they log, and `columns.md` beside the tables describes them.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ def decide(
     reported: `compare_with_first`, corrected by Holm's method. So the settings that are not clearly worse hold the
     truly best one with 95 % confidence: the subset selection of Gupta (1965, Technometrics 7), which Hsu (1981, Annals
     of Statistics 9) calls multiple comparisons with the best. Their and Dunnett's (1955) critical values pool the
-    spread of all settings, which differs widely in a sweep; the tests here do not (docs/methods.md).
+    spread of all settings, which differs widely in a sweep; the tests here do not (docs/reference/methods.md).
     """
     n_diverged = int((part["status"] == "diverged").sum())
     if part.empty:

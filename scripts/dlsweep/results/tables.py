@@ -367,7 +367,7 @@ COLUMNS_PAGE = "columns.md"
 
 
 def columns_page(plan: Plan, tables: Mapping[str, pd.DataFrame]) -> str:
-    """Return the page that describes the columns of these tables, which docs/tables.md does not know."""
+    """Return the page that describes the columns of these tables, which docs/reference/tables.md does not know."""
     known = all_columns(plan).values()
     of_runs, of_epochs = (
         [name for name in tables[table] if name not in fixed]
@@ -381,7 +381,7 @@ def columns_page(plan: Plan, tables: Mapping[str, pd.DataFrame]) -> str:
     lines = [
         "# Columns",
         "",
-        "What the tables beside this page hold; docs/tables.md says what all tables have in common.",
+        "What the tables beside this page hold; docs/reference/tables.md says what all tables have in common.",
     ]
     for name, columns in described.items():
         there = {column: columns[column] for column in tables[name] if column in columns}

@@ -5,7 +5,7 @@ A loader (named in registry.py) is called as `loader(name, setting, raw_folder)`
 `x_train` (N, C, H, W), (N, C, L) or (N, D), uint8 in 0..255 or float32; `y_train` (N,) int64 counting from 0, or
 (N, K) uint8 labels of 0 and 1, or (N, K) float32 numbers; `x_val`, `y_val`, `x_test`, `y_test` likewise, where the data
 has such splits of its own; `classes`, a list of names, where they have names. It raises ConfigError naming the file and
-what is wrong with it. See docs/data.md.
+what is wrong with it. See docs/reference/data.md.
 """
 
 from __future__ import annotations
