@@ -30,7 +30,7 @@ run: .venv/run-installed
 
 # Three at once also on two cores: what waits for SLURM or for a kill computes nothing meanwhile.
 test: lint
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --durations=60 --dist loadfile --no-loadscope-reorder
 
 # The outputs and pictures that the pages of docs/ show.
 docs: .venv/dev-installed

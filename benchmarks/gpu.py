@@ -94,15 +94,15 @@ def same_bit_for_bit(data: Splits, folder: Path) -> list[list[Any]]:
     return rows
 
 
-def records(warm: bool, at_once: int) -> dict[str, str]:
-    """The records of a small sweep through Snakemake, without their times."""
+def records(way: str, at_once: int) -> dict[str, str]:
+    """The records of a small sweep through Snakemake, without their times; `way` is a value of DLSWEEP_WARM."""
     config = {
         **({"jobs_per_gpu": at_once} if ON_GPU else {}),
         "defaults": {"epochs": 2, "train_size": 300},
         "experiments": {"e": {"grid": {"model": ["mlp", "cnn"], "seed": [0, 1]}, "figures": []}},
     }
     folder = common.pipeline(config)
-    common.wall(["snakemake", "--cores", str(at_once), "--", "e"], folder, {} if warm else {"DLSWEEP_WARM": "0"})
+    common.wall(["snakemake", "--cores", str(at_once), "--", "e"], folder, {"DLSWEEP_WARM": way})
     found = {}
     for path in folder.glob("results/e-*.json"):
         record = json.loads(path.read_text())
@@ -189,12 +189,12 @@ def vgg_epoch() -> float:
     return n / step.samples_per_second(n, DEVICE, optimizer="momentum", **setting)
 
 
-def runs_a_minute(at_once: int) -> float:
-    """Small runs through Snakemake, so many on a GPU at once."""
+def runs_a_minute(at_once: int, way: str = "") -> float:
+    """Small runs through Snakemake, so many on a GPU at once; `way` is a value of DLSWEEP_WARM."""
     n = 64 if ON_GPU else 4
     setting = {"epochs": 5, "hid_dim": 32, "grid": {"seed": {"range": [1, n]}}, "figures": []}
     folder = common.pipeline({"jobs_per_gpu": at_once, "experiments": {"small": setting}})
-    seconds = common.wall(["snakemake", "--cores", str(at_once), "--", "small"], folder)
+    seconds = common.wall(["snakemake", "--cores", str(at_once), "--", "small"], folder, {"DLSWEEP_WARM": way})
     assert len(list(folder.glob("results/small-*.json"))) == n
     shutil.rmtree(folder)
     return n / seconds * 60
@@ -222,9 +222,11 @@ def main() -> None:
         folder = Path(name)
         header = ["", "again", "interrupted", "training loss of the first epoch beside the CPU's"]
         common.print_table("Records, bit for bit", header, same_bit_for_bit(data, folder))
-        cold, warm, two = records(False, 1), records(True, 1), records(True, 2)
+        cold, warm, two, kept = records("0", 1), records("", 1), records("", 2), records("contexts", 2)
         assert cold == warm == two, "records differ between a warm and a cold start, or with two at once"
-        common.print_table("Records through Snakemake", ["cold", "warm", "two at once"], [["", "same", "same"]])
+        assert cold == kept, "records differ where a process keeps CUDA for its next run"
+        header = ["cold", "warm", "two at once", "two that keep CUDA"]
+        common.print_table("Records through Snakemake", header, [["", "same", "same", "same"]])
         common.print_table("Each once, finite", ["", "of them"], everything_once(data, folder))
         common.print_table("An epoch waits for the device", ["loss", "steps", *SYNCHRONISES], waits(folder))
     header = ["batch size", "tutorial", "pipeline", "times as many"]
@@ -235,8 +237,10 @@ def main() -> None:
             step.against_airbench(DEVICE)
         except ImportError as error:
             print(f"airbench is not measured: {error}")
-    rows = [[n, round(runs_a_minute(n))] for n in ((1, 4, 16) if ON_GPU else (1, 2))]
-    common.print_table("Small runs", ["at once on a GPU", "runs a minute"], rows)
+    rows = [
+        [n, round(runs_a_minute(n)), round(runs_a_minute(n, "contexts"))] for n in ((1, 4, 16) if ON_GPU else (1, 2))
+    ]
+    common.print_table("Small runs a minute", ["at once on a GPU", "each starts CUDA", "processes keep it"], rows)
     print(f"All in {(time.perf_counter() - start) / 60:.1f} minutes.")
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, Project, outcome
+from dlsweep.runs.devices import take_slot
 from dlsweep.runs.warm import start as trainer
 from dlsweep.tasks.own_code import first_imports
 
@@ -38,6 +39,25 @@ if "dlsweep.runs.warm" in " ".join(sys.orig_argv) or "train.py" in " ".join(sys.
         return refuse
     for module, name in ((os, "open"), (builtins, "open"), (pathlib.Path, "read_bytes")):
         setattr(module, name, hidden(getattr(module, name)))
+"""
+
+# CUDA as a run on a GPU would start it, where there is none.
+PRETENDED_CUDA = """
+import builtins, os, sys
+load, started = builtins.__import__, []
+def is_initialized():
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("a", "b"):
+        started.append(True)
+    return bool(started)
+def pretend(*arguments, **options):
+    module = load(*arguments, **options)
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    if hasattr(cuda, "empty_cache"):
+        builtins.__import__ = load
+        cuda.is_initialized, cuda.device_count, cuda.empty_cache = is_initialized, lambda: 1, lambda: None
+    return module
+if "dlsweep.runs.warm" in " ".join(sys.orig_argv):
+    builtins.__import__ = pretend
 """
 
 PATIENCE = 60.0  # seconds that something may take on a busy machine
@@ -76,11 +96,12 @@ class Net(torch.nn.Sequential):
 class Warm(Project):
     """A project with prepared data, and a stand-in for a Snakemake that has started its trainer."""
 
-    def __init__(self, folder: Path, way: str = "") -> None:
+    def __init__(self, folder: Path, way: str = "", world: str | None = None) -> None:
         super().__init__(folder)
         self.way = way
         (folder / "elsewhere").mkdir()
-        (folder / "elsewhere" / "sitecustomize.py").write_text(WITHOUT_LINUX if way else "")
+        world = (WITHOUT_LINUX if way else "") if world is None else world
+        (folder / "elsewhere" / "sitecustomize.py").write_text(world)
         (folder / "probe.py").write_text(PROBE)
         done = self.run("python", "scripts/prepare.py", "--dataset=digits", "--output=results/data/digits.pt")
         assert done.returncode == 0, done.stderr
@@ -260,6 +281,39 @@ def test_one_process_does_many_runs_and_none_after_what_may_have_left_a_trace(sh
     assert len({processes[name, True] for name in ("mlp", "cnn", "threads", "half", "diverged")}) == 1
     assert len({processes[name, True] for name in ("mlp", "after-wrong", "after-own")}) == 3
     assert processes["own", True] == processes["after-wrong", True]
+
+
+def test_a_process_that_has_started_cuda_does_its_next_run_on_the_same_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("DLSWEEP_DEVICES", "a,b")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = tmp_path / "project"
+    folder.mkdir()
+    project = Warm(folder, "contexts", PRETENDED_CUDA)
+    found = {}
+
+    def run(name: str, *options: str, prefix: str = "") -> None:
+        status, text = finish(project.train("--epochs=1", f"--exp-name={name}", *options, prefix=prefix))
+        assert status == 0, text
+        (path,) = project.results.glob(f"{name}-*.json")
+        provenance = json.loads(path.read_text())["provenance"]
+        found[name] = provenance["device_slot"], provenance["pid"]
+
+    try:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "a")
+        with take_slot():
+            monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+            run("first")
+        run("second", "--seed=1")  # a is free again, and would be the first to take
+        run("other", "--seed=2", prefix="export CUDA_VISIBLE_DEVICES=a;")
+        run("other-again", "--seed=3", prefix="export CUDA_VISIBLE_DEVICES=a;")
+    finally:
+        project.stop()
+    assert found["first"] == found["second"] and found["first"][0] == "b/0"
+    for name in ("other", "other-again"):
+        assert found[name][0] == "a/0" and found[name][1] != found["first"][1]
 
 
 def test_no_trainer_is_needed(shared: Warm, tmp_path: Path):

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -144,16 +145,26 @@ def complaints(found: Found, usable: Usable) -> list[str]:
 # -- one for each run ----------------------------------------------------------------------------------------------
 
 
+_had: list[str] = []  # the devices of the last run of this process
+
+
+def has_context() -> bool:
+    """Say whether a run of this process has started CUDA, which cannot see other devices from then on."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_initialized()
+
+
 @contextlib.contextmanager
 def take_slot(
     per_device: int = 1, cancelled: Callable[[], bool] = lambda: False, n_devices: int = 1
 ) -> Iterator[str | None]:
     """Hold a slot of one visible device, or `n_devices` whole ones, and let CUDA see these alone.
 
-    To be called before CUDA starts. Yields the slot's name (of several devices those of all, separated by commas), or
-    None where no device is visible. `per_device` runs share a device; the one with the most free slots comes first.
-    0 takes none. Waits for what is free; raises locks.Busy where `cancelled` says so meanwhile, ConfigError where this
-    process may not use so many devices at all.
+    To be called before CUDA starts; where an earlier run of this process has started it, the device is that one's.
+    Yields the slot's name (of several devices those of all, separated by commas), or None where no device is visible.
+    `per_device` runs share a device; the one with the most free slots comes first. 0 takes none. Waits for what is
+    free; raises locks.Busy where `cancelled` says so meanwhile, ConfigError where this process may not use so many
+    devices at all.
     """
     present = find_devices() if per_device and not are_hidden() else Found([])
     devices = select_visible(present.names)
@@ -163,6 +174,8 @@ def take_slot(
     if not devices:
         yield None
         return
+    if has_context():
+        devices = [device for device in devices if device in _had]
     folder = locks_folder()
     # SLURM keeps its jobs' devices apart, and may count them anew in each job; only runs in one job may meet.
     job = os.environ.get("SLURM_JOB_ID", "")
@@ -185,6 +198,7 @@ def take_slot(
                     time.sleep(POLL_SECONDS)
         in_order = [device for device in devices if device in taken]
         os.environ[VISIBLE] = ",".join(in_order)
+        _had[:] = in_order
         yield ",".join(taken[device] for device in in_order)
 
 

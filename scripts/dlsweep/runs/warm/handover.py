@@ -11,7 +11,7 @@ import os
 import resource
 import sys
 
-VARIABLE = "DLSWEEP_WARM"  # the folder of the trainer's socket; 0 switches it off, spares has it fork nothing
+VARIABLE = "DLSWEEP_WARM"  # the folder of the trainer's socket; how a person sets it: start.py
 PATIENCE = 120.0  # seconds for a process that still loads torch; past it the run goes on in its own process
 READY_PATIENCE = 10.0  # for a trainer that has started: it answers in milliseconds
 WAIT = 0  # the trainer's answer where a process for this run still starts

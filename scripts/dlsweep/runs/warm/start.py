@@ -14,7 +14,9 @@ from pathlib import Path
 
 from dlsweep.runs.warm.handover import VARIABLE
 
-SPARES = "spares"  # value of the variable: no forks, as on macOS
+# Values of the variable, by a person: 0 for no trainer, spares for no forks, as on macOS; contexts for that, and for
+# processes that start CUDA once and do all their runs on the same GPU.
+OFF, SPARES, CONTEXTS = "0", "spares", "contexts"
 PREFIX = "dlsweep-"  # of the folder of a trainer's socket
 MOST_BYTES = 90  # of the folder's path: with "/socket" it must be shorter than 104 bytes on macOS, 108 on Linux
 THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR")  # what Snakemake sets for each job
@@ -26,7 +28,7 @@ def start(files: Iterable[Path] = ()) -> subprocess.Popen[bytes] | None:
     It also loads what these files of the user's begin by importing, but none of the files.
     Where it cannot be started (no place for its socket, no sockets, no more processes), say so, and return None.
     """
-    if os.name != "posix" or os.environ.get(VARIABLE) == "0":
+    if os.name != "posix" or os.environ.get(VARIABLE) == OFF:
         return None
     folder = ""
     try:
@@ -45,7 +47,7 @@ def _start(folder: str, way: str | None, files: Iterable[Path]) -> subprocess.Po
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"{folder}/socket")
         listening.listen(1024)
-        role = "Forks" if sys.platform == "linux" and way != SPARES else "Spares"
+        role = "Forks" if sys.platform == "linux" and way not in (SPARES, CONTEXTS) else "Spares"
         trainer = subprocess.Popen(
             python_command(role, listening.fileno(), folder, *files),
             stdin=subprocess.PIPE,

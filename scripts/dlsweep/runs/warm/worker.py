@@ -15,14 +15,18 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dlsweep.runs.devices import KNOWN, VISIBLE, has_context
 from dlsweep.runs.preload import TASKS, load_task, without_collector
 from dlsweep.runs.warm.handover import VARIABLE
+from dlsweep.runs.warm.start import CONTEXTS
 
 ENVIRONMENT = dict(os.environb)  # as this process started: torch adds to it
+_keeps_context = os.environ.get(VARIABLE) == CONTEXTS
+_asked: list[bytes] = []  # what the last run here was told of GPUs
 _added: dict[bytes, bytes] = {}  # to the environment, by what the user's code imports: a run by itself has it too
 
 GRACE = 120.0  # seconds in which a run that has lost its job must have written its checkpoint
@@ -81,7 +85,8 @@ def do_runs(channel: socket.socket) -> None:
     def is_as_new() -> bool:
         """Say whether the last run has left nothing that the next one could notice.
 
-        Modules of one's own may keep anything; a compiled model is found again; CUDA stays on its GPU.
+        Modules of one's own may keep anything; a compiled model is found again; CUDA stays on its GPU, which is wanted
+        where the next run is to get that one too.
         """
         for thread in threading.enumerate():
             if thread is not threading.main_thread():
@@ -89,7 +94,7 @@ def do_runs(channel: socket.socket) -> None:
         return (
             {name.partition(".")[0] for name in sys.modules} <= known
             and not (compiler and compiler.counters["frames"])
-            and not torch.cuda.is_initialized()
+            and (not torch.cuda.is_initialized() or (_keeps_context and torch.cuda.device_count() == 1))
             and threading.active_count() == 1
         )
 
@@ -101,6 +106,8 @@ def do_runs(channel: socket.socket) -> None:
             signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
         torch.set_rng_state(rng)
         gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # for the other runs of that GPU
         channel.sendall(b".")
         ready, _, _ = select.select([channel.fileno(), snakemake], [], [])
         if snakemake in ready:
@@ -146,12 +153,15 @@ def _become(connection: socket.socket, forked: bool) -> bool:
     prefix, folder, job, umask, priority, limits, n_arguments, *rest = message.split(b"\0")
     arguments, environment = rest[: int(n_arguments)], rest[int(n_arguments) :]
     variables = dict(variable.split(b"=", 1) for variable in environment)
+    asked = _of_gpus(arguments, variables)
     is_alike = os.fsencode(os.path.realpath(sys.prefix)) == prefix and _starts_alike(variables)
+    is_alike &= not has_context() or asked == _asked
     if not is_alike or not _has_limits(int(job), int(priority), limits, forked):
         for stream in streams:
             os.close(stream)
         send(connection, 0)
         return False
+    _asked[:] = asked
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
     os.chdir(folder)
@@ -181,6 +191,12 @@ def _starts_alike(variables: dict[bytes, bytes]) -> bool:
         }
 
     return relevant(variables) == relevant(ENVIRONMENT)
+
+
+def _of_gpus(arguments: Iterable[bytes], variables: Mapping[bytes, bytes]) -> list[bytes]:
+    """Return what of a run's command and environment says which GPU it gets."""
+    options = [text for text in arguments if text.startswith((b"--device", b"--jobs-per-gpu", b"--gpus-per-run"))]
+    return [*options, *(variables.get(name.encode(), b"") for name in (VISIBLE, KNOWN))]
 
 
 def _has_limits(job: int, priority: int, limits: bytes, forked: bool) -> bool:
