@@ -37,55 +37,54 @@ MOST_MISSES = 200  # points on end that are excluded, or equal to others: then t
 
 @dataclass(frozen=True)
 class Course:
-    """The course of one experiment's search.
-
-    `first` are the points of the rounds that the config decides, `n_seeds` is the number of runs of
-    each point: of its seeds, splits and folds.
-    """
+    """What an experiment runs in rounds: each has slots, whose settings the config or the results of others decide."""
 
     name: str
-    search: Search
-    space: Space
     objective: Objective
     rounds: tuple[Round, ...]
-    first: tuple[Values, ...]
-    n_seeds: int
+
+    def n_seeds(self, number: int) -> int:
+        """Return how many runs each point of a round has: of its seeds, splits and folds."""
+        raise NotImplementedError
+
+    def static_round(self, number: int) -> list[tuple[str, Setting]]:
+        """Return (hash, setting) of each slot of a round that the config decides."""
+        raise NotImplementedError
+
+    @property
+    def method(self) -> str:
+        """The method of a search that decides; "" for none."""
+        raise NotImplementedError
+
+    @property
+    def example(self) -> Setting:
+        """A setting of those that slots may have whose setting is not decided."""
+        raise NotImplementedError
+
+    @property
+    def data_settings(self) -> list[Setting]:
+        """Settings that read, together, all the prepared data that its runs may read."""
+        raise NotImplementedError
 
     def n_slots(self, number: int) -> int:
         """Return how many slots a round has."""
-        return self.rounds[number].n_points * self.n_seeds
+        return self.rounds[number].n_points * self.n_seeds(number)
 
     def slots(self) -> Iterator[tuple[int, int]]:
-        """Yield (round, slot) of each run of the search, in their order."""
+        """Yield (round, slot) of each run, in their order."""
         for one in self.rounds:
             for slot in range(self.n_slots(one.number)):
                 yield one.number, slot
 
-    def points_of(self, number: int) -> list[Values]:
-        """Return the points of a round that the config decides."""
-        one = self.rounds[number]
-        return [self.first[i % len(self.first)] for i in range(one.first, one.first + one.n_points)]
-
-    def runs_of(self, points: Sequence[Values]) -> list[tuple[str, Setting]]:
-        """Return (hash, setting) of each slot of a round with these points."""
-        return [run for point in points for run in self.runs_at(point)]
-
-    def runs_at(self, point: Values) -> list[tuple[str, Setting]]:
-        """Return (hash, setting) of each run of a point, one for each seed; nothing where one is excluded."""
-        return runs_at(self.space, point, self.n_seeds)
-
     def static_runs(self) -> dict[str, Setting]:
         """Return the settings that the config decides, by their hashes."""
-        return dict(run for one in self.rounds if not one.after for run in self.runs_of(self.points_of(one.number)))
+        return dict(run for one in self.rounds if not one.after for run in self.static_round(one.number))
 
     def known_runs(self, results: Path) -> dict[tuple[int, int], tuple[str, Setting]]:
         """Return (hash, setting) of each slot of which that is known by now, by (round, slot)."""
         found = {}
         for one in self.rounds:
-            if one.after:
-                runs = decided(results / FOLDER / self.name, one.number)
-            else:
-                runs = self.runs_of(self.points_of(one.number))
+            runs = decided(results / FOLDER / self.name, one.number) if one.after else self.static_round(one.number)
             for slot, run in enumerate(runs[: self.n_slots(one.number)]):
                 found[one.number, slot] = run
         return found
@@ -97,6 +96,55 @@ class Course:
     def without_record(self, results: Path) -> dict[str, str]:
         """Return the hashes of the runs that have ended without a record by now, each with its status."""
         return without_record(content for _, _, content in self.done(results))
+
+
+@dataclass(frozen=True)
+class SearchCourse(Course):
+    """The course of one experiment's search.
+
+    `first` are the points of the rounds that the config decides, `repetitions` is the number of runs of
+    each point: of its seeds, splits and folds.
+    """
+
+    search: Search
+    space: Space
+    first: tuple[Values, ...]
+    repetitions: int
+
+    def n_seeds(self, number: int = 0) -> int:
+        """Return how many runs each point of a round has, which are as many for each."""
+        return self.repetitions
+
+    @property
+    def method(self) -> str:
+        """The method of the search."""
+        return self.search.method
+
+    def points_of(self, number: int) -> list[Values]:
+        """Return the points of a round that the config decides."""
+        one = self.rounds[number]
+        return [self.first[i % len(self.first)] for i in range(one.first, one.first + one.n_points)]
+
+    def static_round(self, number: int) -> list[tuple[str, Setting]]:
+        """Return (hash, setting) of each slot of a round that the config decides."""
+        return self._static_rounds[number]
+
+    @functools.cached_property
+    def _static_rounds(self) -> dict[int, list[tuple[str, Setting]]]:
+        return {one.number: self.runs_of(self.points_of(one.number)) for one in self.rounds if not one.after}
+
+    def runs_of(self, points: Sequence[Values]) -> list[tuple[str, Setting]]:
+        """Return (hash, setting) of each slot of a round with these points."""
+        return [run for point in points for run in self.runs_at(point)]
+
+    def runs_at(self, point: Values) -> list[tuple[str, Setting]]:
+        """Return (hash, setting) of each run of a point, one for each seed; nothing where one is excluded."""
+        return runs_at(self.space, point, self.repetitions)
+
+    @property
+    def example(self) -> Setting:
+        """A setting that it may have."""
+        return self.runs_of(self.first[:1])[0][1]
 
     @functools.cached_property
     def data_settings(self) -> list[Setting]:
@@ -161,7 +209,7 @@ def without_record(done: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 # -- planning ------------------------------------------------------------------------------------------------------
 
 
-def plan_course(exp_name: str, space: Space, objective: Objective, where: str) -> Course:
+def plan_course(exp_name: str, space: Space, objective: Objective, where: str) -> SearchCourse:
     """Return the course of an experiment's search. Raises ConfigError where the space does not allow it."""
     assert space.search is not None
     n_seeds = space.n_repetitions
@@ -179,7 +227,7 @@ def plan_course(exp_name: str, space: Space, objective: Objective, where: str) -
     n_first = max(one.first + one.n_points for one in rounds if not one.after)
     _, points = _first_points(space, n_seeds, n_first, where)
     name = f"{exp_name}-{_digest(space, search, objective)}"
-    return Course(name, search, space, objective, tuple(rounds), tuple(points), n_seeds)
+    return SearchCourse(name, objective, tuple(rounds), search, space, tuple(points), n_seeds)
 
 
 def example_runs(space: Space, where: str) -> dict[str, Setting]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dlsweep.config.course import Course, decision_file
+from dlsweep.config.course import Course, SearchCourse, decision_file
 from dlsweep.config.files import Values
 from dlsweep.config.search import METHODS, checked_point
 from dlsweep.errors import ConfigError
@@ -19,6 +19,7 @@ def decide(course: Course, number: int, results: Path) -> Path:
 
     Raises RecordError where one of these results is missing or cannot be read, ConfigError where it cannot be decided.
     """
+    assert isinstance(course, SearchCourse)
     one = course.rounds[number]
     if METHODS[course.search.method].stages:
         before = trials_of(course, course.rounds[one.after[0]], results)
@@ -41,7 +42,7 @@ def decide(course: Course, number: int, results: Path) -> Path:
     return path
 
 
-def _propose(course: Course, number: int, rounds: list[list[Trial]]) -> list[Values]:
+def _propose(course: SearchCourse, number: int, rounds: list[list[Trial]]) -> list[Values]:
     """As many points as the search has at a time, also where the budget ends before: a larger one finds them."""
     search = course.search
     n_static = sum(not earlier.after for earlier in course.rounds[:number])

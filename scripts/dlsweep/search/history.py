@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlsweep.config.course import FOLDER, Course, decided
+from dlsweep.config.course import FOLDER, Course, SearchCourse, decided
 from dlsweep.config.files import Values
 from dlsweep.config.identity import Setting
 from dlsweep.config.search import Round
@@ -32,7 +32,7 @@ class Trial:
         return self.runs[0][0]
 
 
-def trials_of(course: Course, one: Round, results: Path) -> list[Trial]:
+def trials_of(course: SearchCourse, one: Round, results: Path) -> list[Trial]:
     """Return the trials of a round. Raises RecordError where one of its results is missing or cannot be read."""
     folder = results / FOLDER / course.name
     if one.after:
@@ -40,7 +40,7 @@ def trials_of(course: Course, one: Round, results: Path) -> list[Trial]:
     else:
         points = course.points_of(one.number)
         runs = course.runs_of(points)
-    n = course.n_seeds
+    n = course.repetitions
     found = []
     for i in range(one.n_points):
         its_runs = runs[i * n : (i + 1) * n]

@@ -260,10 +260,10 @@ class Jobs:
             internals.force(self.workflow, {path})
         if course.rounds[number].after:
             waits = [decision_file(self.paths.results, course.name, number)]
-            settings = [setting for _, setting in course.runs_of(course.first[:1])]
+            settings = [course.example]
         else:
             waits = []
-            settings = [course.runs_of(course.points_of(number))[slot][1]]
+            settings = [course.static_round(number)[slot][1]]
         tried = [check.output(self.paths.results) for one in settings for check in self.model_checks.of_run(one)]
         return [*waits, *(data for one in course.data_settings for data in self._prepared(one)), *tried]
 
@@ -278,7 +278,9 @@ class Jobs:
         objective = course.objective
         place = sum(course.n_slots(before) for before in range(number)) + slot
         options: dict[str, Any] = {
-            "keep_weights": str(Keep(self.sweep.save, objective.metric, objective.better, course.n_seeds, place)),
+            "keep_weights": str(
+                Keep(self.sweep.save, objective.metric, objective.better, course.n_seeds(number), place)
+            ),
             "search_slot": slot_file(results, course.name, number, slot),
             "search_metric": objective.metric,
         }
@@ -287,7 +289,7 @@ class Jobs:
         if course.rounds[number].after:
             options["search_decision"] = decision_file(results, course.name, number)
             return run_options({"exp_name": exp_name, "results": results, **options})
-        digest, setting = course.runs_of(course.points_of(number))[slot]
+        digest, setting = course.static_round(number)[slot]
         data = data_file(results, setting)
         return f"{train_arguments(exp_name, digest, setting, data, results)} {run_options(options)}"
 

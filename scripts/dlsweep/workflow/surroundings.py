@@ -30,7 +30,7 @@ def prepare() -> None:
 def check_packages(sweep: Sweep) -> None:
     """Raise ConfigError where a search needs a package that is not installed. None is loaded for that."""
     for experiment in sweep.experiments.values():
-        method = experiment.course.search.method if experiment.course else ""
+        method = experiment.course.method if experiment.course else ""
         for package in METHODS[method].needs if method else ():
             if importlib.util.find_spec(package) is None:
                 raise ConfigError(

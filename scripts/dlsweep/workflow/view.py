@@ -100,7 +100,7 @@ class View:
             n_done = n_slots - sum(slot[0] == number for slot in left)
             how_far = f"; they pause after epoch {one.epochs}" if one.epochs else ""
             where = f"round {number + 1} of {len(course.rounds)}"
-            lines.append(f"{name}: {course.search.method}, {where}: {n_done} of its {n_slots} runs are done{how_far}")
+            lines.append(f"{name}: {course.method}, {where}: {n_done} of its {n_slots} runs are done{how_far}")
         return lines
 
     @functools.cached_property
