@@ -3,7 +3,7 @@
 The convention: `<exp>-<hex>.json`, where hex are the first 6 or all 40 digits of sha1(str(setting)); flat JSON with
 the setting's keys beside `train_losses`, `val_losses`, `train_accs`, `val_accs` (one number per epoch, accuracy in
 percent) and `train_acc`, `val_acc`, `test_acc`. What it means here is in KEYS below and in
-docs/explanation/identity.md.
+docs/how-to/old-results.md.
 """
 
 import datetime
