@@ -75,7 +75,7 @@ DEFAULTS = {
     },
     "log_gradients": False,
     **{"loss": "cross_entropy", "normalise_targets": True, "huber_delta": 1.0, "target": None, "series": False},
-    **{"n_folds": None, "fold": 0},
+    **{"n_folds": None, "fold": 0, "init_from": None, "init_last_layer": True},
     **{"dataset_args": {}, "loss_args": {}, "optimizer_args": {}, "lr_schedule_args": {}, "metrics": []},
 }
 OTHER_DEFAULTS = {
@@ -250,8 +250,9 @@ def test_another_value_of_any_hyperparameter(key: str):
         base["target"] = "y"
     needed = HYPERPARAMETERS[key].needs
     if needed:
-        base[needed] = True if HYPERPARAMETERS[needed].type is bool else 9
-    candidates = (0.125, 3, 4, True, False, [3], {"a": 1}, "some/path", ["m:f"], *HYPERPARAMETERS[key].choices)
+        base[needed] = {bool: True, str: "a.safetensors"}.get(HYPERPARAMETERS[needed].type, 9)
+    candidates = (0.125, 3, 4, True, False, [3], {"a": 1}, "some/path", "a.safetensors", ["m:f"])
+    candidates += HYPERPARAMETERS[key].choices
     found = {digest_of(base): check_setting(base)}
     for value in candidates:
         try:

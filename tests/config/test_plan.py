@@ -22,7 +22,7 @@ CONFIG = {
 OUTDATED = {"data digits": ["0123"]}
 
 
-LATER = ("loss", "metrics", "resized_crop", "n_folds")
+LATER = ("loss", "metrics", "resized_crop", "n_folds", "init_from")
 """Hyper-parameters that came after the names below were pinned: the plan has complete settings, so they change it."""
 LATER_FIGURES = ("test_accuracy",)
 """Figures that are drawn unasked since then: the plan has every figure, so that they are drawn."""

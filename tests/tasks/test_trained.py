@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from conftest import outcome
+from conftest import Project, outcome
 from dlsweep import load_model, load_weights
 from dlsweep.commands.export_model import export_model
 from dlsweep.commands.predict import predict
@@ -22,9 +22,12 @@ from dlsweep.config.identity import check_setting, setting_hash
 from dlsweep.config.keep import Keep
 from dlsweep.config.options import RUN_OPTIONS
 from dlsweep.config.paths import data_file, predictions_file, weights_file
+from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import write_json
+from dlsweep.results.init_from import weights_digest
 from dlsweep.results.predictions import read_predictions, split_digest
+from dlsweep.results.versions import find_outdated
 from dlsweep.results.weights import Weights, read_weights, write_weights
 from dlsweep.runs.run import RunOptions, run_setting
 from dlsweep.tasks.classification.data import load_splits, prepare
@@ -262,6 +265,108 @@ def test_weights_are_made_again_where_the_record_comes_out_the_same_and_only_the
         with pytest.MonkeyPatch.context() as patch, pytest.raises(ConfigError, match=why):
             patch.setattr("dlsweep.commands.weights.read_record", lambda _, change=change: {**record, **change})
             weights(results, [record["hash"]], "cpu")
+
+
+def test_a_run_begins_with_the_weights_of_another_and_says_what_does_not_fit(folder: Path):
+    source = trained("source", **KINDS["images"])
+    path = weights_file(Path("results"), "source", source["hash"])
+    tuned = trained("tuned", **KINDS["images"], init_from=source["hash"], lr=1e-30)  # which changes nothing
+    assert tuned["final"]["test_acc"] == source["final"]["test_acc"] and tuned["hash"] != source["hash"]
+    assert all(
+        torch.equal(tensor, read_weights(path).tensors[name])
+        for name, tensor in load_weights("results", "tuned")[0]["network"].items()
+        if "running" not in name and "tracked" not in name
+    )
+    assert tuned["provenance"]["init_from"] == read_weights(path).about["sha1"][:12] == weights_digest(path)
+    assert "init_from" not in source["provenance"]
+    assert weights(Path("results"), [tuned["hash"]], "cpu") == 0  # are there
+    weights_file(Path("results"), "tuned", tuned["hash"]).unlink()
+    assert weights(Path("results"), [tuned["hash"]], "cpu") == 0  # are made again, from the same
+
+    two = {**KINDS["images"], "data_path": "two.npz", "init_from": str(path)}
+    data = np.load("images.npz")
+    np.savez("two.npz", x_train=data["x_train"], y_train=data["y_train"] % 2)
+    assert failed("two", **two) == (
+        f"init_from: {path}: does not fit the model: classifier.1.weight is (3, 144) there and (2, 144) here;"
+        " classifier.1.bias is (3,) there and (2,) here. Where only the number of classes differs, write"
+        " init_last_layer: false"
+    )
+    other = trained("two", **two, init_last_layer=False, lr=1e-30)
+    body = load_weights("results", "two")[0]["network"]
+    assert torch.equal(body["blocks.0.0.weight"], read_weights(path).tensors["blocks.0.0.weight"])
+    assert other["setting"]["init_last_layer"] is False and body["classifier.1.weight"].shape == (2, 144)
+    wider = failed("wider", **{**KINDS["images"], "channels": 8}, init_from=source["hash"])
+    assert "blocks.0.0.weight is (4, 3, 3, 3) there and (8, 3, 3, 3) here; " in wider and "more" in wider
+    assert "init_last_layer" not in wider
+    assert failed("none", init_from="0" * 40) == (
+        f"init_from: {'0' * 40}: results has no weights of such a run, and no record of it"
+    )
+    assert failed("none", init_from="no/such.safetensors") == "init_from: no/such.safetensors: no such file"
+    with pytest.raises(ConfigError, match=r'init_from: "3f2a" is not allowed; allowed: "hash of 40 digits, or FILE'):
+        check_setting({"init_from": "3f2a"})
+
+
+def failed(exp_name: str, **values: Any) -> str:
+    """Do a run that fails; return what it says."""
+    with pytest.raises(AssertionError):
+        trained(exp_name, **values)
+    digest = setting_hash(check_setting({"epochs": 2, "batch_size": 32, **values}))
+    return json.loads(Path("results/running", f"{exp_name}-{digest}.json").read_text())["error"]
+
+
+def test_runs_whose_first_weights_have_changed_since_are_outdated(folder: Path):
+    source = trained("before", **KINDS["mlp"], seed=1)
+    path = weights_file(Path("results"), "before", source["hash"])
+    values = {**KINDS["mlp"], "epochs": 2, "batch_size": 32, "init_from": source["hash"]}
+    trained("after", **values)
+    sweep = expand_config({"experiments": {"after": values}})
+
+    def lines() -> list[str]:
+        return find_outdated(sweep, Path("results")).lines(["config.yaml"], {})
+
+    assert lines() == []
+    before, kept = path.read_bytes(), read_weights(path)
+    write_weights(path, Weights({name: tensor + 1 for name, tensor in kept.tensors.items()}, kept.about))
+    assert lines()[0] == (
+        f"1 of 1 finished runs were made with other weights than init_from {source['hash'][:8]} has now"
+    )
+    path.unlink()
+    assert lines() == []  # nobody knows
+    path.write_bytes(before)
+
+
+def test_a_sweep_makes_the_runs_that_others_begin_with_first_and_keeps_their_weights(project: Project):
+    defaults = {"epochs": 1, "train_size": 200, "n_layer": 1, "hid_dim": 8}
+    first = setting_hash(check_setting({**defaults, "lr": 0.1}))
+    config = {
+        "save": "none",
+        "defaults": defaults,
+        "experiments": {
+            "tune": {"init_from": first, "lr": 0.01},
+            "first": {"grid": {"lr": [0.1, 0.2]}},
+        },
+    }
+    project.configure(config)
+    done = project.snakemake("tune", "first")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(project.records()) == 3
+    assert [path.stem for path in (project.results / "weights").glob("*.safetensors")] == [f"first-{first}"]
+    assert [record["exp_name"] for record in project.records().values() if "init_from" in record["provenance"]] == [
+        "tune"
+    ]
+
+    weights_file(project.results, "first", first).unlink()
+    project.configure({**config, "experiments": {"tune": {"init_from": first, "lr": 0.03}}})
+    done = project.snakemake()
+    assert (
+        done.returncode
+        and (
+            f"error: init_from: the weights of results/first-{first}.json are not kept; to make them: python"
+            f" scripts/sweep.py weights {first[:12]}"
+        )
+        in done.stderr
+    )
+    assert "Traceback" not in done.stderr and len(project.records()) == 3
 
 
 def test_weights_of_another_run_than_the_record_are_not_trusted(folder: Path):

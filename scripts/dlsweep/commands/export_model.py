@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from dlsweep.errors import ConfigError
 from dlsweep.files import write_atomic
-from dlsweep.results.weights import KEY, find_weights
+from dlsweep.results.init_from import KEY
+from dlsweep.results.weights import find_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -14,11 +14,12 @@ from dlsweep.commands.show import value_text
 from dlsweep.config.identity import Setting, check_setting
 from dlsweep.config.jobs import train_arguments
 from dlsweep.config.keep import Keep
-from dlsweep.config.paths import data_file, predictions_file, record_name, running_folder, weights_file
+from dlsweep.config.paths import HASH, data_file, init_from, predictions_file, record_name, running_folder, weights_file
 from dlsweep.config.tasks import task_of
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import copy_file
 from dlsweep.locks import acquire, take
+from dlsweep.results.init_from import find_weights_file
 from dlsweep.results.records import list_records, read_record
 from dlsweep.results.schema import Record
 from dlsweep.results.weights import add_weights, read_weights
@@ -140,6 +141,11 @@ def _train(
         time_limit=None,
         keep_weights=Keep(),
     )
+    if (value := init_from(setting)) and HASH.fullmatch(value):
+        source = find_weights_file(results, value)
+        target = scratch / source.relative_to(results)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copy_file(source, target)
     arguments = train_arguments(exp_name, digest, setting, data, str(scratch))
     return run_setting(options, setting, f"python scripts/train.py {arguments}")
 
@@ -166,6 +172,7 @@ def _unlike(name: str, left: Any, right: Any) -> Iterator[str]:
 def _reasons(record: Record, again: Record) -> list[str]:
     """What was another when the record was made, and may be why."""
     words = {"code": "your code", "data": "the data", "torch": "torch", "device": "the device", "threads": "threads"}
+    words["init_from"] = "the weights of init_from"
     made, now = record["provenance"], again["provenance"]
     return [
         f"{words[key]}: {value_text(made.get(key))} when the record was made, {value_text(now.get(key))} now"

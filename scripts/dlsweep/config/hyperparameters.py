@@ -78,7 +78,7 @@ class Hyperparameter:
             parts.append(", ".join(json.dumps(value) for value in self.values))
         elif self.type is object:
             parts.append("a number, text, true or false, a list or a mapping")
-        elif not self.choices:
+        elif not (self.choices or self.own):
             parts.append("text")
         if self.choices:
             parts.append(", ".join(self.choices))
@@ -173,6 +173,19 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     "bias_init": _H(
         float, None, "Initial value of every bias of a linear or convolution layer; null is torch's own.", nullable=True
     ),
+    "init_from": _H(
+        str,
+        None,
+        "Begin with the weights of this run, to fine-tune them: its hash, or the path of its file of weights.",
+        nullable=True,
+        own="hash of 40 digits, or FILE.safetensors",
+    ),
+    "init_last_layer": _H(
+        bool,
+        True,
+        "Take the last layer from `init_from` too; false: it is initialized, as for another number of classes.",
+        needs="init_from",
+    ),
     "dropout": _H(float, 0.0, "Probability of dropping a unit.", low=0, high=0.99),
     "batch_norm": _H(bool, False, "Batch normalization."),
     "batch_norm_position": _H(
@@ -245,7 +258,10 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
 }
 
 OWN_NAME = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
-OWN_FORMS = {"val_...": r"val_[A-Za-z_]\w*"}
+OWN_FORMS = {
+    "val_...": r"val_[A-Za-z_]\w*",
+    "hash of 40 digits, or FILE.safetensors": r"([0-9a-f]{40}|.{1,300}\.safetensors)",
+}
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 
 

@@ -15,7 +15,7 @@ from dlsweep.config.identity import Setting, default
 from dlsweep.config.keep import Keep
 from dlsweep.config.labels import alike
 from dlsweep.config.options import as_said
-from dlsweep.config.paths import DATA_KEYS, record_name
+from dlsweep.config.paths import DATA_KEYS, hash_in, init_from, record_name
 from dlsweep.config.sweep import Experiment, Sweep
 from dlsweep.config.tasks import is_built_in, task_of
 
@@ -105,11 +105,18 @@ def twins(
 def keeps(save: str, experiments: Mapping[str, Experiment]) -> dict[tuple[str, str], Keep]:
     """Return what each run of a sweep is told, by (exp_name, hash)."""
     shared = Counter(digest for experiment in experiments.values() for digest in experiment.settings)
+    started_from = {
+        hash_in(value)
+        for experiment in experiments.values()
+        for setting in experiment.settings.values()
+        if (value := init_from(setting))
+    }
     found = {}
     for name, experiment in experiments.items():
         objective = experiment.objective
         n_runs = {digest: len(group) for group in alike(experiment.settings, experiment.varies) for digest in group}
         for place, digest in enumerate(experiment.settings):
             which = "shared" if save == "best" and shared[digest] > 1 else save
+            which = "all" if digest in started_from else which
             found[name, digest] = Keep(which, objective.metric, objective.better, n_runs[digest], place)
     return found

@@ -9,7 +9,10 @@ from typing import Any
 
 from dlsweep.config.dotted import MISSING, dotted, flat, flattened, inside, root_of, value_of
 from dlsweep.config.identity import Setting, default, defaults_for
+from dlsweep.config.paths import HASH
 from dlsweep.config.replicates import without_replicates
+
+HASH_DIGITS = 8  # of the hash of a run, as `init_from` names one
 
 BASELINE = "baseline"
 """The label of a setting that changes nothing of what its experiment varies."""
@@ -21,7 +24,9 @@ def format_value(value: Any) -> str:
         return "none"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str):
+        return value[:HASH_DIGITS] if HASH.fullmatch(value) else value
+    return json.dumps(value)
 
 
 def what_varies(settings: Collection[Setting], swept: Iterable[str]) -> dict[str, list[Any]]:

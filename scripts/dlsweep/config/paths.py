@@ -46,6 +46,17 @@ def card_file(results: Path, exp_name: str, digest: str) -> Path:
     return weights_file(results, exp_name, digest).with_suffix(".md")
 
 
+def init_from(setting: Setting) -> str | None:
+    """Return what a setting of the built-in training says of `init_from`; None where it says nothing."""
+    return setting.get("init_from") if is_built_in(setting) else None
+
+
+def hash_in(init_from: str) -> str:
+    """Return the hash of the run that `init_from` names; "" where it is a file that is named otherwise."""
+    parts = split_name(Path(init_from).with_suffix(".json"))
+    return init_from if HASH.fullmatch(init_from) else parts[1] if parts else ""
+
+
 def split_name(path: Path) -> tuple[str, str] | None:
     """Return (exp_name, hash) of a record's file name, or None where it is no record's name."""
     exp_name, dash, digest = path.name.removesuffix(".json").rpartition("-")

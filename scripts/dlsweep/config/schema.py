@@ -35,7 +35,7 @@ def value_schema(key: str, hyper: Hyperparameter) -> dict[str, Any]:
         options.append({"type": "string", "pattern": f"^{OWN_FORMS.get(hyper.own, OWN_NAME)}$"})
     if hyper.type is bool:
         options.append({"type": "boolean"})
-    if hyper.type is str and not hyper.choices:
+    if hyper.type is str and not (hyper.choices or hyper.own):
         options.append({"type": "string", "minLength": 1, "maxLength": 300})
     if hyper.type is list:
         items = {int: {"type": "integer", "minimum": 1}, str: {"type": "string", "pattern": f"^{OWN_NAME}$"}}

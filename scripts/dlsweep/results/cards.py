@@ -17,7 +17,7 @@ from dlsweep.files import write_atomic
 from dlsweep.results.columns import Columns
 from dlsweep.results.schema import Record
 
-MADE_WITH = ("torch", "device", "python", "git_commit", "code", "data", "finished")
+MADE_WITH = ("torch", "device", "python", "git_commit", "code", "data", "init_from", "finished")
 
 
 def write_cards(

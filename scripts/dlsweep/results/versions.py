@@ -29,13 +29,15 @@ from typing import Any, NamedTuple, TypeVar
 
 from dlsweep.config.files import own_folders, own_path, snakemake_options
 from dlsweep.config.identity import Setting
+from dlsweep.config.labels import format_value
 from dlsweep.config.modules import source_file
-from dlsweep.config.paths import data_file, data_name, record_name
+from dlsweep.config.paths import data_file, data_name, init_from, record_name
 from dlsweep.config.registry import own_parts
 from dlsweep.config.sweep import Sweep
 from dlsweep.config.tasks import is_built_in
 from dlsweep.errors import RecordError
 from dlsweep.files import read_end, read_json, write_json
+from dlsweep.results.init_from import weights_digest, weights_file_of
 from dlsweep.results.records import list_records
 
 SHORT = 4  # hex digits at least, by which versions are told apart in tables
@@ -46,7 +48,7 @@ OWN_FOLDER = Path(__file__).parents[1]  # this package is no code of the user's
 
 
 class Source(NamedTuple):
-    """One thing that a run was made with and that may change: `kind` is code or data."""
+    """One thing that a run was made with and that may change: `kind` is code, data, or the weights it started from."""
 
     kind: str
     name: str  # as the user calls it
@@ -385,7 +387,9 @@ def sources_of(setting: Setting) -> list[Source]:
         return [Source("code", _script_name(command), command)]
     if not is_built_in(setting):
         return code
-    return [*code, Source("data", str(setting.get("data_path") or setting["dataset"]), data_name(setting))]
+    value = init_from(setting)
+    weights = [Source("weights", f"init_from {format_value(value)}", value)] if value else []
+    return [*code, Source("data", str(setting.get("data_path") or setting["dataset"]), data_name(setting)), *weights]
 
 
 @functools.cache
@@ -397,7 +401,11 @@ def _script_name(command: str) -> str:
 def made_with(record: Mapping[str, Any], setting: Setting) -> Made:
     """Return the versions that a record names; it needs no more of it than `model` and `provenance`."""
     provenance, model = record.get("provenance", {}), record.get("model", {})
-    known = {"code": (provenance.get("code"), model.get("source_sha1")), "data": (provenance.get("data"),)}
+    known = {
+        "code": (provenance.get("code"), model.get("source_sha1")),
+        "data": (provenance.get("data"),),
+        "weights": (provenance.get("init_from"),),
+    }
     found = {source: tuple(version for version in known[source.kind] if version) for source in sources_of(setting)}
     return {source: versions for source, versions in found.items() if versions}
 
@@ -424,6 +432,10 @@ class Present:
             modules = source.key.split("+")
             digest, file = code_digest(*modules), _find(modules[0], _roots())[0]
             return (digest, hashlib.sha1(file.read_bytes()).hexdigest()) if digest and file else ()
+        if source.kind == "weights":  # those that are gone have not changed
+            path = weights_file_of(self.results, source.key)
+            digest = weights_digest(path) if path else None
+            return (digest,) if digest else ()
         digest = data_now(data_file(str(self.results), setting), setting, self.note)
         return (digest,) if digest else ()
 

@@ -26,6 +26,7 @@ from dlsweep.config.sweep import SAFE_NAME
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import copy_file, write_atomic
 from dlsweep.locks import Lock, acquire
+from dlsweep.results.init_from import KEY
 from dlsweep.results.measured import tested_value
 from dlsweep.results.records import list_records
 from dlsweep.results.schema import Record
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 SUFFIX = ".safetensors"
-KEY = "dlsweep"  # of the metadata
 
 # -- which are kept ------------------------------------------------------------------------------------------------
 
@@ -110,6 +110,7 @@ def _ended(record: Record, keep: Keep) -> Ended:
 def group_of(record: Record) -> str:
     """Return 12 hex digits that the repetitions of a setting share: runs of the same code, on the same data."""
     made = [record["provenance"].get(key) for key in ("code", "data")]
+    made += [started_from] if (started_from := record["provenance"].get("init_from")) else []
     setting = {key: value for key, value in record["setting"].items() if key not in REPLICATES}
     return hashlib.sha1(json.dumps([setting, made], sort_keys=True).encode()).hexdigest()[:12]
 

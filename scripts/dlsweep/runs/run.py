@@ -15,12 +15,13 @@ from typing import Any
 
 from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.keep import Keep
-from dlsweep.config.paths import files_folder, predictions_file, record_name, running_folder, weights_file
+from dlsweep.config.paths import files_folder, init_from, predictions_file, record_name, running_folder, weights_file
 from dlsweep.config.tasks import is_built_in, task_of
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import copy_file, copy_folder, read_json, to_json, write_json
 from dlsweep.locks import Busy, acquire
 from dlsweep.results import redo
+from dlsweep.results.init_from import find_weights_file
 from dlsweep.results.records import clear_run, read_record
 from dlsweep.results.schema import PRUNED, SCHEMA_VERSION, Begun, Epoch, Outcome, Record, Timing, is_diverged
 from dlsweep.results.versions import is_own_file, own_sources
@@ -222,6 +223,7 @@ class Run:
         os.environ.setdefault(ORDER, "PCI_BUS_ID")  # cuda:1 is the GPU that nvidia-smi calls 1
         self.task = task = load_task(task_of(self.setting).kind)
         import_installed(own_sources([self.setting]))
+        started_from = init_from(self.setting)
         self.job = Job(
             self.setting,
             self.digest,
@@ -232,6 +234,7 @@ class Run:
             self.options.device,
             self.slot,
             self.options.threads,
+            find_weights_file(self.options.results, started_from) if started_from else None,
         )
         training: Training = task.load(self.job)
         self.provenance |= training.made_with()
@@ -308,6 +311,7 @@ class Run:
         if weights is None:
             return False
         made = {key: self.provenance.get(key) for key in ("torch", "device", "code", "data", "started")}
+        made |= {key: self.provenance[key] for key in ("init_from",) if key in self.provenance}
         about = {"hash": self.digest, "setting": self.setting, "made_with": made, **weights.about}
         write_weights(path, Weights(weights.tensors, about))
         return True

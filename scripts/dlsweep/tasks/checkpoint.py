@@ -27,6 +27,7 @@ _UNLIKE = {
     "device": "is of a {there} device, not {here}",
     "data": "is of other data, {there}, not {here}",
     "code": "is of another version of your code",
+    "init_from": "began with other weights of init_from",
 }
 """What a checkpoint was made with, and what to say where that is another one now."""
 

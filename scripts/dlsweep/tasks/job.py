@@ -39,7 +39,7 @@ class Job:
 
     `data` is the prepared data set, of the built-in task only. `checkpoint` is the file from which the run goes on.
     `device` is as the command line has it, `slot` the GPU slot that the run holds. `on_epoch` is told all epochs so far
-    after each.
+    after each. `init_from` is the file of weights that the setting says to begin with.
     """
 
     setting: Setting
@@ -51,6 +51,7 @@ class Job:
     device: str = "auto"
     slot: str | None = None
     threads: int = 1
+    init_from: Path | None = None
 
     @property
     def files(self) -> Path:

@@ -14,13 +14,14 @@ from dlsweep.config.course import STOPPED, Course, decision_file, slot_file
 from dlsweep.config.identity import Setting
 from dlsweep.config.jobs import keeps, prepare_arguments, run_options, source_files, train_arguments, twins
 from dlsweep.config.keep import Keep
-from dlsweep.config.paths import data_file, data_name, record_name
+from dlsweep.config.paths import data_file, data_name, hash_in, init_from, record_name
 from dlsweep.config.plan import Plan
 from dlsweep.config.registry import entry, own_parts
 from dlsweep.config.sweep import Experiment, Sweep
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import read_json
 from dlsweep.results import redo
+from dlsweep.results.init_from import find_weights_file
 from dlsweep.results.records import list_records
 from dlsweep.results.versions import Outdated, Present, find_outdated, is_prepared, own_files
 from dlsweep.tasks.classification.own_parts import Check, PartChecks
@@ -76,7 +77,27 @@ class Jobs:
             self.again.add(run)
         twin = self._twins.get(run)
         tried = [check.output(self.paths.results) for check in self.model_checks.of_run(setting)]
-        return [*self._prepared(setting), *([f"{self.paths.results}/{twin}"] if twin else []), *tried]
+        waits = [*([f"{self.paths.results}/{twin}"] if twin else self._started_from(setting)), *tried]
+        return [*self._prepared(setting), *waits]
+
+    def _started_from(self, setting: Setting) -> list[str]:
+        """The record of the run that this one starts from, where this sweep has it and makes it."""
+        value = init_from(setting)
+        if not value:
+            return []
+        digest = hash_in(value)
+        run = self._run_of_hash.get(digest)
+        if run and (digest not in self._on_disk or run in self._to_redo or self._is_forced(*run)):
+            return [self.paths.record(*run)]
+        try:
+            find_weights_file(Path(self.paths.results), value)
+        except ConfigError as error:
+            sys.exit(f"error: {error}")
+        return []
+
+    @functools.cached_property
+    def _run_of_hash(self) -> dict[str, tuple[str, str]]:
+        return {digest: (exp_name, digest) for exp_name, digest, _ in self.sweep.records()}
 
     def _refuse_to_train(self, exp_name: str, digest: str) -> None:
         """What was trained elsewhere can be copied from another experiment's record, but not made here."""
@@ -265,6 +286,7 @@ class Jobs:
             waits = []
             settings = [course.static_round(number)[slot][1]]
         tried = [check.output(self.paths.results) for one in settings for check in self.model_checks.of_run(one)]
+        waits += [record for one in settings for record in self._started_from(one)]
         return [*waits, *(data for one in course.data_settings for data in self._prepared(one)), *tried]
 
     @functools.cached_property

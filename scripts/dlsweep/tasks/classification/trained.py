@@ -172,8 +172,8 @@ def _record(path: Path, record: Path, made_with: dict[str, Any]) -> Record | Non
     if not record.exists():
         return None
     found = read_record(record)
-    for key in ("code", "data"):
-        if found["provenance"].get(key) != made_with[key]:
+    for key in ("code", "data", "init_from"):
+        if found["provenance"].get(key) != made_with.get(key):
             raise RecordError(f"{path}: is of another run than {record}, which was made with other {key}; delete it")
     return found
 

@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ from dlsweep.tasks.classification import augmentation as augment
 from dlsweep.tasks.classification import optimizers as optim
 from dlsweep.tasks.classification.data import Splits, about_data, load_splits
 from dlsweep.tasks.classification.images import Images, Rows
+from dlsweep.tasks.classification.init_from import start_from
 from dlsweep.tasks.classification.losses import Criterion, Metrics
 from dlsweep.tasks.classification.memory import (
     GATHERED_BYTES,
@@ -91,6 +93,7 @@ class Trainer:
 
     `data` holds the splits on the CPU; they are moved to the device whole. The run continues from `checkpoint` where
     there is one; it is due before any step. `on_epoch` is called with the epochs so far after every epoch.
+    `init_from` is the file of weights to begin with.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class Trainer:
         device: torch.device,
         checkpoint: Checkpoint,
         on_epoch: Callable[[list[Epoch]], None] = lambda epochs: None,
+        init_from: Path | None = None,
     ) -> None:
         self.setting, self.device, self.checkpoint, self.on_epoch = setting, device, checkpoint, on_epoch
         self.progress = Progress()
@@ -129,7 +133,11 @@ class Trainer:
             "code": self.code_digest,
         }
         torch_setup.seed_all(derive_seed(setting["seed"], "initialization"), device)
-        self.model = build_model(setting, data.in_shape, data.n_outputs).to(device).to(memory_format=memory)
+        model = build_model(setting, data.in_shape, data.n_outputs)
+        self.init_digest = start_from(init_from, model, setting) if init_from else None
+        if self.init_digest:
+            checkpoint.made_with = {**checkpoint.made_with, "init_from": self.init_digest}
+        self.model = model.to(device).to(memory_format=memory)
         self.source_sha1 = source_sha1(setting)
         self.forward = torch.compile(self.model) if setting["compile"] else self.model
         self.weights = list(self.model.parameters())
@@ -317,7 +325,8 @@ class Trainer:
 
     def made_with(self) -> dict[str, Any]:
         """Return the record's `provenance` as far as this knows it."""
-        return {**torch_setup.describe(self.device), "data": self.data_digest, "code": self.code_digest}
+        made = {**torch_setup.describe(self.device), "data": self.data_digest, "code": self.code_digest}
+        return {**made, "init_from": self.init_digest} if self.init_digest else made
 
     def trained_weights(self) -> Weights | None:
         """Return the weights that were tested, and what maps raw data to what the model takes; None without a test."""
@@ -481,6 +490,6 @@ def load(job: Job) -> Trainer:
     torch_setup.warn_of_cpu(job.slot, device)
     assert job.data is not None  # scripts/train.py asks for it
     data = load_splits(job.data, job.setting)
-    trainer = Trainer(job.setting, data, device, Checkpoint(job.checkpoint, job.stop), job.on_epoch)
+    trainer = Trainer(job.setting, data, device, Checkpoint(job.checkpoint, job.stop), job.on_epoch, job.init_from)
     trainer.load_checkpoint()
     return trainer
