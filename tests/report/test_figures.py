@@ -219,7 +219,10 @@ def test_panels_are_large_enough_to_read(sweep: tuple):
 
 
 def note_of(drawn: mpl.figure.Figure) -> str:
-    return drawn.texts[-1].get_text().replace("\n", " ")
+    """Its sentences: none begins behind a semicolon."""
+    note = drawn.texts[-1].get_text().replace("\n", " ")
+    assert not re.search("; [A-Z]", note), note
+    return note
 
 
 @pytest.mark.parametrize("kind", ["points", "line", "bars"])

@@ -92,7 +92,7 @@ def fewer_panels(tables: Tables, spec: FigureSpec) -> tuple[Tables, str]:
         best = ranks.sort_values(kind="stable").index[:n]
         notes.append(f"The best {n} of {levels.cat.categories.size} values of {name} by {tables.columns.by}")
         tables = runs_with(tables, levels.isin(best))
-    return tables, "; ".join(notes)
+    return tables, ". ".join(notes)
 
 
 def empty_figure(text: str) -> Drawing:
@@ -345,7 +345,7 @@ def frame(
         notes.append("Arrows at the edge: values far from all others")
     if ((ends < low) | (ends > high)).any():
         notes.append("An interval that leaves the axis goes on beyond it")
-    return "; ".join(notes)
+    return ". ".join(notes)
 
 
 def _point_beyond(ax: Axes, low: float, high: float, upright: bool) -> None:
