@@ -31,6 +31,8 @@ from dlsweep.report.pages import as_rst
 from dlsweep.results.columns import all_columns
 from dlsweep.results.leaderboard import leaderboard
 from dlsweep.results.tables import write_tables
+from dlsweep.tasks.classification.steps import steps_per_epoch
+from fake import fake_sweep
 
 pytestmark = pytest.mark.flaky(reruns=2)  # a browser that is slow to draw beside other tests; told in the summary
 
@@ -139,7 +141,7 @@ class Page:
         count = {
             "parallel": "charts.get('parallel').getOption().series[0].data.length",
             "scatter": "charts.get('scatter').getOption().series[0].data.length",
-            "curves": "charts.get('curves').getOption().series.length",
+            "curves": "drawnRuns.get('curves').length",
         }[name]
         self.find(f"#{name}")
         self.waits_for(n, lambda: self.js(f"return charts.has('{name}') ? {count} : -1"))
@@ -290,10 +292,39 @@ def test_the_run_table_sorts_filters_searches_and_groups_over_seeds(page: Page, 
     page.has_chart("curves", 1)
 
 
+def test_curves_are_means_with_bands_while_grouped_and_over_what_was_spent(page: Page, swept: Project):
+    page.open("#explore?exp=lrs&group=1&over=updates&curve=val_loss")
+    page.has_chart("curves", 2)  # every run of the third setting diverged
+    assert "2 best of 3 settings" in page.text("#curves-note") and "2 runs that diverged" in page.text("#curves-note")
+    assert "lr=0.5" in page.text("#curves-note"), "the colours have names"
+    epochs = pd.read_csv(swept.results / "epochs.csv")
+    summary = pd.read_csv(swept.results / "summary.csv").query("exp_name == 'lrs' and lr == 0.5")
+    losses = epochs[epochs["hash"].isin(summary["hash"])].groupby("epoch")["val_loss"]
+    steps = steps_per_epoch(1150, 64)  # 1,797 images, of which 20 % are tested and 20 % of the rest are for validation
+    mean, band = page.js("const {series} = charts.get('curves').getOption(); return [series[0].data, series[2].data]")
+    assert [x for x, _ in mean] == [steps, 2 * steps, 3 * steps]
+    assert [y for _, y in mean] == pytest.approx(list(losses.mean()), rel=1e-3)
+    assert [ends[1:] for ends in band] == pytest.approx(losses.agg(["min", "max"]).to_numpy(), rel=1e-3)
+    page.choose("#over", "elapsed")
+    axis = "charts.get('curves').getOption().xAxis[0].name"
+    page.waits_for("training time (s)", lambda: page.js(f"return {axis}"))
+    page.click("#runs tbody tr:nth-child(2) input")  # a setting, with all of its runs
+    page.has_chart("curves", 1)
+    page.click("#grouped")
+    page.has_chart("curves", 2)
+
+
+def test_curves_that_end_or_are_thinned_differently_have_a_mean_all_the_same(page: Page):
+    """By hand: until the first ends, and between the points of a curve that is thinned otherwise."""
+    longer, shorter = [[10, 0.2, 1], [30, 0.6, 3], [50, 1.0, 5]], [[20, 0.4, 1], [40, 0.4, 2], [60, 0.5, 3]]
+    found = page.js("return meanCurve(arguments[0])", [longer, shorter])
+    assert np.array(found) == pytest.approx(np.array([[15, 0.3, 0.2, 0.4], [30, 0.4, 0.4, 0.4], [45, 0.55, 0.5, 0.6]]))
+
+
 def test_a_brush_filters_every_view(page: Page):
     page.open("#explore?exp=lrs")
     page.has_chart("parallel", 6)
-    page.has_chart("curves", 6)
+    page.has_chart("curves", 4)  # those that diverged have none
     page.find("#parallel")
     height = page.js("return charts.get('parallel').getHeight()")
     page.drag("#parallel", (60, height * 0.45), (60, height - 20))  # two of the three values of the first axis, lr
@@ -308,6 +339,7 @@ def test_a_brush_filters_every_view(page: Page):
     height = page.js("return charts.get('scatter').getHeight()")
     page.drag("#scatter", (x - 4, 16), (x + 20, height - 50))
     page.shows("2 runs of 6")
+    page.has_chart("curves", 2)
     assert set(page.column("lr")) == {"0.05"}
     axis = "charts.get('parallel').getModel().getComponent('parallelAxis', 0)"
     assert page.js(f"return {axis}.activeIntervals.length") == 1, "the box is a brush of that axis too"
@@ -317,7 +349,7 @@ def test_a_brush_filters_every_view(page: Page):
 
 def test_a_run_that_is_pointed_at_stands_out_in_every_view(page: Page):
     page.open("#explore?exp=lrs")
-    page.has_chart("curves", 6)
+    page.has_chart("curves", 4)  # those that diverged have none
     lit = "return lit.map(([id]) => id)"
     ActionChains(page.browser).move_to_element(page.find("#runs tbody tr:nth-child(2)")).perform()
     page.waits_for(["parallel", "scatter", "curves"], lambda: page.js(lit))
@@ -425,7 +457,7 @@ def test_the_page_is_readable_in_the_dark_in_a_narrow_window_and_on_paper(page: 
         chrome("Emulation.setEmulatedMedia", dark)
         chrome("Emulation.setDeviceMetricsOverride", narrow)
         page.open("#explore?exp=lrs")
-        page.has_chart("curves", 6)
+        page.has_chart("curves", 4)  # those that diverged have none
         assert page.js("return document.documentElement.scrollWidth <= innerWidth")
         ink, paper = page.js("return [css('--ink'), getComputedStyle(document.body).backgroundColor]")
         assert brightness(paper) < 60 < brightness(ink)
@@ -509,6 +541,29 @@ def test_a_page_of_a_sweep_of_which_no_run_is_finished(browser: webdriver.Chrome
     page = Page(browser, tmp_path / "report.html")
     assert "0 of 2 runs are done, 2 new" in page.text("#answers")
     assert "No run is finished." in page.text("#exp-later") and "No run is finished." in page.text("#explore")
+    page.is_sound()
+
+
+def test_settings_over_several_data_sets_are_on_the_page(browser: webdriver.Chrome, tmp_path: Path):
+    grid = {"dataset": ["digits", "mnist"], "lr": [0.001, 0.03, 1]}
+    several = {"grid": grid, "seeds": 2, "figures": []}
+    config = {"defaults": {"epochs": 2}, "experiments": {"several": several, "one": {"lr": 0.1, "figures": []}}}
+    plan = fake_sweep(config, tmp_path / "results")
+    write_tables(plan, tmp_path)
+    write_page(plan, tmp_path, tmp_path / "report.html", [], {})
+    page = Page(browser, tmp_path / "report.html")
+    best = pd.read_csv(tmp_path / "aggregates.csv").iloc[0]
+    assert "over 2 data sets: lr=0.03" in page.text("table.answers")
+    text = page.text(".over-data")
+    for words in (
+        "Over 2 data sets together",
+        f"First: lr=0.03, interquartile mean {best['iqm']:.3f} [",
+        "1.00 [1.00, 1.00]",
+    ):
+        assert words in text
+    rows = page.cells(".over-data tbody tr")
+    assert [row[0] for row in rows] == ["lr=0.03", "lr=0.001", "lr=1"] and rows[2][1] == "4 (4 diverged)"
+    assert len(page.browser.find_elements(By.CSS_SELECTOR, ".profiles polyline")) == 3
     page.is_sound()
 
 

@@ -26,6 +26,7 @@ from dlsweep.results.columns import (
     CALIBRATION,
     CLASSES,
     CONFUSION,
+    DATA_TABLES,
     GRADIENTS,
     MISTAKES,
     TABLES,
@@ -361,6 +362,16 @@ def _write_tables_of_data(plan: Plan, folder: Path, tables: Mapping[str, pd.Data
         else:
             for suffix in ("csv", "parquet"):
                 (folder / f"{name}.{suffix}").unlink(missing_ok=True)
+
+
+def read_tables_of_data(folder: Path) -> dict[str, pd.DataFrame]:
+    """Return the tables over data sets by name, without rows where there is none."""
+    return {
+        name: _read_table(folder / f"{name}.csv", columns)
+        if (folder / f"{name}.csv").exists()
+        else pd.DataFrame(columns=[*columns])
+        for name, (_, columns) in DATA_TABLES.items()
+    }
 
 
 COLUMNS_PAGE = "columns.md"

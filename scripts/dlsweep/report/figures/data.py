@@ -132,24 +132,30 @@ def fences(values: Any) -> tuple[float, float]:
     return (float(low) if values.min() < low else -math.inf, float(high) if values.max() > high else math.inf)
 
 
-def steps_of(summary: pd.DataFrame) -> pd.Series:
-    """The updates per epoch of each run, by its hash, where they are known: of the built-in task, from its speed."""
+def steps_per_run(summary: pd.DataFrame) -> pd.Series:
+    """The updates per epoch of each row's run, NaN where they are not known: of the built-in task, from its speed."""
+    steps = pd.Series(np.nan, summary.index)
     if not {"batch_size", "samples_per_second"} <= {*summary}:
-        return pd.Series(dtype=float)
+        return steps
     images = summary["samples_per_second"] * summary["train_seconds"] / summary["epochs_run"]
     known = summary.assign(images=images.replace([np.inf, -np.inf], np.nan)).dropna(subset=["images", "batch_size"])
-    steps = [
-        steps_per_epoch(max(1, round(n)), size if size == "full" else int(float(size)))
+    steps[known.index] = [
+        float(steps_per_epoch(max(1, round(n)), size if size == "full" else int(float(size))))
         for n, size in zip(known["images"], known["batch_size"], strict=True)
     ]
-    return pd.Series(steps, index=known["hash"], dtype=float)
+    return steps
+
+
+def _steps_of(summary: pd.DataFrame) -> pd.Series:
+    """The same by the hash of the run, within one experiment."""
+    return steps_per_run(summary).set_axis(summary["hash"])
 
 
 def spent_by(tables: Tables, over: str) -> pd.Series:
     """What each run has spent by the end of each epoch, by hash and epoch. Raises Undrawable if unknown."""
     epochs = tables.epochs.sort_values("epoch", kind="stable")
     if over == "updates":
-        spent = epochs["epoch"] * epochs["hash"].map(steps_of(tables.summary))
+        spent = epochs["epoch"] * epochs["hash"].map(_steps_of(tables.summary))
     elif over == "seconds" and "seconds" in epochs:
         spent = epochs.groupby("hash")["seconds"].cumsum()
     else:
@@ -165,7 +171,7 @@ def _updates_note(tables: Tables, spec: FigureSpec) -> str:
     summary = tables.summary
     if not {"batch_size", "label"} & {*spec.groups, spec.x} or "batch_size" not in summary:
         return ""
-    totals = summary["hash"].map(steps_of(summary)) * summary["epochs_run"]
+    totals = summary["hash"].map(_steps_of(summary)) * summary["epochs_run"]
     means = totals.groupby(summary["batch_size"].astype(str)).mean().dropna()
     if len(means) < 2 or means.max() < 1.5 * means.min():
         return ""

@@ -28,11 +28,12 @@ from dlsweep.report.contents import figure_stem
 from dlsweep.report.figures.headings import Heading, heading_in
 from dlsweep.report.page.answers import VERDICTS, answer, in_a_row
 from dlsweep.report.page.data import page_data
+from dlsweep.report.page.over_data import over_data
 from dlsweep.report.pages import SHOWN_RUNS, SHOWN_SETTINGS, best_commands, origins, packages, unfinished_runs
 from dlsweep.results.columns import Columns
 from dlsweep.results.decisions import decisions
 from dlsweep.results.statistics import IMAGES_DOC, p_text, runs_text
-from dlsweep.results.tables import fitted_columns, read_tables, remarks
+from dlsweep.results.tables import fitted_columns, read_tables, read_tables_of_data, remarks
 from dlsweep.results.versions import outdated_note
 from dlsweep.runs.eta import duration
 
@@ -67,7 +68,7 @@ def write_page(plan: Plan, folder: Path, output: Path, configs: Sequence[str], o
     decided = decisions(plan, summary, tables["leaderboard"], known)
     parts = {exp_name: summary[summary["exp_name"] == exp_name] for exp_name in plan.experiments}
     answers = [answer(name, experiment, decided[name]) for name, experiment in plan.experiments.items()]
-    unfinished = unfinished_runs(plan, summary)
+    unfinished, of_data = unfinished_runs(plan, summary), read_tables_of_data(folder)
     light, dark = HtmlFormatter(nobackground=True), HtmlFormatter(nobackground=True, style="github-dark")
     html = (
         _templates()
@@ -76,6 +77,7 @@ def write_page(plan: Plan, folder: Path, output: Path, configs: Sequence[str], o
             title=plan.name or in_a_row(list(plan.experiments), most=2),
             heading=plan.name or f"What {len(summary)} run{'s' if len(summary) != 1 else ''} found",
             answers=answers,
+            over_data={name: over_data(name, of_data, columns) for name, columns in known.items()},
             pictures=_pictures(plan, folder, known),
             most_settings=SHOWN_SETTINGS,
             verdicts=VERDICTS,

@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dlsweep.config.labels import is_grid, setting_labels
 from dlsweep.config.metrics import METRICS, SUMMARY, Column
 from dlsweep.config.plan import Plan, PlannedExperiment
+from dlsweep.config.replicates import without_replicates
+from dlsweep.report.figures.data import steps_per_run
 from dlsweep.results.columns import Columns
 
 MOST_NUMBERS = 600_000
@@ -23,6 +26,8 @@ FEWEST_EPOCHS = 8
 """That a curve keeps all the same."""
 DIGITS, CURVE_DIGITS = 6, 4
 """Significant digits of a number in the run table, and in a curve."""
+MOST_LISTED = 12
+"""Settings that have room side by side on an axis."""
 HIDDEN = ("label", "exp_name")
 """Columns that have a place of their own on the page."""
 
@@ -45,7 +50,11 @@ def page_data(plan: Plan, summary: pd.DataFrame, epochs: pd.DataFrame, known: Ma
 
 
 def _experiment(exp_name: str, experiment: PlannedExperiment) -> dict[str, Any]:
+    """What the scripts must know of an experiment; `listed`: its settings are few, and differ in a key or two each."""
     objective = experiment.objective
+    n = len(set(setting_labels(experiment.settings, experiment.varies).values()))
+    n_values = [len(experiment.varies[key]) for key in without_replicates(experiment.varies)]
+    is_list = not is_grid(experiment.settings, experiment.varies) and 2 * max(n_values, default=0) <= n
     return {
         "name": exp_name,
         "varies": list(experiment.varies),
@@ -53,6 +62,7 @@ def _experiment(exp_name: str, experiment: PlannedExperiment) -> dict[str, Any]:
         "metric": objective.metric,
         "report": objective.report,
         "better": objective.better,
+        "listed": is_list and n <= MOST_LISTED,
     }
 
 
@@ -120,6 +130,7 @@ def _curves(summary: pd.DataFrame, epochs: pd.DataFrame, known: Mapping[str, Col
     """The curves of the runs, in the order of the run table.
 
     `of` says for each run which of `epochs` its curve is over; `values` has the points of all runs, one after another.
+    `steps` are the updates per epoch of each run; empty where they are known of none.
     """
     names = [
         str(name)
@@ -143,12 +154,14 @@ def _curves(summary: pd.DataFrame, epochs: pd.DataFrame, known: Mapping[str, Col
     columns = next((one for one in known.values() if one.classifies), next(iter(known.values())))
     for number, part in table.groupby("run")["epoch"]:
         of[int(str(number))] = over.setdefault(tuple(int(epoch) for epoch in part), len(over))
+    steps = [_number(value, DIGITS) for value in steps_per_run(summary)]
     return {
         "metrics": [
             {"name": name, "title": "training time (s)" if name == "elapsed" else columns.title(name)} for name in names
         ],
         "epochs": [list(epochs) for epochs in over],
         "of": of,
+        "steps": steps if any(steps) else [],
         "values": {name: [_number(value, CURVE_DIGITS) for value in table[name].astype(float)] for name in names},
         "most": most if thinned else 0,
         "longest": thinned,

@@ -40,14 +40,16 @@ function chartIn(id) {
 
 // -- what the mouse or the keyboard is on in one view stands out in all of them --------------------------------------
 
-const drawnRuns = new Map(); // of each chart: its runs, in the order in which it draws them
+const drawnRuns = new Map(); // of each chart: its runs, or lists of those that share a line, in the order of drawing
 let lit = []; // what stands out: a chart, and what of it
 
 function pointAt(runs) {
     for (const [id, target] of lit) charts.get(id).dispatchAction({ type: "downplay", ...target });
     lit = [];
     for (const [id, drawn] of drawnRuns) {
-        for (const at of runs.map((run) => drawn.indexOf(run)).filter((at) => at >= 0))
+        const places = new Set(runs.map((run) => drawn.findIndex((one) => one === run || one.includes?.(run))));
+        places.delete(-1);
+        for (const at of places)
             lit.push([id, id === "curves" ? { seriesIndex: at } : { seriesIndex: 0, dataIndex: at }]);
     }
     for (const [id, target] of lit) charts.get(id).dispatchAction({ type: "highlight", ...target });
@@ -58,7 +60,7 @@ function pointAt(runs) {
 // Call it once for each chart; `indexOf` says which of its runs an event is of.
 function pointsOut(id, indexOf) {
     const chart = charts.get(id);
-    chart.on("mouseover", (at) => pointAt([drawnRuns.get(id)[indexOf(at)]]));
+    chart.on("mouseover", (at) => pointAt([drawnRuns.get(id)[indexOf(at)]].flat()));
     chart.on("mouseout", () => pointAt([]));
     chart.getZr().on("globalout", () => pointAt([]));
 }

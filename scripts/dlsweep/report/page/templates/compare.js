@@ -11,7 +11,7 @@ function drawCompare() {
         );
         return;
     }
-    const color = runColours(curveRuns());
+    const color = lineColours(curveLines());
     const heads = runs.map((run) => {
         const swatch = element("span", { className: "swatch" });
         swatch.style.background = color(run);

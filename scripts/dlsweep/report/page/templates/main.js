@@ -30,8 +30,7 @@ function start() {
         byId("curve"),
         metrics.map((one) => [one.name, one.title]),
     );
-    const time = DATA.curves.metrics.filter((one) => one.name === "elapsed");
-    fill(byId("over"), [["epoch", "epoch"], ...time.map((one) => [one.name, one.title])]);
+    fill(byId("over"), [...SPENT]);
 
     byId("experiment").addEventListener("change", (event) => change(initialState(event.target.value)));
     byId("search").addEventListener("input", (event) => change({ search: event.target.value }));

@@ -46,18 +46,54 @@ const natural = new Intl.Collator("en", { numeric: true });
 
 const distinct = (values) => [...new Set(values)].filter((value) => value !== null).sort((a, b) => compared(a, b));
 
-// What a curve of a run is over, and where its points lie among those of all runs.
+// Where the curve of a run lies among the points of all, and what it can be over.
 const STARTS = [];
 let nPoints = 0;
 for (const over of DATA.curves.of) {
     STARTS.push(nPoints);
     nPoints += over < 0 ? 0 : DATA.curves.epochs[over].length;
 }
-function curveOf(run, metric, x) {
-    const over = DATA.curves.of[run];
-    if (over < 0) return [];
-    const epochs = DATA.curves.epochs[over];
+const SPENT = new Map([
+    ["epoch", "epoch"],
+    ...(DATA.curves.steps.length ? [["updates", "updates"]] : []),
+    ...DATA.curves.metrics.filter((one) => one.name === "elapsed").map((one) => [one.name, one.title]),
+]);
+
+// The points of a curve, as [what was spent, value, epoch]; those that lack one of these are left out.
+function curveOf(run, metric, over) {
+    const kind = DATA.curves.of[run];
+    if (kind < 0) return [];
+    const spent = {
+        epoch: (i, epoch) => epoch,
+        updates: (i, epoch) => (DATA.curves.steps[run] ? epoch * DATA.curves.steps[run] : null),
+        elapsed: (i) => DATA.curves.values.elapsed[STARTS[run] + i],
+    }[over];
     const values = DATA.curves.values[metric];
-    const along = x === "epoch" ? null : DATA.curves.values[x];
-    return epochs.map((epoch, i) => [along ? along[STARTS[run] + i] : epoch, values[STARTS[run] + i], epoch]);
+    return DATA.curves.epochs[kind]
+        .map((epoch, i) => [spent(i, epoch), values[STARTS[run] + i], epoch])
+        .filter(([x, y]) => x !== null && y !== null);
 }
+
+// The mean of several curves at each epoch until the first of them ends, as [spent, mean, lowest, highest].
+function meanCurve(curves) {
+    const ends = curves.map((curve) => curve.at(-1)[2]);
+    const first = curves[ends.indexOf(Math.min(...ends))];
+    const begin = Math.max(...curves.map((curve) => curve[0][2]));
+    return first
+        .filter(([, , epoch]) => epoch >= begin)
+        .map(([, , epoch]) => {
+            const there = curves.map((curve) => atEpoch(curve, epoch));
+            const values = there.map(([, y]) => y);
+            return [mean(there.map(([x]) => x)), mean(values), Math.min(...values), Math.max(...values)];
+        });
+}
+
+// A curve at an epoch; between two of its points where it is thinned otherwise than the others.
+function atEpoch(curve, epoch) {
+    const at = curve.findIndex((point) => point[2] >= epoch);
+    const [before, after] = [curve[Math.max(at - 1, 0)], curve[at]];
+    const part = after[2] === before[2] ? 1 : (epoch - before[2]) / (after[2] - before[2]);
+    return [0, 1].map((i) => before[i] + part * (after[i] - before[i]));
+}
+
+const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;

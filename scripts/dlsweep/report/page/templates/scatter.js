@@ -4,12 +4,13 @@ let scatterAxes = null;
 let scatterRuns = [];
 
 function scatterColumns() {
-    const { report, selected, varies } = objective();
+    const { report, selected, varies, listed } = objective();
     const firstOf = (...names) => names.find((name) => COLUMNS.has(name)) ?? COLUMNS.keys().next().value;
     const free = varies.filter((name) => !REPLICATES.includes(name));
     const x =
         state.x ||
         firstOf(
+            listed ? "label" : "", // settings one by one differ in a key or two each: no axis has all of them
             free.find((name) => COLUMNS.get(name)?.numeric),
             free[0],
             "train_seconds",
@@ -21,6 +22,7 @@ function scatterColumns() {
         color: COLUMNS.get(
             state.color ||
                 firstOf(
+                    listed ? "label" : "",
                     free.find((name) => name !== x),
                     x,
                     "status",

@@ -195,7 +195,7 @@ function readLink() {
             y: known("y"),
             color: known("color"),
             curve: get("curve") in DATA.curves.values ? get("curve") : "",
-            over: get("over") in DATA.curves.values ? get("over") : "epoch",
+            over: SPENT.has(get("over")) ? get("over") : "epoch",
         },
     );
     const sort = get("sort").replace(/^-/, "");

@@ -34,15 +34,16 @@ const tableColumns = () => (state.columns ?? columnsThatFit()).map((name) => COL
 // -- rows: runs, or settings with the runs of each ------------------------------------------------------------------
 
 function rows() {
-    const list = state.grouped ? [...Map.groupBy(shown, settingOf).values()] : shown.map((run) => [run]);
-    if (!state.sort) {
-        const place = new Map(bestFirst(shown).map((run, i) => [run, i]));
-        if (!state.grouped) return list.sort((a, b) => place.get(a[0]) - place.get(b[0]));
-        const { selected, report, better } = objective();
-        const column = COLUMNS.get(selected) ?? COLUMNS.get(report);
-        return column ? sorted(list, column, better === "max") : list;
-    }
-    return sorted(list, COLUMNS.get(state.sort.column), state.sort.descending);
+    const list = state.grouped ? settingsBestFirst(shown) : bestFirst(shown).map((run) => [run]);
+    return state.sort ? sorted(list, COLUMNS.get(state.sort.column), state.sort.descending) : list;
+}
+
+// The runs of each setting, the best setting first, by its mean.
+function settingsBestFirst(runs) {
+    const list = [...Map.groupBy(runs, settingOf).values()];
+    const { selected, report, better } = objective();
+    const column = COLUMNS.get(selected) ?? COLUMNS.get(report);
+    return column ? sorted(list, column, better === "max") : list;
 }
 
 function sorted(list, column, descending) {
@@ -60,7 +61,6 @@ function single(runs, column) {
     return column.numeric && column.kind !== "hyper" && known.length ? mean(known) : null;
 }
 
-const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 const deviation = (values) => {
     const middle = mean(values);
     return Math.sqrt(values.reduce((sum, value) => sum + (value - middle) ** 2, 0) / (values.length - 1));
