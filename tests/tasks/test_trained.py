@@ -21,7 +21,7 @@ from dlsweep.commands.weights import weights
 from dlsweep.config.identity import check_setting, setting_hash
 from dlsweep.config.keep import Keep
 from dlsweep.config.options import RUN_OPTIONS
-from dlsweep.config.paths import data_file, predictions_file, weights_file
+from dlsweep.config.paths import data_file, predictions_file, state_file, weights_file
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import write_json
@@ -87,7 +87,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
     os.chdir(before)
 
 
-def trained(exp_name: str, results: str = "results", **values: Any) -> dict[str, Any]:
+def trained(exp_name: str, results: str = "results", keep_state: bool = False, **values: Any) -> dict[str, Any]:
     """Do a run; return its record."""
     setting = check_setting(values if "train" in values else {"epochs": 2, "batch_size": 32, **values})
     data = data_file("results", setting)
@@ -99,6 +99,7 @@ def trained(exp_name: str, results: str = "results", **values: Any) -> dict[str,
         "results": Path(results),
         "data": Path(data) if data else None,
         "keep_weights": Keep(),
+        "keep_state": keep_state,
     }
     options = RunOptions(**{field.name: told[field.name] for field in fields(RunOptions)})
     assert run_setting(options, setting, "by hand") == 0
@@ -340,6 +341,7 @@ def test_a_sweep_makes_the_runs_that_others_begin_with_first_and_keeps_their_wei
     first = setting_hash(check_setting({**defaults, "lr": 0.1}))
     config = {
         "save": "none",
+        "keep_state": True,
         "defaults": defaults,
         "experiments": {
             "tune": {"init_from": first, "lr": 0.01},
@@ -351,6 +353,7 @@ def test_a_sweep_makes_the_runs_that_others_begin_with_first_and_keeps_their_wei
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(project.records()) == 3
     assert [path.stem for path in (project.results / "weights").glob("*.safetensors")] == [f"first-{first}"]
+    assert len(list((project.results / "weights").glob("*-*.pt"))) == 3
     assert [record["exp_name"] for record in project.records().values() if "init_from" in record["provenance"]] == [
         "tune"
     ]
@@ -367,6 +370,71 @@ def test_a_sweep_makes_the_runs_that_others_begin_with_first_and_keeps_their_wei
         in done.stderr
     )
     assert "Traceback" not in done.stderr and len(project.records()) == 3
+
+
+@pytest.mark.parametrize("name", ["mlp", "best", "own"])
+def test_more_epochs_continue_a_finished_run_whose_state_was_kept_and_end_the_same(
+    folder: Path, capfd: pytest.CaptureFixture[str], name: str
+):
+    schedules = {
+        "mlp": {"lr_schedule": "exponential", "optimizer": "adam"},
+        "own": {"lr_schedule": "step", "lr_step": 1},
+    }
+    values = {**KINDS[name], **schedules.get(name, {})}
+    direct = trained(name, results=f"direct-{name}", **{**values, "epochs": 6})
+    two = trained(name, results=f"more-{name}", keep_state=True, **{**values, "epochs": 2})
+    trained(name, results=f"more-{name}", keep_state=True, **{**values, "epochs": 4})
+    capfd.readouterr()
+    more = trained("more", results=f"more-{name}", **{**values, "epochs": 6})
+    said = capfd.readouterr().out
+    assert "continuing the run" in said and "after its 4 epochs" in said and "epoch 5/6" in said
+    assert "epoch 4/6" not in said
+    assert outcome({**more, "exp_name": name}) == outcome(direct)
+    assert more["provenance"]["continues"] != two["hash"] and "continues" not in direct["provenance"]
+    assert (
+        not list(Path(f"more-{name}/running").glob("*.pt"))
+        and len(list(Path(f"more-{name}/weights").glob("*.pt"))) == 2
+    )
+    assert all(
+        torch.equal(tensor, load_weights(f"direct-{name}", name)[0]["network"][key])
+        for key, tensor in load_weights(f"more-{name}", "more")[0]["network"].items()
+    )
+
+
+def test_a_run_that_would_not_be_in_that_state_starts_from_the_beginning_and_says_why(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+):
+    values = {"results": "anew", "n_layer": 1, "hid_dim": 8}
+    short = trained("cosine", keep_state=True, **values, lr_schedule="cosine")["hash"][:12]
+    trained("cosine", **values, epochs=3, lr_schedule="cosine")
+    assert (
+        f"lr_schedule cosine has other learning rates over 3 epochs than over 2: the run {short} is not continued,"
+        " training starts from the beginning" in capfd.readouterr().out
+    )
+    constant = trained("constant", keep_state=True, **values)["hash"]
+    path = state_file(Path("anew"), "constant", constant)
+    kept = path.read_bytes()
+    for fault, content in {"cannot be read (": kept[: len(kept) // 2], "is of another setting": cosine_state()}.items():
+        path.write_bytes(content)
+        record = trained(f"after-{len(fault)}", **values, epochs=3)
+        for found in Path("anew").glob(f"after-*-{record['hash']}.json"):
+            found.unlink()
+        assert f"{path} {fault}" in capfd.readouterr().out and "continues" not in record["provenance"]
+        assert path.read_bytes() == content  # it is the user's
+    path.write_bytes(kept)
+    assert trained("last", **values, epochs=3)["provenance"]["continues"] == constant
+
+
+def cosine_state() -> bytes:
+    return next(Path("anew/weights").glob("cosine-*.pt")).read_bytes()
+
+
+def test_what_keeps_a_state_is_said_in_the_config_and_changes_no_hash():
+    experiments = {"experiments": {"a": {"lr": 0.1}}}
+    sweep, plain = expand_config({"keep_state": True, **experiments}), expand_config(experiments)
+    assert sweep.keep_state and not plain.keep_state and list(sweep.records()) == list(plain.records())
+    with pytest.raises(ConfigError, match="keep_state: 3 is not allowed; allowed: true, false"):
+        expand_config({"keep_state": 3, **experiments})
 
 
 def test_weights_of_another_run_than_the_record_are_not_trusted(folder: Path):

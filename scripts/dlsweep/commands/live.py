@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlsweep.commands.show import print_columns
 from dlsweep.config.metrics import SPLITS, is_number
-from dlsweep.config.paths import predictions_file, weights_file
+from dlsweep.config.paths import predictions_file, state_file, weights_file
 from dlsweep.config.sweep import Sweep
 from dlsweep.files import strict
 from dlsweep.results.columns import Columns
@@ -79,9 +79,9 @@ def status(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[s
 
 
 def kept_on_disk(results: Path) -> dict[str, tuple[int, int]]:
-    """Return how many files of weights and of predictions a results folder has, and the bytes that they take."""
+    """Return how many files of weights, states and predictions a results folder has, and the bytes that they take."""
     found = {}
-    for what, file in {"weights": weights_file, "predictions": predictions_file}.items():
+    for what, file in {"weights": weights_file, "states": state_file, "predictions": predictions_file}.items():
         path = file(results, "*", "*")
         sizes = []
         for one in path.parent.glob(path.name):

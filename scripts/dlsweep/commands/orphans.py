@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from dlsweep.config.course import FOLDER, STOPPED
-from dlsweep.config.paths import card_file, files_folder, predictions_file, running_folder, split_name, weights_file
+from dlsweep.config.paths import (
+    card_file,
+    files_folder,
+    predictions_file,
+    running_folder,
+    split_name,
+    state_file,
+    weights_file,
+)
 from dlsweep.config.sweep import Sweep
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import read_json
@@ -42,7 +50,7 @@ def list_orphans(
             (results / name).unlink()
             exp_name, digest = split_name(Path(name)) or ("", "")
             shutil.rmtree(files_folder(results, exp_name, digest), ignore_errors=True)
-            for file in (weights_file, card_file, predictions_file):
+            for file in (weights_file, card_file, state_file, predictions_file):
                 file(results, exp_name, digest).unlink(missing_ok=True)
     searches = sorted(found.searches + found.unknown_searches)
     for name in searches:

@@ -21,6 +21,10 @@ def minutes(text: str) -> float | None:
     return 60 * float(text) or None
 
 
+def _is_true(text: str) -> bool:
+    return text == "true"
+
+
 @dataclass(frozen=True)
 class RunOption:
     """An option of a run that is no hyper-parameter: it decides no result and changes no hash.
@@ -44,6 +48,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = {
     "threads": RunOption("CPU threads", 1, int),
     "time_limit": RunOption("minutes; then it stops, after a checkpoint", read=minutes),
     "keep_weights": RunOption("all, none, or what Snakemake says for save: best", "all", Keep.of_text),
+    "keep_state": RunOption("true: keep what the run needs to be continued for more epochs", False, _is_true),
     "pause_after": RunOption("the epoch after which the run ends for now and keeps its checkpoint", read=int),
     "search_slot": RunOption("of a search: the file that says what came of the run", read=Path),
     "search_decision": RunOption("of a search: the file that says the setting of that slot", read=Path),

@@ -41,6 +41,11 @@ def weights_file(results: Path, exp_name: str, digest: str) -> Path:
     return results / "weights" / f"{exp_name}-{digest}.safetensors"
 
 
+def state_file(results: Path, exp_name: str, digest: str) -> Path:
+    """Return the file of all that a finished run needs to be continued, where it is kept (`keep_state: true`)."""
+    return weights_file(results, exp_name, digest).with_suffix(".pt")
+
+
 def card_file(results: Path, exp_name: str, digest: str) -> Path:
     """The page that says what a run's weights are of."""
     return weights_file(results, exp_name, digest).with_suffix(".md")

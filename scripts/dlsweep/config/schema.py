@@ -213,6 +213,11 @@ def config_schema() -> dict[str, Any]:
                 "default": "best",
                 "description": "Whose weights are kept: each experiment's best run's, all runs', or nobody's.",
             },
+            "keep_state": {
+                "type": "boolean",
+                "default": False,
+                "description": "Keep what a finished run needs to be continued for more epochs.",
+            },
             "metrics": {
                 "description": "What your own metrics are, by name or by the name of their family.",
                 "type": "object",

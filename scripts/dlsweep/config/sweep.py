@@ -45,7 +45,18 @@ from dlsweep.config.space import Space, merged_spec, read_space
 from dlsweep.config.tasks import BUILT_IN, TASK_WORDS, Task
 from dlsweep.errors import ConfigError
 
-TOP_KEYS = ("name", "parquet", "save", "jobs_per_gpu", "gpus_per_run", "outdated", "metrics", "defaults", "experiments")
+TOP_KEYS = (
+    "name",
+    "parquet",
+    "save",
+    "keep_state",
+    "jobs_per_gpu",
+    "gpus_per_run",
+    "outdated",
+    "metrics",
+    "defaults",
+    "experiments",
+)
 OUTDATED = ("keep", "redo")
 """What becomes of finished runs whose code or data have changed since."""
 SAVE = ("best", "all", "none")
@@ -91,6 +102,7 @@ class Sweep:
     jobs_per_gpu: int = 1
     gpus_per_run: int = 1
     parquet: bool = False  # the tables as Parquet too
+    keep_state: bool = False  # of finished runs, to continue them for more epochs
     outdated: str = "keep"  # one of OUTDATED
     save: str = "best"  # one of SAVE
     metrics: Mapping[str, Column] = field(default_factory=dict)  # what the config says of them
@@ -202,9 +214,7 @@ def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:
             f"gpus_per_run: {gpus_per_run} does not go with jobs_per_gpu: {jobs_per_gpu}; either several runs share a"
             " GPU, or a run has several"
         )
-    parquet = config.get("parquet", False)
-    if not isinstance(parquet, bool):
-        raise ConfigError(f"parquet: {shown(parquet)} is not allowed; allowed: true, false")
+    parquet, keep_state = (_yes_or_no(config, key) for key in ("parquet", "keep_state"))
     outdated, save = _one_of(config, "outdated", OUTDATED), _one_of(config, "save", SAVE)
     experiments = a_mapping(config.get("experiments", {}), "experiments")
     if not experiments:
@@ -218,7 +228,7 @@ def expand_config(config: Mapping[str, Any], default_name: str = "") -> Sweep:
         raise ConfigError(
             f"gpus_per_run: {gpus_per_run} is for a task of your own (train, command); the built-in one uses one GPU"
         )
-    return Sweep(name or "", expanded, jobs_per_gpu, gpus_per_run, parquet, outdated, save, metrics)
+    return Sweep(name or "", expanded, jobs_per_gpu, gpus_per_run, parquet, keep_state, outdated, save, metrics)
 
 
 def _one_of(config: Mapping[str, Any], key: str, words: tuple[str, ...]) -> str:
@@ -227,6 +237,13 @@ def _one_of(config: Mapping[str, Any], key: str, words: tuple[str, ...]) -> str:
     if word not in words:
         raise ConfigError(f"{key}: {shown(word)} is not allowed; allowed: {', '.join(words)}.{nearest(word, words)}")
     return str(word)
+
+
+def _yes_or_no(config: Mapping[str, Any], key: str) -> bool:
+    value = config.get(key, False)
+    if not isinstance(value, bool):
+        raise ConfigError(f"{key}: {shown(value)} is not allowed; allowed: true, false")
+    return value
 
 
 def _count(config: Mapping[str, Any], key: str) -> int:

@@ -15,13 +15,22 @@ from typing import Any
 
 from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.keep import Keep
-from dlsweep.config.paths import files_folder, init_from, predictions_file, record_name, running_folder, weights_file
+from dlsweep.config.paths import (
+    files_folder,
+    init_from,
+    predictions_file,
+    record_name,
+    running_folder,
+    state_file,
+    weights_file,
+)
 from dlsweep.config.tasks import is_built_in, task_of
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import copy_file, copy_folder, read_json, to_json, write_json
 from dlsweep.locks import Busy, acquire
 from dlsweep.results import redo
 from dlsweep.results.init_from import find_weights_file
+from dlsweep.results.kept import shorter_runs
 from dlsweep.results.records import clear_run, read_record
 from dlsweep.results.schema import PRUNED, SCHEMA_VERSION, Begun, Epoch, Outcome, Record, Timing, is_diverged
 from dlsweep.results.versions import is_own_file, own_sources
@@ -45,6 +54,7 @@ class RunOptions:
 
     `data` is the prepared data set, which the built-in task alone has. `hash` is the one that the setting must have,
     `time_limit` is in seconds. `pause_after` is the epoch after which the run keeps its checkpoint and ends.
+    `keep_state` says that the state at its end is kept.
     """
 
     exp_name: str
@@ -58,6 +68,7 @@ class RunOptions:
     time_limit: float | None
     keep_weights: Keep
     pause_after: int | None = None
+    keep_state: bool = False
 
     def __post_init__(self) -> None:
         if self.jobs_per_gpu < 1 or self.gpus_per_run < 1:
@@ -224,6 +235,8 @@ class Run:
         self.task = task = load_task(task_of(self.setting).kind)
         import_installed(own_sources([self.setting]))
         started_from = init_from(self.setting)
+        kept = state_file(self.options.results, self.options.exp_name, self.digest)
+        in_full = self.options.pause_after is None and not self.token  # neither a rung of a search, nor made again
         self.job = Job(
             self.setting,
             self.digest,
@@ -235,6 +248,8 @@ class Run:
             self.slot,
             self.options.threads,
             find_weights_file(self.options.results, started_from) if started_from else None,
+            kept if self.options.keep_state else None,
+            shorter_runs(self.options.results, self.setting) if in_full else (),
         )
         training: Training = task.load(self.job)
         self.provenance |= training.made_with()

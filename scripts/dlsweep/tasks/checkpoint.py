@@ -48,11 +48,12 @@ def unlike(there: Mapping[str, Any], here: Mapping[str, str | None]) -> str:
 class Checkpoint:
     """The checkpoint of one run. `should_stop` is asked whenever one could be written.
 
-    The task says in `made_with`, before anything else, what the run is made with, by the names of `_UNLIKE`.
+    The task says in `made_with`, before anything else, what the run is made with, by the names of `_UNLIKE`. `kept` is
+    the file in which the state at the end of the run is kept, if it is.
     """
 
-    def __init__(self, path: Path, should_stop: Callable[[], bool] = lambda: False) -> None:
-        self.path, self.should_stop = path, should_stop
+    def __init__(self, path: Path, should_stop: Callable[[], bool] = lambda: False, kept: Path | None = None) -> None:
+        self.path, self.should_stop, self.kept = path, should_stop, kept
         self.made_with: Mapping[str, str | None] = {}
         self._last, self._cost = time.perf_counter(), 0.0
 
@@ -64,20 +65,34 @@ class Checkpoint:
         """
         if not self.path.exists():
             return None
+        state, fault = self._read(self.path, self.made_with, misfit, place)
+        if fault:
+            self.refuse(fault)
+        return state
+
+    def load_kept(self, path: Path, digest: str, misfit: Callable[[dict[str, Any]], str]) -> dict[str, Any] | None:
+        """Return the state in which another run of this code on these data has ended, kept in `path`; else say why not.
+
+        `digest` is the hash of its setting. Its file stays as it is.
+        """
+        state, fault = self._read(path, {**self.made_with, "hash": digest}, misfit, "cpu")
+        if fault:
+            print(f"{path} {fault}; it is not continued", flush=True)
+        return state
+
+    @staticmethod
+    def _read(
+        path: Path, made_with: Mapping[str, str | None], misfit: Callable[[dict[str, Any]], str], place: Any
+    ) -> tuple[dict[str, Any] | None, str]:
+        """Return a state, and why it does not fit; one of the two is nothing."""
         try:
-            state = _read(self.path, place)
-            fault = self._fault(state) or misfit(state)
+            state = _read(path, place)
+            fault = _fault(state, made_with) or misfit(state)
         except Exception as error:  # torch raises many kinds for a torn file
             fault = f"cannot be read ({type(error).__name__})"
         if fault:
-            self.refuse(fault)
-            return None
-        return {key: value for key, value in state.items() if key not in self.made_with}
-
-    def _fault(self, state: Any) -> str:
-        if not isinstance(state, dict) or not self.made_with.keys() <= state.keys():
-            return "has another form than this version writes"
-        return unlike(state, self.made_with)
+            return None, fault
+        return {key: value for key, value in state.items() if key not in made_with}, ""
 
     def refuse(self, fault: str) -> None:
         """Move the file aside, and say why."""
@@ -99,15 +114,31 @@ class Checkpoint:
             self._last = time.perf_counter()
             self._cost = self._last - now
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Write a checkpoint, whole or not at all. Raises OSError where the disk is full."""
+    def keep(self, state: Callable[[], dict[str, Any]]) -> None:
+        """Write the state in which the run ends, where it is to be kept. Raises OSError where the disk is full."""
+        if self.kept:
+            self.kept.parent.mkdir(parents=True, exist_ok=True)
+            self.save(state(), self.kept)
+
+    def save(self, state: dict[str, Any], path: Path | None = None) -> None:
+        """Write a checkpoint, whole or not at all, to its own file or another.
+
+        Raises OSError where the disk is full.
+        """
+        path = path or self.path
         content = {**self.made_with, **state}
         if torch := sys.modules.get("torch"):
             buffer = io.BytesIO()
             torch.save(content, buffer)
-            write_atomic(self.path, buffer.getvalue())
+            write_atomic(path, buffer.getvalue())
         else:
-            write_atomic(self.path, pickle.dumps(content))
+            write_atomic(path, pickle.dumps(content))
+
+
+def _fault(state: Any, made_with: Mapping[str, str | None]) -> str:
+    if not isinstance(state, dict) or not made_with.keys() <= state.keys():
+        return "has another form than this version writes"
+    return unlike(state, made_with)
 
 
 def _read(path: Path, place: Any) -> Any:

@@ -7,12 +7,13 @@ The module of a task has `load(job)`, which returns the Training of a run; `prel
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dlsweep.config.identity import Setting
+from dlsweep.results.kept import Kept
 from dlsweep.results.schema import Epoch, Outcome, Timing
 from dlsweep.results.weights import Weights
 
@@ -40,6 +41,7 @@ class Job:
     `data` is the prepared data set, of the built-in task only. `checkpoint` is the file from which the run goes on.
     `device` is as the command line has it, `slot` the GPU slot that the run holds. `on_epoch` is told all epochs so far
     after each. `init_from` is the file of weights that the setting says to begin with.
+    `keep_state` is where to keep the state at the end. `shorter` are those of runs of fewer epochs, the longest first.
     """
 
     setting: Setting
@@ -52,6 +54,8 @@ class Job:
     slot: str | None = None
     threads: int = 1
     init_from: Path | None = None
+    keep_state: Path | None = None
+    shorter: Sequence[Kept] = ()
 
     @property
     def files(self) -> Path:

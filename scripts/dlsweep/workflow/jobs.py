@@ -306,6 +306,7 @@ class Jobs:
             "search_slot": slot_file(results, course.name, number, slot),
             "search_metric": objective.metric,
         }
+        options |= self._keep_state
         if epochs := course.rounds[number].epochs:
             options["pause_after"] = epochs
         if course.rounds[number].after:
@@ -354,9 +355,13 @@ class Jobs:
         data = data_file(self.paths.results, setting)
         if data and input:
             data = input[0]
-        keep = run_options({"keep_weights": str(self._keeps[wildcards.exp, wildcards.hash])})
+        keep = run_options({"keep_weights": str(self._keeps[wildcards.exp, wildcards.hash]), **self._keep_state})
         results = str(Path(output[0]).parent)
         return f"{keep} {train_arguments(wildcards.exp, wildcards.hash, setting, str(data), results)}"
+
+    @property
+    def _keep_state(self) -> dict[str, Any]:
+        return {"keep_state": True} if self.sweep.keep_state else {}
 
     @functools.cached_property
     def _keeps(self) -> dict[tuple[str, str], Keep]:

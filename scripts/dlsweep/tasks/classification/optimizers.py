@@ -135,6 +135,15 @@ def lr_at(setting: Setting, step: int, steps_per_epoch: int) -> float:
     return lr * float(schedule(setting, step - warmup, total, steps_per_epoch))
 
 
+def same_rates(setting: Setting, n_epochs: int, steps_per_epoch: int) -> bool:
+    """Say whether a run of so many epochs has the learning rates with which this setting begins, in every step."""
+    shorter = {**setting, "epochs": n_epochs}
+    return all(
+        lr_at(setting, step, steps_per_epoch) == lr_at(shorter, step, steps_per_epoch)
+        for step in range(n_epochs * steps_per_epoch)
+    )
+
+
 def own_schedule(s: Setting, step: int, total: int, steps_per_epoch: int) -> float:
     """The user's own schedule, `module:function`: called with those of step, total and steps_per_epoch that it takes.
 

@@ -13,7 +13,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.metrics import metric_column
 from dlsweep.errors import ConfigError
+from dlsweep.results.kept import Kept
 from dlsweep.results.predictions import Predictions, split_digest
 from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS, Epoch, Outcome, Timing
 from dlsweep.results.versions import code_digest, own_modules
@@ -107,6 +108,7 @@ class Trainer:
     ) -> None:
         self.setting, self.device, self.checkpoint, self.on_epoch = setting, device, checkpoint, on_epoch
         self.progress = Progress()
+        self.continues = ""  # the hash of the run of fewer epochs that it goes on from
         self._set_arithmetic()
         memory = torch.channels_last if setting["channels_last"] else torch.contiguous_format
 
@@ -302,6 +304,8 @@ class Trainer:
             status = self.status()
             if status == "running":
                 self.checkpoint.save_if_due(self.state)
+        if status != "diverged":
+            self.checkpoint.keep(self.state)
         return {
             "status": status,
             "epochs": self.progress.epochs,
@@ -326,7 +330,8 @@ class Trainer:
     def made_with(self) -> dict[str, Any]:
         """Return the record's `provenance` as far as this knows it."""
         made = {**torch_setup.describe(self.device), "data": self.data_digest, "code": self.code_digest}
-        return {**made, "init_from": self.init_digest} if self.init_digest else made
+        others = {"init_from": self.init_digest, "continues": self.continues}
+        return {**made, **{key: value for key, value in others.items() if value}}
 
     def trained_weights(self) -> Weights | None:
         """Return the weights that were tested, and what maps raw data to what the model takes; None without a test."""
@@ -436,13 +441,36 @@ class Trainer:
             **({"criterion": kept} if (kept := self.criterion.state_dict()) else {}),
             **torch_setup.get_random_states(self.device),
             "augmentation": self.augmentation.get_state(),
+            **({"continues": self.continues} if self.continues else {}),
         }
 
-    def load_checkpoint(self) -> None:
-        """Go on from the checkpoint where there is one that fits."""
+    def load_checkpoint(self, shorter: Sequence[Kept] = ()) -> None:
+        """Go on from the checkpoint where there is one that fits, else from where one of these shorter runs ended."""
         if state := self.checkpoint.load(self._misfit):
             self.restore(state)
             print(f"continuing at epoch {self.progress.epoch}, step {self.progress.step}", flush=True)
+            return
+        for kept in shorter:
+            if self._continue(kept):
+                return
+
+    def _continue(self, kept: Kept) -> bool:
+        """Go on from where a run of fewer epochs ended, if this one would be in that very state; say whether."""
+        if not optim.same_rates(self.setting, kept.n_epochs, self.steps_per_epoch):
+            schedule, n_epochs = self.setting["lr_schedule"], self.setting["epochs"]
+            print(
+                f"lr_schedule {schedule} has other learning rates over {n_epochs} epochs than over {kept.n_epochs}: the"
+                f" run {kept.digest[:12]} is not continued, training starts from the beginning",
+                flush=True,
+            )
+            return False
+        state = self.checkpoint.load_kept(kept.path, kept.digest, self._misfit)
+        if not state:
+            return False
+        self.restore(state)
+        self.continues = kept.digest
+        print(f"continuing the run {kept.digest[:12]} after its {len(self.epochs)} epochs", flush=True)
+        return True
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from the very step at which `state()` was asked for."""
@@ -460,6 +488,7 @@ class Trainer:
             for name, value in state["best_weights"].items()
         }
         torch_setup.set_random_states(state, self.device)
+        self.continues = state.get("continues", "")
         self.augmentation.set_state(state["augmentation"])
 
     def _misfit(self, state: dict[str, Any]) -> str:
@@ -490,6 +519,8 @@ def load(job: Job) -> Trainer:
     torch_setup.warn_of_cpu(job.slot, device)
     assert job.data is not None  # scripts/train.py asks for it
     data = load_splits(job.data, job.setting)
-    trainer = Trainer(job.setting, data, device, Checkpoint(job.checkpoint, job.stop), job.on_epoch, job.init_from)
-    trainer.load_checkpoint()
+    trainer = Trainer(
+        job.setting, data, device, Checkpoint(job.checkpoint, job.stop, job.keep_state), job.on_epoch, job.init_from
+    )
+    trainer.load_checkpoint(job.shorter)
     return trainer
