@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,9 @@ for number in (signal.SIGINT, signal.SIGHUP):
 
 ROOT = Path(__file__).parent.parent
 PARTS = ("Snakefile", "rules", "scripts", "profiles", "envs", "report")
+
+LIMIT = 900.0
+"""Seconds that a command or a wait may take, ten times what any takes on two cores: it ends what hangs."""
 
 SMALL = {
     "defaults": {"epochs": 2, "train_size": 200, "n_layer": 1, "hid_dim": 8},
@@ -53,7 +58,7 @@ class Project:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return {**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
-    def run(self, *command: str, timeout: float = 300, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, timeout: float = LIMIT, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
             cwd=self.folder,
@@ -64,7 +69,7 @@ class Project:
             timeout=timeout,
         )
 
-    def snakemake(self, *arguments: str, cores: int = 2, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def snakemake(self, *arguments: str, cores: int = 2, timeout: float = LIMIT) -> subprocess.CompletedProcess[str]:
         return self.run("snakemake", "--cores", str(cores), *arguments, timeout=timeout)
 
     def planned(self, *arguments: str) -> dict[str, int]:
@@ -92,6 +97,13 @@ class Project:
     def outcomes(self) -> dict[str, str]:
         """Each record without what is allowed to differ between two runs of one setting."""
         return {name: outcome(record) for name, record in self.records().items()}
+
+
+def wait_for(condition: Callable[[], object], pause: float = 0.05) -> None:
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end, f"waited {LIMIT:.0f} s in vain"
+        time.sleep(pause)
 
 
 def written(folder: Path) -> dict[Path, int]:

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nbformat
@@ -15,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-from conftest import ROOT, Project
+from conftest import LIMIT, ROOT, Project, wait_for
 
 NOTEBOOK = ROOT / "notebooks/colab.ipynb"
 SWEEP = {
@@ -28,7 +27,7 @@ EXECUTE = """
 import nbclient, nbformat, sys
 notebook = nbformat.read(sys.argv[1], 4)
 try:
-    nbclient.NotebookClient(notebook, timeout=240).execute()
+    nbclient.NotebookClient(notebook, timeout=600).execute()
 finally:
     nbformat.write(notebook, sys.argv[1])
 """
@@ -96,21 +95,19 @@ def kill(process: subprocess.Popen[str]) -> None:
     for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
         with contextlib.suppress(psutil.NoSuchProcess):
             each.kill()
-    process.wait()
+    process.wait(LIMIT)
 
 
 def test_a_lost_session_goes_on_in_the_next(colab: Colab):
     (colab.drive / "sweep").mkdir(parents=True)
     (colab.drive / "sweep/config.yaml").write_text(yaml.safe_dump(SWEEP, sort_keys=False))
     lost = colab.session()
-    deadline = time.monotonic() + 200
-    while not colab.goes_on_from_something() and lost.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_for(lambda: colab.goes_on_from_something() or lost.poll() is not None, pause=0.2)
     before = colab.records()
     kill(lost)
     assert 2 <= len(before) < 5, lost.stdout and lost.stdout.read()
     next_one = colab.session()
-    output, _ = next_one.communicate(timeout=300)
+    output, _ = next_one.communicate(timeout=LIMIT)
     assert next_one.returncode == 0, output
     after = colab.records()
     assert len(after) == 5

@@ -18,11 +18,11 @@ import psutil
 import pytest
 import torch
 
-from conftest import Project
+from conftest import LIMIT, Project, wait_for
 
 pytestmark = pytest.mark.faults
 
-N_KILLS = int(os.environ.get("KILLS", 15))  # before a release: KILLS=100
+N_KILLS = int(os.environ.get("KILLS", 5))  # before a release: KILLS=100
 
 # Some seconds of training each, with everything in play that a checkpoint must hold.
 LONG = {
@@ -82,13 +82,6 @@ def is_training(process: psutil.Process) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
 def processes_in(folder: Path) -> list[psutil.Process]:
     """Every living process that works in the folder."""
     found = []
@@ -135,7 +128,7 @@ def long_project(tmp_path: Path) -> Iterator[Project]:
 
 def test_many_kills(long_project: Project, tmp_path_factory: pytest.TempPathFactory, record_property: Callable):
     """The sweep is extended while it is killed, so that no machine is too fast to be killed that often."""
-    project, chance, seeds = long_project, random.Random(0), 2
+    project, chance, seeds = long_project, random.Random(0), 1
     started = note_starts(project)
     assert project.snakemake("short").returncode == 0  # records that are there before the first kill
     before = stamps(project)
@@ -143,8 +136,8 @@ def test_many_kills(long_project: Project, tmp_path_factory: pytest.TempPathFact
     changed = repeated = resumed_earlier = 0
     reached: dict[str, tuple[int, int]] = {}
     lost_seconds = []
-    while kills.total() < N_KILLS:
-        while 2 + 4 * seeds - len(before) < 6:
+    while kills.total() < N_KILLS or not reached:
+        while 2 + 4 * seeds - len(before) < 4:
             seeds += 1
         config = copy.deepcopy(LONG)
         config["experiments"]["long"]["seeds"] = seeds
@@ -166,7 +159,7 @@ def test_many_kills(long_project: Project, tmp_path_factory: pytest.TempPathFact
         else:
             with contextlib.suppress(ProcessLookupError):  # where it is over
                 os.killpg(sweep.process.pid, signal.SIGKILL)
-        sweep.process.wait()
+        sweep.process.wait(LIMIT)
         kills[kind] += not over
 
         now = stamps(project)
@@ -177,11 +170,11 @@ def test_many_kills(long_project: Project, tmp_path_factory: pytest.TempPathFact
         before, reached = now, {**reached, **here}
     finished_before = len(before)
     sweep = Sweep(project)
-    assert sweep.process.wait(timeout=600) == 0, sweep.output.read_text()[-5000:]
+    assert sweep.process.wait(timeout=LIMIT) == 0, sweep.output.read_text()[-5000:]
 
     reference = Project(tmp_path_factory.mktemp("undisturbed"))
     reference.configure(config)
-    done = reference.snakemake()
+    done = reference.snakemake("long", "short")
     assert done.returncode == 0, done.stdout + done.stderr
     undisturbed = reference.outcomes()
     lost = len(undisturbed.keys() - project.records().keys())
@@ -258,7 +251,7 @@ def lengthen(project: Project) -> None:
     project.configure(config)
 
 
-def test_signals_stop_a_sweep_within_seconds(long_project: Project):
+def test_signals_stop_a_sweep(long_project: Project):
     """Ctrl-C in a terminal reaches the whole group; the others only Snakemake."""
     project = long_project
     lengthen(project)
@@ -274,7 +267,7 @@ def test_signals_stop_a_sweep_within_seconds(long_project: Project):
         wait_for(lambda asked=asked: any(modified(p) > asked for p in (project.results / "running").glob("*.pt")))
         assert sweep.process.poll() is None
         send(sweep)
-        assert sweep.process.wait(timeout=60) != 0
+        assert sweep.process.wait(timeout=LIMIT) != 0
         assert not processes_in(project.folder), number.name
         records = [json.loads(path.read_text()) for path in (project.results / "running").glob("*.json")]
         assert records and {record["status"] for record in records} == {"interrupted"}
@@ -289,8 +282,8 @@ def test_a_run_stops_with_its_snakemake(long_project: Project):
     sweep = Sweep(long_project)
     wait_for(lambda: any((long_project.results / "running").glob("*.pt")))
     sweep.process.kill()
-    sweep.process.wait()
-    wait_for(lambda: not processes_in(long_project.folder), seconds=60)
+    sweep.process.wait(LIMIT)
+    wait_for(lambda: not processes_in(long_project.folder))
     records = [json.loads(path.read_text()) for path in (long_project.results / "running").glob("*.json")]
     assert records and {record["status"] for record in records} == {"interrupted"}
 
@@ -308,8 +301,8 @@ def test_two_at_once(long_project: Project):
     assert f"another Snakemake is at work on this sweep (process {first.process.pid}" in refused.stderr
     partial = project.snakemake("partial")
     assert partial.returncode == 0, partial.stdout + partial.stderr
-    assert first.process.wait(timeout=600) == 0
-    assert other.process.wait(timeout=600) == 0
+    assert first.process.wait(timeout=LIMIT) == 0
+    assert other.process.wait(timeout=LIMIT) == 0
     records = project.records()
     assert len(records) == 8
     trained = {(record["provenance"]["pid"], record["provenance"]["started"]) for record in records.values()}
@@ -405,19 +398,21 @@ def test_each_failure_is_told_and_stops_only_itself(project: Project):
     assert len((project.results / "partial" / "summary.csv").read_text().splitlines()) == 1 + 2
 
 
+# A step takes as long as NAP says.
 SLOW = """
+import os
 import time
 import torch
 
 
 class Slow(torch.nn.Module):
-    def __init__(self, in_shape, n_classes, nap=0.02):
+    def __init__(self, in_shape, n_classes):
         super().__init__()
-        self.nap, self.layer = nap, torch.nn.Linear(64, n_classes)
+        self.layer = torch.nn.Linear(64, n_classes)
 
     def forward(self, x):
         if self.training:
-            time.sleep(self.nap)
+            time.sleep(float(os.environ["NAP"]))
         return self.layer(x.flatten(1))
 """
 
@@ -425,22 +420,27 @@ class Slow(torch.nn.Module):
 def test_a_time_limit_writes_a_checkpoint_and_ends_what_hangs(project: Project):
     (project.folder / "slow.py").write_text(SLOW)
     project.run("python", "scripts/prepare.py", "--dataset=digits", "--output=results/data/digits.pt")
-    run = ("python", "scripts/train.py", "--data=results/data/digits.pt", "--epochs=30", "--model=slow:Slow")
-    attempts = []
-    while not project.records() and len(attempts) < 10:
-        attempts.append(project.run(*run, "--time-limit=0.15"))
-    (record,) = project.records().values()
-    assert attempts[-1].returncode == 0
-    assert {attempt.returncode for attempt in attempts[:-1]} == {124}
-    told = "".join(attempt.stderr for attempt in attempts)
-    assert "stopped by its time limit of 9 s; the checkpoint is written" in told
-    assert record["timing"]["resumed"] > 0
+    train = ("python", "scripts/train.py", "--data=results/data/digits.pt", "--model=slow:Slow")
 
-    hung = project.run(*run, "--time-limit=0.15", '--model-args={"nap": 1000}', timeout=120)
+    def run(nap: float, *options: str) -> subprocess.CompletedProcess[str]:
+        return project.run("env", f"NAP={nap}", *train, *options)
+
+    before = time.monotonic()
+    assert run(0, "--epochs=1", "--results=other").returncode == 0
+    minutes = round(2 * (time.monotonic() - before) / 60 + 0.05, 2)  # some steps on any machine
+    limited = run(0.1, "--epochs=200", f"--time-limit={minutes}")
+    assert limited.returncode == 124
+    assert f"stopped by its time limit of {minutes * 60:g} s; the checkpoint is written" in limited.stderr
+
+    hung = run(1000, "--epochs=200", f"--time-limit={minutes}")
     assert hung.returncode == 124
     assert "in forward" in hung.stderr and "hung: no step ended within its time limit" in hung.stderr
     (running,) = (project.results / "running").glob("*.json")
     assert json.loads(running.read_text())["status"] == "failed"
+
+    assert run(0, "--epochs=200").returncode == 0
+    (record,) = project.records().values()
+    assert record["timing"]["resumed"] > 0
 
 
 @pytest.fixture
@@ -456,7 +456,7 @@ def small_disk(project: Project) -> Iterator[Project]:
 
 def test_a_full_or_read_only_disk(small_disk: Project):
     project = small_disk
-    assert project.snakemake().returncode == 0
+    assert project.snakemake("small").returncode == 0
     before = stamps(project)
     more = {"grid": {"lr": [0.01, 0.1, 0.2], "act": ["relu", "tanh"]}, "figures": []}
     more |= {"epochs": 2, "train_size": 200, "n_layer": 1, "hid_dim": 8}
@@ -501,7 +501,7 @@ experiments:
 defaults: {hid_dim: 8.0, n_layer: 1, train_size: 200, epochs: 2}
 """
     )
-    assert sweep.process.wait(timeout=300) == 0
+    assert sweep.process.wait(timeout=LIMIT) == 0
     assert len(project.records()) == 4
 
     moved = tmp_path.with_name("moved")
@@ -599,7 +599,8 @@ def test_many_kills_of_own_tasks(
     kills: Counter[str] = Counter()
     before: dict[str, tuple[int, bytes]] = {}
     changed = repeated = starts = 0
-    while kills.total() < max(8, N_KILLS // 3):
+    kept: set[str] = set()  # what left a checkpoint to go on from
+    while kills.total() < max(4, N_KILLS // 3) or kept != {"*.pt", "*.checkpoint/state"}:
         while 3 * seeds - len(before) < 5:
             seeds += 1
         project.configure(own_tasks(seeds))
@@ -622,15 +623,16 @@ def test_many_kills_of_own_tasks(
                 sweep.process.kill()
             else:
                 os.killpg(sweep.process.pid, signal.SIGKILL)
-        sweep.process.wait()
+        sweep.process.wait(LIMIT)
         kills[f"SIGKILL of {kind}"] += not over
         wait_for(lambda: not processes_in(project.folder))  # nor any program of a command
+        kept |= {left for left in ("*.pt", "*.checkpoint/state") if list(project.results.glob(f"running/{left}"))}
         now = stamps(project)
         changed += sum(now.get(name) != stamp for name, stamp in before.items())
         repeated += sum(name.removesuffix(".json").split("-")[1] in started.read_text() for name in before)
         before = now
     sweep = Sweep(project, "--until", "train")
-    assert sweep.process.wait(timeout=600) == 0, sweep.output.read_text()[-5000:]
+    assert sweep.process.wait(timeout=LIMIT) == 0, sweep.output.read_text()[-5000:]
 
     reference = Project(tmp_path_factory.mktemp("undisturbed"))
     write_own_tasks(reference)

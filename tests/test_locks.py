@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, Project
+from conftest import LIMIT, ROOT, Project, wait_for
 from dlsweep import locks
-from test_faults import Sweep, processes_in, wait_for
+from test_faults import Sweep, processes_in
 
 WITHOUT = [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP]
 
@@ -60,7 +60,7 @@ def no_flock(*_: object) -> None:
 def test_one_holds_it_at_a_time(flock: int, tmp_path: Path):
     (tmp_path / "count").write_text("0")
     processes = [python(tmp_path, COUNT, "40") for _ in range(4)]
-    assert [process.wait(timeout=120) for process in processes] == [0] * 4
+    assert [process.wait(timeout=LIMIT) for process in processes] == [0] * 4
     assert (tmp_path / "count").read_text() == "160"
     assert {path.name for path in tmp_path.iterdir()} == {"a.lock", "count"}
 
@@ -76,7 +76,7 @@ def test_a_killed_holder_holds_nothing(flock: int, tmp_path: Path):
         process.send_signal(signal.SIGSTOP)  # it lives, and may go on
         assert locks.take(path) is None
         process.kill()
-        wait_for(lambda: not locks.is_held(path), seconds=5)
+        wait_for(lambda: not locks.is_held(path))
     lock = locks.take(path)
     assert lock and locks.is_held(path)
     lock.release()
@@ -94,7 +94,7 @@ def test_a_process_is_told_from_another_of_its_number(tmp_path: Path, monkeypatc
         assert locks.is_held(tmp_path / "a.lock") and locks.take(tmp_path / "a.lock") is None
         (leases / f"{host}~{space}~{process.pid}~1~1").touch()  # of an earlier process
         process.kill()
-        wait_for(lambda: locks._start(process.pid) == "ended", seconds=10)  # a zombie: nobody has waited for it yet
+        wait_for(lambda: locks._start(process.pid) == "ended")  # a zombie: nobody has waited for it yet
         assert not locks.is_held(tmp_path / "a.lock")
     with locks.acquire(tmp_path / "a.lock", timeout=5):
         assert len(list(leases.iterdir())) == 1
@@ -135,9 +135,9 @@ def test_who_loses_a_lease_to_another_machine_ends(flock: int, tmp_path: Path):
     assert process.stdout and process.stdout.readline() == "held\n"
     (lease,) = (tmp_path / "a-lease").iterdir()
     before = lease.stat().st_mtime_ns
-    wait_for(lambda: lease.stat().st_mtime_ns > before, seconds=10)
+    wait_for(lambda: lease.stat().st_mtime_ns > before)
     lease.unlink()
-    assert "another machine has taken this lock" in process.communicate(timeout=30)[1]
+    assert "another machine has taken this lock" in process.communicate(timeout=LIMIT)[1]
     assert process.returncode == 1
 
 
@@ -170,7 +170,7 @@ def kill_a_sweep(project: Project, target: str) -> None:
     wait_for(lambda: written_since(project, started) or sweep.process.poll() is not None)
     assert f"process {sweep.process.pid} on" in locks.holder(project.folder / ".snakemake" / "results.lock")
     os.killpg(sweep.process.pid, signal.SIGKILL)
-    sweep.process.wait()
+    sweep.process.wait(LIMIT)
     wait_for(lambda: not processes_in(project.folder))
     (shown,) = json.loads(project.run("python", "scripts/sweep.py", "show", "--json").stdout)
     assert "interrupted" in shown["states"] and "running" not in shown["states"], shown

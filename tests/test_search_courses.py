@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Project, outcome
+from conftest import LIMIT, Project, outcome, wait_for
 
 TRAINING = """
 import time
@@ -131,13 +131,11 @@ def test_killed_anywhere_and_one_at_a_time_it_takes_the_same_course(undisturbed:
             start_new_session=True,
         )
         before = len(course(project))
-        deadline = time.monotonic() + 60
-        while process.poll() is None and len(course(project)) <= before and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for(lambda process=process, before=before: process.poll() is not None or len(course(project)) > before)
         time.sleep(generator.uniform(0, 0.6))
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.wait(LIMIT)
     status = project.run("python", "scripts/sweep.py", "status")
     assert f"of {N_SLOTS} runs are done" in status.stdout, status.stdout + status.stderr
     assert "round" in status.stdout

@@ -21,15 +21,14 @@ def test_the_pins_are_what_the_minimum_allows():
 def test_the_oldest_promised_versions_make_a_whole_sweep(project: Project, tmp_path_factory: pytest.TempPathFactory):
     """In an environment that lies over this one, as over Colab's: torch is there already and stays as it is."""
     python = make_environment(tmp_path_factory.mktemp("oldest"), without(oldest(), *TORCH), over=True)
-    environment = {**project.environment(), "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
+    path = f"PATH={python.parent}{os.pathsep}{os.environ['PATH']}"
     asked = "import json, importlib.metadata as m, sys; print(json.dumps({n: m.version(n) for n in sys.argv[1:]}))"
     wanted = dict(line.split("==") for line in without(oldest(), *TORCH))
     found = subprocess.run([python, "-c", asked, *wanted], capture_output=True, text=True, check=True).stdout
     assert json.loads(found) == wanted
 
     def snakemake() -> str:
-        command = [python.parent / "snakemake", "--cores", "2"]
-        done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True, timeout=300)
+        done = project.run("env", path, "snakemake", "--cores", "2")
         assert done.returncode == 0, done.stderr
         return done.stderr
 

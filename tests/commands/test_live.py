@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Project
+from conftest import LIMIT, Project
 from dlsweep.commands.live import View
 from dlsweep.config.sweep import load_sweep
 from dlsweep.runs.eta import current_stretch, duration, sweep_seconds_left
@@ -62,7 +62,7 @@ def test_status_and_watch_beside_a_sweep(project: Project, tmp_path: Path):
         while sweep.poll() is None:
             seen |= set(states(project))
             time.sleep(0.5)
-        assert [process.wait(timeout=60) for process in watching] == [1, 1]  # a run is not done
+        assert [process.wait(timeout=LIMIT) for process in watching] == [1, 1]  # a run is not done
         reader.join()
     assert {"new", "running", "finished"} <= seen  # that one failed may be known at the end only
     assert states(project) == {"finished": 2, "failed": 1}
@@ -106,7 +106,7 @@ def test_status_and_watch_beside_a_sweep(project: Project, tmp_path: Path):
 
 def test_watch_waits_for_a_start_and_ends_when_all_is_done(project: Project):
     project.configure({"experiments": {"one": {"lr": 0.1}}})
-    done = project.run("python", "scripts/sweep.py", "watch", "--wait", "1", timeout=60)
+    done = project.run("python", "scripts/sweep.py", "watch", "--wait", "1", timeout=LIMIT)
     assert (done.returncode, done.stdout) == (1, "0 of 1 runs are done, 1 new\n" * 2)
 
 

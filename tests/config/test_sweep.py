@@ -252,6 +252,18 @@ MISTAKES = {
 }
 
 
+@pytest.mark.parametrize("name", sorted(MISTAKES.keys() - {"a rule's name"}))  # which Snakemake alone knows
+def test_a_mistake_is_answered_with_one_message(tmp_path: Path, name: str):
+    config, words = MISTAKES[name]
+    path = tmp_path / "config.yaml"
+    path.write_bytes(config if isinstance(config, bytes) else config.encode())
+    with pytest.raises(ConfigError) as error:
+        load_sweep([path])
+    message = str(error.value)
+    assert message.startswith(str(path)) and "\n" not in message
+    assert all(word in message for word in words), message
+
+
 @pytest.mark.parametrize("how", ["config.yaml", "--configfile"])
 def test_snakemake_stops_with_one_message_before_it_makes_anything(tmp_path: Path, how: str):
     def attempt(name: str) -> None:
@@ -272,7 +284,7 @@ def test_snakemake_stops_with_one_message_before_it_makes_anything(tmp_path: Pat
         for word in [how if how == "config.yaml" else "mine.yaml", *words]:
             assert word in message, (name, message)
 
-    names = MISTAKES if how == "config.yaml" else ("unknown key", "not YAML", "not UTF-8", "no date")
+    names = ["not UTF-8", "a rule's name"] if how == "config.yaml" else ["unknown key", "not YAML", "no date"]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(attempt, names))
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from matplotlib.axes import Axes
 
-from conftest import ROOT
+from conftest import LIMIT, ROOT
 from dlsweep.config.kinds import KINDS, FigureSpec
 from dlsweep.config.paths import record_name
 from dlsweep.config.plan import Plan
@@ -501,7 +501,7 @@ def test_files_are_the_same_bytes_each_time(sweep: tuple, tmp_path: Path):
     for _ in range(2):
         (tmp_path / "plan.json").write_text(json.dumps(small.to_json()))
         command = [sys.executable, "scripts/report.py", str(tmp_path / "plan.json")]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
         assert done.returncode == 0, done.stderr
         files = sorted((Path(plan.tables) / "figures").iterdir())
         assert [path.name for path in files] == ["few-heatmap.png", "few-heatmap.svg"]

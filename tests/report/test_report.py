@@ -115,7 +115,7 @@ class Page:
 
     def waits_for(self, expected: Any, found: Callable[[], Any]) -> None:
         """The page draws a moment after it is used."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 100
         while found() != expected and time.monotonic() < end:
             time.sleep(0.05)
         assert found() == expected

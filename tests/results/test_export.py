@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import ROOT
+from conftest import LIMIT, ROOT
 from dlsweep.errors import ConfigError
 from dlsweep.results import export
 from fake import fake_record, fake_sweep
@@ -19,7 +19,7 @@ def run(folder: Path, tool: str) -> subprocess.CompletedProcess[str]:
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     command = [sys.executable, "scripts/sweep.py", "export", tool, str(folder / "config.yaml")]
     command += ["--results", str(folder / "results"), "--output", str(folder / tool)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
 
 
 def test_tensorboard_reads_what_was_written(tmp_path: Path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from conftest import ROOT
+from conftest import LIMIT, ROOT
 from dlsweep.commands.live import View
 from dlsweep.config.sweep import expand_config
 from dlsweep.files import write_json
@@ -128,7 +128,7 @@ def no_reports(record: Record) -> None:
 def aggregate(plan, folder: Path) -> subprocess.CompletedProcess[str]:
     write_json(folder / "plan.json", plan.to_json())
     command = [sys.executable, str(ROOT / "scripts/aggregate.py"), "plan.json", "--tables", str(folder)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT)
 
 
 def test_a_metric_that_no_run_has_is_named_with_the_nearest(tmp_path: Path):

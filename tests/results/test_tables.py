@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 from scipy.special import expit, logit
 
-from conftest import ROOT, Project
+from conftest import LIMIT, ROOT, Project
 from dlsweep.commands.live import View
 from dlsweep.config import metrics
 from dlsweep.config.hyperparameters import HYPERPARAMETERS
@@ -272,7 +272,7 @@ def test_with_the_best_weights_a_setting_that_diverges_is_not_the_best(tmp_path:
 def aggregate(plan: Plan, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     write_json(folder / "plan.json", plan.to_json())
     command = [sys.executable, "scripts/aggregate.py", str(folder / "plan.json"), *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
 
 
 def test_missing_and_bad_records_are_named(tmp_path: Path):

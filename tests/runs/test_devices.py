@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from conftest import ROOT, SMALL, Project
+from conftest import LIMIT, ROOT, SMALL, Project, wait_for
 from dlsweep.config.sweep import expand_config, load_sweep
 from dlsweep.errors import ConfigError
 from dlsweep.locks import is_held
@@ -204,7 +204,7 @@ def test_a_slot_has_one_holder_at_a_time(tmp_path: Path, per_device: int):
     holders = [hold(tmp_path, per_device, 0.2) for _ in range(6)]
     spans: dict[str, list[tuple[float, float]]] = {}
     for holder in holders:
-        out = holder.communicate(timeout=60)[0].split()
+        out = holder.communicate(timeout=LIMIT)[0].split()
         _, slot, device, start, _, _, end = out
         assert device == slot.partition("/")[0]
         spans.setdefault(slot, []).append((float(start), float(end)))
@@ -215,17 +215,17 @@ def test_a_slot_has_one_holder_at_a_time(tmp_path: Path, per_device: int):
 
 
 def test_a_killed_holder_frees_its_slot(tmp_path: Path):
-    first, second = hold(tmp_path, 1, 60), hold(tmp_path, 1, 60)
+    first, second = hold(tmp_path, 1, 600), hold(tmp_path, 1, 600)
     taken = {holder.stdout.readline().split()[1] for holder in (first, second)}
     assert taken == {"a/0", "b/0"}  # the second run goes to the empty device
     waiting = hold(tmp_path, 1, 0)
     time.sleep(1)
     assert waiting.poll() is None
     first.send_signal(signal.SIGKILL)
-    assert waiting.communicate(timeout=60)[0].split()[1] in taken
+    assert waiting.communicate(timeout=LIMIT)[0].split()[1] in taken
     second.kill()
     for holder in (first, second):
-        holder.communicate()
+        holder.communicate(timeout=LIMIT)
 
 
 def test_the_emptiest_gpu_comes_first(tmp_path: Path):
@@ -234,14 +234,14 @@ def test_the_emptiest_gpu_comes_first(tmp_path: Path):
     assert set(slots) == {"a/0", "a/1", "b/0", "b/1"}
     for slot in ("a/1", "b/0", "b/1"):
         slots[slot].kill()
-        slots[slot].communicate()
+        slots[slot].communicate(timeout=LIMIT)
     after = [hold(tmp_path, 2, 60)]
     taken = [after[0].stdout.readline().split()[1]]
     after.append(hold(tmp_path, 2, 60))
     taken.append(after[1].stdout.readline().split()[1])
     for holder in (slots["a/0"], *after):
         holder.kill()
-        holder.communicate()
+        holder.communicate(timeout=LIMIT)
     assert taken[0] == "b/0" and taken[1] in ("a/1", "b/1")
 
 
@@ -251,7 +251,7 @@ def test_runs_that_need_several_gpus_do_not_wait_for_each_other_for_ever(tmp_pat
     spans: dict[str, list[tuple[float, float]]] = {}
     n_slots = []
     for holder in holders:
-        _, slots, visible, start, _, _, end = holder.communicate(timeout=60)[0].split()
+        _, slots, visible, start, _, _, end = holder.communicate(timeout=LIMIT)[0].split()
         assert visible == ",".join(slot.removesuffix("/0") for slot in slots.split(","))
         n_slots.append(slots.count("/"))
         for slot in slots.split(","):
@@ -263,24 +263,22 @@ def test_runs_that_need_several_gpus_do_not_wait_for_each_other_for_ever(tmp_pat
 
 def test_a_run_that_needs_several_gpus_keeps_what_comes_free(tmp_path: Path):
     """Else runs that need one would overtake it as long as there are any. Killed, it frees what it has collected."""
-    first, second = hold(tmp_path, 1, 60), hold(tmp_path, 1, 60)
+    first, second = hold(tmp_path, 1, 600), hold(tmp_path, 1, 600)
     for holder in (first, second):
         holder.stdout.readline()
-    several = hold(tmp_path, 1, 60, n_devices=2)
+    several = hold(tmp_path, 1, 600, n_devices=2)
     first.kill()
-    first.communicate()
+    first.communicate(timeout=LIMIT)
     locks = next(tmp_path.glob("dlsweep-devices-*"))
-    end = time.monotonic() + 60
-    while sum(is_held(path) for path in locks.glob(".?.0.lock")) < 2 and time.monotonic() < end:
-        time.sleep(0.1)
+    wait_for(lambda: sum(is_held(path) for path in locks.glob(".?.0.lock")) >= 2)
     late = hold(tmp_path, 1, 0)
     time.sleep(1)
     assert late.poll() is None
     several.kill()
-    assert late.communicate(timeout=60)[0].startswith("took")
+    assert late.communicate(timeout=LIMIT)[0].startswith("took")
     second.kill()
     for holder in (second, several):
-        holder.communicate()
+        holder.communicate(timeout=LIMIT)
 
 
 @pytest.mark.parametrize(

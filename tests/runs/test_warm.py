@@ -9,13 +9,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, Project, outcome
+from conftest import LIMIT, ROOT, Project, outcome, wait_for
 from dlsweep.runs.devices import take_slot
 from dlsweep.runs.warm import start as trainer
 from dlsweep.tasks.own_code import first_imports
@@ -60,7 +59,6 @@ if "dlsweep.runs.warm" in " ".join(sys.orig_argv):
     builtins.__import__ = pretend
 """
 
-PATIENCE = 60.0  # seconds that something may take on a busy machine
 LONG = ("--epochs=1000000", "--hid-dim=8")
 
 SNAKEMAKE = """
@@ -120,11 +118,11 @@ class Warm(Project):
         assert self.snakemake_process.stdout
         sockets, trainer = self.snakemake_process.stdout.readline().split()
         self.sockets, self.trainer = Path(sockets), int(trainer)
-        until((self.sockets / "ready").exists)
+        wait_for((self.sockets / "ready").exists)
 
     def stop(self) -> None:
         self.snakemake_process.kill()
-        self.snakemake_process.wait()
+        self.snakemake_process.wait(LIMIT)
 
     def train(self, *options: str, warm: bool = True, prefix: str = "") -> subprocess.Popen[str]:
         """Start a run, in the way that Snakemake's shell does."""
@@ -151,20 +149,13 @@ class Warm(Project):
                 found.extend([record["provenance"]["pid"]] if record["epochs"] else [])
             return bool(found)
 
-        until(trains)
+        wait_for(trains)
         return job, found[0]
 
     def has_checkpoint(self, exp_name: str) -> bool:
         (path,) = self.results.glob(f"running/{exp_name}-*.json")
         digest = path.stem.rpartition("-")[2]
         return json.loads(path.read_text())["status"] == "interrupted" and (path.parent / f"{digest}.pt").exists()
-
-
-def until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
-    end = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
 
 
 def is_gone(process: int) -> bool:
@@ -175,7 +166,7 @@ def is_gone(process: int) -> bool:
 
 
 def finish(job: subprocess.Popen[str]) -> tuple[int, str]:
-    text, _ = job.communicate(timeout=PATIENCE)
+    text, _ = job.communicate(timeout=LIMIT)
     return job.returncode, text
 
 
@@ -228,14 +219,14 @@ def test_a_signal_reaches_the_run(shared: Warm):
     assert process != job.pid
     job.send_signal(signal.SIGTERM)
     assert finish(job)[0] == 128 + signal.SIGTERM
-    until(lambda: is_gone(process))
+    wait_for(lambda: is_gone(process))
     assert shared.has_checkpoint("stopped")
 
 
 def test_a_run_ends_with_its_job(shared: Warm):
     job, process = shared.long_run("lost")
     job.kill()
-    until(lambda: is_gone(process))
+    wait_for(lambda: is_gone(process))
     assert shared.has_checkpoint("lost")
 
 
@@ -327,7 +318,7 @@ def test_no_trainer_is_needed(shared: Warm, tmp_path: Path):
         # Snakemake ends, also a trainer that hangs.
         assert project.snakemake_process.stdin
         project.snakemake_process.stdin.close()
-        project.snakemake_process.wait(PATIENCE)
+        project.snakemake_process.wait(LIMIT)
         assert is_gone(project.trainer)
         assert not project.sockets.exists()
         assert finish(project.train("--epochs=1", "--exp-name=gone"))[0] == 0
@@ -337,12 +328,12 @@ def test_no_trainer_is_needed(shared: Warm, tmp_path: Path):
         project.start()
         job, process = project.long_run("going")
         os.kill(project.trainer, signal.SIGKILL)
-        until(lambda: is_gone(project.trainer))
+        wait_for(lambda: is_gone(project.trainer))
         assert finish(project.train("--epochs=1", "--exp-name=next"))[0] == 0
         assert not is_gone(process)
         # Everything ends with Snakemake, however that ends; and this one's trainer is not the shared one.
         project.snakemake_process.kill()
-        until(lambda: is_gone(process))
+        wait_for(lambda: is_gone(process))
         assert finish(job)[0] == 128 + signal.SIGTERM
         assert not is_gone(shared.trainer)
 
@@ -352,7 +343,7 @@ def test_no_trainer_is_needed(shared: Warm, tmp_path: Path):
         project.start()
         os.kill(project.trainer, signal.SIGSTOP)
         project.snakemake_process.kill()
-        until(lambda: is_gone(project.trainer))
+        wait_for(lambda: is_gone(project.trainer))
         assert not project.sockets.exists()
 
         # One that is killed together with Snakemake leaves its folder, which the next one removes.
@@ -360,7 +351,7 @@ def test_no_trainer_is_needed(shared: Warm, tmp_path: Path):
         left = project.sockets
         os.kill(project.trainer, signal.SIGKILL)
         project.stop()
-        until(lambda: is_gone(project.trainer))
+        wait_for(lambda: is_gone(project.trainer))
         assert left.exists()
         project.start()
         assert not left.exists() and shared.sockets.exists()

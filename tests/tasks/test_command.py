@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from conftest import ROOT, Project
+from conftest import LIMIT, ROOT, Project, wait_for
 from dlsweep.config import tasks
 from dlsweep.config.identity import check_setting, setting_hash
 from dlsweep.errors import ConfigError
@@ -231,16 +231,9 @@ def programs(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
 def test_no_process_of_a_command_outlives_its_run(tmp_path: Path):
     done = start(tmp_path, "--value=3", "--nap=0")
-    out, err = done.communicate(timeout=60)
+    out, err = done.communicate(timeout=LIMIT)
     assert done.returncode == 0 and err == "" and "finished: test_mae 3" in out
     assert not programs(tmp_path)
     (path,) = (tmp_path / "results").glob("*.json")
@@ -250,26 +243,26 @@ def test_no_process_of_a_command_outlives_its_run(tmp_path: Path):
 
     running = tmp_path / "results" / "running"
     for number, status in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)):
-        again = start(tmp_path, "--value=4", "--nap=30")
+        again = start(tmp_path, "--value=4", "--nap=600")
         wait_for(lambda: list(running.glob("*.metrics.jsonl")))
         shown = next(running.glob("*.json"))
         wait_for(lambda shown=shown: len(json.loads(shown.read_text())["epochs"]) == 1)  # watch can see it
         wait_for(lambda: len(programs(tmp_path)) >= 4)
         again.send_signal(number)
-        _, told = again.communicate(timeout=60)
+        _, told = again.communicate(timeout=LIMIT)
         assert again.returncode == status
         if number == signal.SIGTERM:
             assert told == "stopped by SIGTERM; the next start trains from the beginning\n"
         wait_for(lambda: not programs(tmp_path))
-    limited = start(tmp_path, "--value=4", "--nap=30", "--time-limit=0.03")
-    _, told = limited.communicate(timeout=60)
+    limited = start(tmp_path, "--value=4", "--nap=600", "--time-limit=0.03")
+    _, told = limited.communicate(timeout=LIMIT)
     assert limited.returncode == 124 and "stopped by its time limit of 1.8 s" in told
     assert not programs(tmp_path)
 
 
 def test_the_command_line_of_a_command_is_checked_and_explained(tmp_path: Path):
     def say(*options: str) -> str:
-        out, err = start(tmp_path, *options).communicate(timeout=60)
+        out, err = start(tmp_path, *options).communicate(timeout=LIMIT)
         assert "Traceback" not in err
         return out + err
 

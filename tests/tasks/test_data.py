@@ -23,7 +23,7 @@ import sklearn.datasets
 import torch
 from PIL import Image
 
-from conftest import ROOT, Project
+from conftest import LIMIT, ROOT, Project
 from dlsweep.config.identity import check_setting
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError
@@ -663,7 +663,7 @@ def test_changed_data_repeat_no_finished_run(project: Project) -> None:
 def test_a_run_imports_no_reader() -> None:
     code = "import sys, dlsweep.runs.run, dlsweep.tasks.classification.training; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=LIMIT)
     assert done.returncode == 0, done.stderr
     readers = {f"dlsweep.tasks.classification.{name}" for name in ("datasets", "downloads", "image_folder", "tables")}
     assert not ({"sklearn", "torchvision", "scipy", "PIL", "pandas"} | readers) & set(done.stdout.split())
@@ -672,7 +672,7 @@ def test_a_run_imports_no_reader() -> None:
 def test_command_line(tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "scripts" / "prepare.py"), *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT)
 
     done = run("--dataset=digits", "--output=new/digits.pt")
     assert done.returncode == 0, done.stderr
@@ -695,7 +695,7 @@ def test_a_data_set_is_one_function_and_one_line(tmp_path: Path) -> None:
     loaders.write_text(loaders.read_text() + function)
     registry.write_text(registry.read_text().replace("DATASETS = {\n", "DATASETS = {\n" + line))
     command = [sys.executable, "scripts/prepare.py", "--dataset=moons", "--output=moons.pt"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT)
     assert done.returncode == 0, done.stderr
     splits = load_splits(tmp_path / "moons.pt", setting())
     assert splits.in_shape == (2,) and splits.classes == ["upper", "lower"] and len(splits.test_y) == 200

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import ROOT, Project, outcome
+from conftest import LIMIT, ROOT, Project, outcome, wait_for
 from dlsweep.config import tasks
 from dlsweep.config.identity import check_setting, setting_hash
 from dlsweep.errors import ConfigError
@@ -253,25 +252,18 @@ def only(paths: Any) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
 def test_without_torch_a_run_stops_and_goes_on(folder: Path):
     """A signal inside of the loop waits for the end of the epoch, one outside ends the run at once."""
     results = folder / "results"
     done = start(folder, "--seed=1", "--results=whole")
-    assert done.communicate()[1] == "" and done.returncode == 0
+    assert done.communicate(timeout=LIMIT)[1] == "" and done.returncode == 0
     whole = only((folder / "whole").glob("*.json"))
     assert record_fault(whole, next((folder / "whole").glob("*.json"))) == ""
 
-    at_once = start(folder, "--seed=1", "--before=60")
+    at_once = start(folder, "--seed=1", "--before=600")
     wait_for(lambda: list((results / "running").glob("*.files/started")))
     at_once.send_signal(signal.SIGTERM)
-    assert "stopped by SIGTERM; the next start trains from the beginning\n" in at_once.communicate(timeout=30)[1]
+    assert "stopped by SIGTERM; the next start trains from the beginning\n" in at_once.communicate(timeout=LIMIT)[1]
     assert at_once.returncode == 128 + signal.SIGTERM
     for path in (results / "running").iterdir():
         assert path.suffix in (".files", ".json", ".lock"), path
@@ -279,13 +271,13 @@ def test_without_torch_a_run_stops_and_goes_on(folder: Path):
     slow = start(folder, "--seed=1", "--nap=0.5")
     wait_for(lambda: list((results / "running").glob("*.files/epoch")))
     slow.send_signal(signal.SIGINT)
-    told = slow.communicate(timeout=30)[1]
+    told = slow.communicate(timeout=LIMIT)[1]
     assert "stopped by SIGINT: the run ends after this epoch\nstopped by SIGINT; the checkpoint is written\n" in told
     (checkpoint,) = (results / "running").glob("*.pt")
     assert checkpoint.read_bytes()[:2] != b"PK"  # not torch's
     digest = checkpoint.stem
     goes_on = start(folder, "--seed=1", "--nap=0.5")
-    assert goes_on.communicate()[1] == "" and goes_on.returncode == 0
+    assert goes_on.communicate(timeout=LIMIT)[1] == "" and goes_on.returncode == 0
     record = only(results.glob("*.json"))
     assert record["timing"]["resumed"] == 1 and record["provenance"]["torch"] is None
     assert [e["val_mae"] for e in record["epochs"]] == [e["val_mae"] for e in whole["epochs"]]
@@ -297,7 +289,7 @@ def test_without_torch_a_run_stops_and_goes_on(folder: Path):
     assert sorted(path.name for path in files.iterdir()) == ["epoch", "started", "weights.npy"]
 
     copied = start(folder, "--seed=1", "--nap=0.5", "--exp-name=other")
-    assert "the same setting as" in copied.communicate()[0]
+    assert "the same setting as" in copied.communicate(timeout=LIMIT)[0]
     assert (results / "files" / f"other-{digest}" / "weights.npy").exists()
 
 
@@ -310,7 +302,7 @@ def test_an_error_of_the_function_is_one_line_with_a_traceback_of_its_own(folder
         ("wrong", "error: val_mae: 'a' is not a number", ["(mine.py, line 10)"]),
     ):
         done = start(folder, f"--how={how}")
-        told = done.communicate()[1]
+        told = done.communicate(timeout=LIMIT)[1]
         assert done.returncode == 1
         assert told.splitlines()[-1].startswith(message), told
         assert all(word in told for word in words), told
@@ -335,7 +327,7 @@ BROKEN = """def helper(run, how):
 def test_the_command_line_of_a_function_is_checked_and_explained(folder: Path):
     def say(*options: str) -> str:
         done = start(folder, *options)
-        out, err = done.communicate()
+        out, err = done.communicate(timeout=LIMIT)
         assert "Traceback" not in err
         return out + err
 
@@ -359,7 +351,7 @@ def test_strict_json_of_what_is_logged_keeps_the_record_whole(folder: Path):
         "    for _ in run.epochs(3):\n        run.log(val_loss=float('inf'), val_acc=0.5)\n"
     )
     done = start(folder, "--a=2", "--b=[3]")
-    assert done.communicate()[1] == ""
+    assert done.communicate(timeout=LIMIT)[1] == ""
     (path,) = (folder / "results").glob("*.json")
     record = json.loads(path.read_text())
     assert (record["status"], len(record["epochs"])) == ("diverged", 1)

@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from conftest import ROOT, Project, outcome
+from conftest import LIMIT, ROOT, Project, outcome, wait_for
 from dlsweep.config.identity import check_setting
 from dlsweep.errors import ConfigError
 from dlsweep.files import strict
@@ -529,14 +528,11 @@ def test_same_record_whatever_runs_beside_it_and_stops_it(project: Project, digi
     running = project.folder / "stopped" / "running"
     for number, after in ((signal.SIGKILL, 2), (signal.SIGTERM, 6)):
         process = start(project, *command("stopped", **EVERYTHING))
-        end = time.monotonic() + 120
-        while not (list(running.glob("*.pt")) and n_epochs(running) >= after):
-            assert process.poll() is None and time.monotonic() < end
-            time.sleep(0.01)
+        wait_for(lambda after=after: list(running.glob("*.pt")) and n_epochs(running) >= after, pause=0.01)
         os.kill(process.pid, number)
-        assert process.wait(timeout=60) in (-number, 128 + number)
-    assert start(project, *command("stopped", **EVERYTHING)).wait(timeout=240) == 0
-    assert whole.wait(timeout=240) == 0
+        assert process.wait(timeout=LIMIT) in (-number, 128 + number)
+    assert start(project, *command("stopped", **EVERYTHING)).wait(timeout=LIMIT) == 0
+    assert whole.wait(timeout=LIMIT) == 0
     first, second = (record_in(project.folder / name) for name in ("whole", "stopped"))
     assert (first["timing"]["resumed"], second["timing"]["resumed"]) == (0, 2)
     assert first["status"] == "finished"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from conftest import ROOT, SMALL, Project, written
+from conftest import LIMIT, ROOT, SMALL, Project, written
 
 SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
 
@@ -20,7 +20,7 @@ def start(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[s
     """Start Snakemake as one would without an active environment: it is on no PATH, and neither is its Python."""
     environment = {"PATH": "/usr/bin:/bin", "HOME": os.environ["HOME"], "PYTHONDONTWRITEBYTECODE": "1"}
     command = [SNAKEMAKE, "--cores", "2", *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_what_a_failed_run_says_to_repeat_by_hand_works(project: Project, elsewh
     (elsewhere / "broken.py").write_text("def Net(**_):\n    raise ValueError('as written')\n")
     failing = start(elsewhere, "--snakefile", project.folder / "Snakefile")
     by_hand = next(line for line in failing.stderr.splitlines() if "by hand: " in line).partition("by hand: ")[2]
-    repeated = subprocess.run(by_hand, shell=True, cwd=elsewhere, capture_output=True, text=True, timeout=120)
+    repeated = subprocess.run(by_hand, shell=True, cwd=elsewhere, capture_output=True, text=True, timeout=LIMIT)
     assert "as written" in failing.stderr and "as written" in repeated.stderr, repeated.stderr
 
 
@@ -101,5 +101,5 @@ def test_own_modules_and_data_lie_beside_the_config(project: Project, elsewhere:
     with (own / "beside_me.py").open("a") as file:
         file.write("\nCHANGED = True\n")
     command = [sys.executable, project.folder / "scripts/sweep.py", "status", own / "sweep.yaml"]
-    status = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, timeout=60)
+    status = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, timeout=LIMIT)
     assert "2 runs" in status.stdout and "beside_me" in status.stdout + status.stderr, status.stdout + status.stderr

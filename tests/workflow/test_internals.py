@@ -3,14 +3,13 @@
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from conftest import SMALL, Project
+from conftest import LIMIT, SMALL, Project, wait_for
 from dlsweep.workflow import internals, session
 
 NOTHING = SimpleNamespace()
@@ -88,12 +87,9 @@ def test_a_sweep_needs_none_of_them(project: Project):
     command = ("snakemake", "--cores", "2")
     with (project.folder / "log").open("w") as log:
         sweep = subprocess.Popen(command, cwd=project.folder, env=project.environment(), stdout=log, stderr=log)
-    end = time.monotonic() + 120
-    while not list(project.results.glob("running/*.pt")):
-        assert sweep.poll() is None and time.monotonic() < end, (project.folder / "log").read_text()
-        time.sleep(0.05)
+    wait_for(lambda: list(project.results.glob("running/*.pt")) or sweep.poll() is not None)
     sweep.send_signal(signal.SIGTERM)
-    assert sweep.wait(timeout=90) != 0
+    assert sweep.wait(timeout=LIMIT) != 0
     assert list(project.results.glob("running/*.pt"))
 
     done = project.snakemake()
@@ -119,7 +115,7 @@ def test_a_signal_ends_the_jobs_where_snakemake_handles_none(monkeypatch: pytest
     finally:
         signal.signal(signal.SIGINT, old)
         job.kill()
-    assert job.wait() == -signal.SIGTERM and asked == [signal.SIGINT]
+    assert job.wait(LIMIT) == -signal.SIGTERM and asked == [signal.SIGINT]
 
 
 def test_only_one_module_names_them():

@@ -5,14 +5,13 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from conftest import Project
+from conftest import LIMIT, Project, wait_for
 
 # Its runs take no time, or as long as PACE says.
 MODEL = """
@@ -75,13 +74,6 @@ def requests(project: Project) -> list[Path]:
     return sorted(project.results.glob("running/*.redo"))
 
 
-def until(condition: Callable[[], object], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 @contextlib.contextmanager
 def started(project: Project, *arguments: str, pace: str = "0.1") -> Iterator[subprocess.Popen[str]]:
     """A Snakemake in a process group of its own, which is killed in the end."""
@@ -96,13 +88,13 @@ def started(project: Project, *arguments: str, pace: str = "0.1") -> Iterator[su
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.wait(LIMIT)
 
 
 def test_a_forced_start_that_is_killed_loses_no_record_and_is_gone_on_with(copied: Project):
     before, outcomes = contents(copied), copied.outcomes()
     with started(copied, "-F"):
-        until(lambda: list(copied.results.glob("running/*.pt")))
+        wait_for(lambda: list(copied.results.glob("running/*.pt")))
     assert contents(copied) == before
     assert len(requests(copied)) == 3
 

@@ -1,18 +1,19 @@
 """Sweeps through a real SLURM on this machine, whole and with parts failing, against the same sweeps run locally."""
 
+import functools
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 
-from conftest import ROOT, Project
+from conftest import LIMIT, ROOT, Project, wait_for
 from test_faults import own_tasks, write_own_tasks
 
 # Daemons of another program, killed on a machine that is busy with other tests: a rerun is told in the summary.
@@ -61,7 +62,7 @@ BUSY = "sbatch: error: Batch job submission failed: Socket timed out on send/rec
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[None]:
-    started = subprocess.run([ROOT / "tests/slurm/start"], capture_output=True, text=True, timeout=300)
+    started = subprocess.run([ROOT / "tests/slurm/start"], capture_output=True, text=True, timeout=LIMIT)
     if started.returncode:
         message = (started.stderr.strip().splitlines() or ["tests/slurm/start failed"])[-1]
         if os.environ.get("CI"):
@@ -83,14 +84,10 @@ def cluster(slurm: None, project: Project, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def command(*words: str) -> str:
-    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+    return subprocess.run(words, capture_output=True, text=True, timeout=LIMIT, check=True).stdout
 
 
-def until(what: Callable[[], object], seconds: float = 180) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, f"waited {seconds} s in vain"
-        time.sleep(0.2)
+until = functools.partial(wait_for, pause=0.2)
 
 
 def locally(tmp_path: Path, config: dict) -> dict[str, str]:
@@ -135,7 +132,7 @@ def test_a_sweep(
         sbatch.write_text(f'#!/bin/sh\n{first}\nexec /usr/bin/sbatch "$@"\n')
         sbatch.chmod(0o755)
         monkeypatch.setenv("PATH", str(sbatch.parent), prepend=os.pathsep)
-    done = cluster.run(*SNAKEMAKE, *PROFILE, *arguments, timeout=900)
+    done = cluster.run(*SNAKEMAKE, *PROFILE, *arguments, timeout=LIMIT)
     assert done.returncode == 0, done.stdout + done.stderr
     log = "".join(path.read_text() for path in (cluster.folder / ".snakemake" / "log").iterdir())
     assert log.count("has been submitted with SLURM jobid") + log.count("Submitted array job") == submissions
@@ -151,7 +148,7 @@ def test_a_sweep_in_one_job(cluster: Project, local_outcomes: dict[str, str]):
     """A SLURM job of a whole node is a box of GPUs: Snakemake itself runs in it."""
     cluster.configure(SWEEP)
     job = ("sbatch", "--wait", "--gpus=2", "--cpus-per-task=2", "--signal=B:TERM@120", "--requeue")
-    done = cluster.run(*job, "--wrap", "exec snakemake --cores 2", timeout=900)
+    done = cluster.run(*job, "--wrap", "exec snakemake --cores 2", timeout=LIMIT)
     assert done.returncode == 0, "".join(path.read_text() for path in cluster.folder.glob("slurm-*.out"))
     assert cluster.outcomes() == local_outcomes
     assert {record["provenance"]["device_slot"] for record in cluster.records().values()} == {"gpu0/0", "gpu1/0"}
@@ -162,7 +159,7 @@ def test_a_job_asks_for_the_gpus_of_its_run(cluster: Project):
     (cluster.folder / "mine.py").write_text("def train(run, *, lr: float = 0.1): return {'val_loss': lr}\n")
     mine = {"train": "mine:train", "figures": []}
     cluster.configure({"gpus_per_run": 2, "experiments": {"mine": mine}})
-    done = cluster.run(*SNAKEMAKE, "mine", *PROFILE, timeout=300)
+    done = cluster.run(*SNAKEMAKE, "mine", *PROFILE, timeout=LIMIT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [record["provenance"]["device_slot"] for record in cluster.records().values()] == ["gpu0/0,gpu1/0"]
 
@@ -253,7 +250,7 @@ def test_every_fault_at_once(cluster: Project, tmp_path: Path, request: pytest.F
     until(training)
     before = set(jobs())
     first.kill()
-    first.wait()
+    first.wait(LIMIT)
     second = start()
     waits_for: dict[str, str] = {}  # what each new job waits for when it is first seen; later that may be over
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import ROOT, Project
+from conftest import LIMIT, ROOT, Project
 
 GROUP = 61000
 ENVIRONMENT = ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME")
@@ -45,7 +45,7 @@ class Shared(Project):
             umask=umask,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=LIMIT,
         )
 
 
