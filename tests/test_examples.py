@@ -15,7 +15,7 @@ from dlsweep.config.sweep import load_sweep
 from raw_files import DATASETS, write_raw
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
-SMALL = {"epochs": 1, "train_size": 40, "val_size": 20}
+SMALL = {"epochs": 1, "train_size": 100, "val_size": 20}
 
 
 def write_data(project: Project, dataset: str) -> None:
