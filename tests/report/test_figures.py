@@ -246,11 +246,21 @@ def test_one_bad_setting_and_one_wide_interval_leave_the_axis_to_the_others(swee
             assert "An interval that leaves the axis" in note_of(drawn)
 
 
+def test_a_note_on_arrows_comes_with_arrows_only():
+    ax = mpl.figure.Figure().subplots()
+    ax.plot([0], [0.95], "o", gid="mean")
+    note = axes.frame([ax], [*np.linspace(0.94, 0.96, 20), 0.7], [0.94, 0.96], (0.0, 1.0))
+    assert note == "Single runs far from all others lie beyond the axis" and ax.get_ylim()[0] > 0.9
+
+
 def test_marks_at_one_value_lie_side_by_side_with_their_single_runs(sweep: tuple):
     _, tables = sweep
     for kind in ("line", "points"):
-        ax = draw(tables["few"], kind=kind, x="lr", y="val_acc", hue="act").axes[0]
+        drawn = draw(tables["few"], kind=kind, x="lr", y="val_acc", hue="act")
+        ax = drawn.axes[0]
         means = [line for line in ax.lines if line.get_gid() == "mean"]
+        (legend,) = drawn.legends
+        assert [one.get_marker() for one in legend.legend_handles] == [line.get_marker() for line in means], kind
         first = sorted(float(line.get_xdata()[0]) for line in means)
         assert len(first) == 2 and first[0] < first[1]
         runs = [line for line in ax.lines if line.get_gid() == "runs"]

@@ -277,7 +277,7 @@ def test_the_run_table_sorts_filters_searches_and_groups_over_seeds(page: Page, 
     page.waits_for("", lambda: page.find("#runs input[data-column=lr]").get_property("value"))
 
     page.type("#search", "lr=0.05 seed=1")
-    page.shows("1 runs of 6")
+    page.shows("1 run of 6")
     page.click("#reset")
     page.shows("6 runs")
 
@@ -287,7 +287,7 @@ def test_the_run_table_sorts_filters_searches_and_groups_over_seeds(page: Page, 
     first, second = accuracies(swept, 0.5)
     assert page.column("test accuracy")[0].startswith(f"{mean([first, second]):.4f} ± ")
     page.choose("#experiment", "one")
-    page.shows("1 runs")
+    page.shows("1 run")
     page.has_chart("scatter", 1)
     page.has_chart("curves", 1)
 
@@ -465,6 +465,9 @@ def test_the_page_is_readable_in_the_dark_in_a_narrow_window_and_on_paper(page: 
         chrome("Emulation.setEmulatedMedia", {"media": "print", **dark})
         assert page.js("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert page.js("return getComputedStyle(byId('explore')).display") == "none"
+        cell, bar = "table.answers td", ".shares span"  # paper is narrower than a window, but no phone
+        style = "const of = getComputedStyle(document.querySelector(arguments[0])); return of[arguments[1]]"
+        assert page.js(style, cell, "display") == "table-cell" and page.js(style, bar, "printColorAdjust") == "exact"
         printed = base64.b64decode(chrome("Page.printToPDF", {"printBackground": True})["data"])
         assert printed.startswith(b"%PDF") and page.js("return document.querySelector('.experiment details').open")
     finally:

@@ -337,19 +337,23 @@ def frame(
         low, high = max(min(low, ends.min()), low - room / 3), min(max(high, ends.max()), high + room / 3)
     margin = 0.05 * ((high - low) or room)
     low, high = max(low, within[0]) - (0 if zero and low == 0 else margin), min(high, within[1]) + margin
+    n_arrows = 0
     for ax in panels:
         (ax.set_xlim if upright else ax.set_ylim)(low, high)
-        _point_beyond(ax, low, high, upright)
+        n_arrows += _point_beyond(ax, low, high, upright)
     notes = []
-    if ((values < fence_low) | (values > fence_high)).any():
+    if n_arrows:
         notes.append("Arrows at the edge: values far from all others")
+    elif ((values < low) | (values > high)).any():
+        notes.append("Single runs far from all others lie beyond the axis")
     if ((ends < low) | (ends > high)).any():
         notes.append("An interval that leaves the axis goes on beyond it")
     return ". ".join(notes)
 
 
-def _point_beyond(ax: Axes, low: float, high: float, upright: bool) -> None:
-    """An arrow at the edge for every mean that lies beyond it, with its value."""
+def _point_beyond(ax: Axes, low: float, high: float, upright: bool) -> int:
+    """An arrow at the edge for every mean that lies beyond it, with its value; return how many there are."""
+    n = 0
     for line in list(ax.lines):
         if line.get_gid() != "mean":
             continue
@@ -357,6 +361,7 @@ def _point_beyond(ax: Axes, low: float, high: float, upright: bool) -> None:
         for at, value in zip(along, values, strict=True):
             if not (value < low or value > high):
                 continue
+            n += 1
             edge = low if value < low else high
             marker = {(False, True): "v", (False, False): "^", (True, True): "<", (True, False): ">"}[
                 upright, value < low
@@ -376,6 +381,7 @@ def _point_beyond(ax: Axes, low: float, high: float, upright: bool) -> None:
                 color=line.get_color(),
                 gid="beyond",
             )
+    return n
 
 
 def category_positions(data: pd.DataFrame, spec: FigureSpec) -> pd.Series:

@@ -86,9 +86,9 @@ def categorical(tables: Tables, spec: FigureSpec) -> Drawing:
     if hue:
         colours = dict(zip(data[hue].cat.categories, palette(data[hue]), strict=True))
         look = {"hue": hue, "palette": colours, "legend": False}
-        add_legend(
-            figure, columns.title(hue), {k: {"color": c, "marker": "s", "linestyle": ""} for k, c in colours.items()}
-        )
+        markers = _markers(colours) if spec.kind == "points" else dict.fromkeys(colours, "s")
+        entries = {k: {"color": c, "marker": markers[k], "linestyle": ""} for k, c in colours.items()}
+        add_legend(figure, columns.title(hue), entries)
     axes = {"y": x, "x": "value", "orient": "h"} if flat else {"x": x, "y": "value"}
     ends = []
     for ax, part in panels:
@@ -120,6 +120,11 @@ def categorical(tables: Tables, spec: FigureSpec) -> Drawing:
     )
 
 
+def _markers(colours: dict[Any, Any]) -> dict[Any, str]:
+    """A marker for each colour; the same for all where they are many."""
+    return dict(zip(colours, "osD^vPXp" if len(colours) <= 8 else "o" * len(colours), strict=False))
+
+
 def _points(
     ax: Axes, part: pd.DataFrame, spec: FigureSpec, columns: Columns, colours: dict[Any, Any], upright: bool
 ) -> np.ndarray:
@@ -127,7 +132,7 @@ def _points(
     groups = list(dict.fromkeys(name for name in (spec.x, spec.hue) if name))
     marks = marks_of(part, groups, columns.metric(spec.y).within, columns.splits)
     known = part[part["value"].notna()]
-    markers = dict(zip(colours, "osD^vPXp" if len(colours) <= 8 else "o" * len(colours), strict=False))
+    markers = _markers(colours)
     for level, of in marks.groupby(spec.hue, observed=True) if spec.hue else [("", marks)]:
         runs = known[known[spec.hue] == level] if spec.hue else known
         places = category_positions(of, spec), category_positions(runs, spec)

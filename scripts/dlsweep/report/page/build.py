@@ -75,7 +75,7 @@ def write_page(plan: Plan, folder: Path, output: Path, configs: Sequence[str], o
         .get_template("page.html")
         .render(
             title=plan.name or in_a_row(list(plan.experiments), most=2),
-            heading=plan.name or f"What {len(summary)} run{'s' if len(summary) != 1 else ''} found",
+            heading=plan.name or f"What {len(summary):,} run{'s' if len(summary) != 1 else ''} found",
             answers=answers,
             over_data={name: over_data(name, of_data, columns) for name, columns in known.items()},
             pictures=_pictures(plan, folder, known),

@@ -77,7 +77,7 @@ def _columns(plan: Plan, summary: pd.DataFrame, known: Mapping[str, Columns]) ->
         columns.append(
             {
                 "name": name,
-                "title": name if is_hyper else column.title or name,
+                "title": "setting" if name == "label" else name if is_hyper else column.title or name,
                 "doc": column.doc,
                 "unit": column.unit,
                 "kind": "hyper" if is_hyper else "metric" if column.better else "other",

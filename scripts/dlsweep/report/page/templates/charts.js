@@ -97,6 +97,7 @@ function axisOf(column, runs) {
     const type = least > 0 && most / least >= 50 && middle(0.75) / middle(0.25) >= 5 ? "log" : "value";
     const margin = least === most ? Math.abs(least) || 1 : 0;
     const ends = type === "log" ? { min: least, max: most } : { min: least - margin, max: most + margin };
+    if (margin && column.fraction) Object.assign(ends, { min: Math.min(least, 0), max: Math.max(most, 1) });
     return {
         type,
         ...ends,

@@ -43,17 +43,24 @@ function drawScatter() {
     const style = axisStyle();
     const spaced = {
         log: (one) => ({ min: one.min / 1.3, max: one.max * 1.3 }),
-        value: (one) => ({ scale: true, boundaryGap: ["5%", one.isFraction ? 0 : "5%"], min: null, max: null }),
+        value: (one) => ({
+            scale: true,
+            boundaryGap: ["5%", one.isFraction ? 0 : "5%"],
+            min: ({ min, max }) => (min >= 0 && min < 0.25 * (max - min) ? 0 : null), // nothing lies below 0
+            max: null,
+        }),
         category: () => ({}),
     };
-    const axis = (column, one) => ({
+    const axis = (column, one, rotate = 0) => ({
         ...one.option,
         ...spaced[one.type](one),
         name: painted(titleOf(column), 30),
         nameLocation: "middle",
         ...style,
-        axisLabel: { ...style.axisLabel, formatter: (value) => one.text(value) },
+        axisLabel: { ...style.axisLabel, rotate, formatter: (value) => one.text(value) },
     });
+    const isLong = axes.x.type === "category" && axes.x.values.some((value) => formatted(x, value).length > 10);
+    const slant = isLong && axes.x.values.length > 3 ? 25 : 0;
     const chart = chartIn("scatter");
     const size = scatterRuns.length > 2000 ? 4 : 8;
     chart.setOption(
@@ -64,8 +71,8 @@ function drawScatter() {
                 trigger: "item",
                 formatter: (at) => runHint(scatterRuns[at.dataIndex], paint(scatterRuns[at.dataIndex])),
             },
-            grid: { left: 70, right: 20, top: 15, bottom: 45 },
-            xAxis: { ...axis(x, axes.x), nameGap: 28 },
+            grid: { left: 70, right: 20, top: 15, bottom: slant ? 80 : 45 },
+            xAxis: { ...axis(x, axes.x, slant), nameGap: slant ? 62 : 28 },
             yAxis: { ...axis(y, axes.y), nameGap: 50 },
             toolbox: { show: false },
             brush: {
@@ -105,7 +112,7 @@ function drawScatter() {
     const nMissing = shown.length - scatterRuns.length;
     byId("scatter-note").replaceChildren(
         ...paint.legend,
-        nMissing ? ` ${nMissing} runs have no value of both.` : "",
+        nMissing ? ` ${nMissing} run${nMissing > 1 ? "s lack" : " lacks"} one of the two.` : "",
     );
 }
 

@@ -103,7 +103,9 @@ function drawTable() {
     refill(body, ...list.slice(page * ROWS, (page + 1) * ROWS).map((runs) => rowOf(runs, columns)));
     drawPager(page, nPages, list.length);
 
-    const what = state.grouped ? `${list.length} settings with ${shown.length} runs` : `${shown.length} runs`;
+    const counted = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
+    const runs = counted(shown.length, "run");
+    const what = state.grouped ? `${counted(list.length, "setting")} with ${runs}` : runs;
     const all = shown.length < scope.length ? ` of ${scope.length}` : "";
     const ticked = state.ticked.size ? `, ${state.ticked.size} ticked` : "";
     byId("shown").textContent = `${what}${all}${ticked}${state.sort ? "" : "; best first"}`;
