@@ -112,7 +112,7 @@ def draw(page: Path, text: str, project: Project) -> None:
     """Copy the figures that a page shows beside it, in the size at which they are read."""
     for match in PICTURE.finditer(text):
         path = page.parent / match["path"]
-        for figure in project.results.glob(f"**/figures/{path.name}"):
+        for figure in sorted(project.results.glob(f"**/figures/{path.name}")):  # another config's after config.yaml's
             path.parent.mkdir(parents=True, exist_ok=True)
             with Image.open(figure) as image:
                 size = [round(side * DOTS_PER_INCH / 200) for side in image.size]

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from conftest import ROOT, Project
 from dlsweep.config.identity import check_setting, setting_hash
 from dlsweep.config.sweep import load_sweep
 from dlsweep.errors import ConfigError
 from lecture import LECTURE, save
-from pages import work_through
+from pages import BLOCK, work_through
 
 PAGES = [
     path
@@ -211,6 +212,15 @@ def test_every_config_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         path = tmp_path / page.replace(".md", ".yaml")
         path.write_text(text)
         assert list(load_sweep([path]).records()), text
+
+
+def test_a_part_of_a_config_is_as_the_config_has_it():
+    found = [(page, match) for page in PAGES for match in BLOCK.finditer(page.read_text()) if match["part"]]
+    assert found
+    for page, match in found:
+        whole = yaml.safe_load((ROOT / match["name"]).read_text())
+        for exp_name, experiment in yaml.safe_load(match["body"])["experiments"].items():
+            assert experiment == whole["experiments"][exp_name], f"{page.name}: {exp_name}"
 
 
 def test_the_mistake_of_the_readme_is_answered_as_it_says(tmp_path: Path):
