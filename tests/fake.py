@@ -79,7 +79,8 @@ def fake_predictions(results: Path, record: Record) -> None:
     label = np.where(np.arange(n) < round(accuracy * n), target, (target + 1) % 10)
     probability = np.linspace(1.0, 0.3, n)
     path = predictions_file(results, record["exp_name"], record["hash"])
-    write_predictions(path, Predictions(label, probability, target, "fake"))
+    images = np.random.default_rng(0).integers(0, 256, (n, 3, 8, 8), dtype=np.uint8)
+    write_predictions(path, Predictions(label, probability, target, "fake").with_mistakes(images))
 
 
 def fake_sweep(config: dict, results: Path) -> Plan:

@@ -122,12 +122,12 @@ def drawn(specs: list[FigureSpec], tables: data.Tables) -> dict[str, Bbox | str]
 @pytest.mark.parametrize(
     ("change", "empty"),
     [
-        (diverged, {"importance", "confusion", "classes", "calibration"}),
-        (all_diverge_at_once, {"importance", "confusion", "classes", "calibration"}),
+        (diverged, {"importance", "confusion", "classes", "calibration", "mistakes"}),
+        (all_diverge_at_once, {"importance", "confusion", "classes", "calibration", "mistakes"}),
         (a_panel_diverges, set()),
         (one_survives, {"importance"}),
         (all_are_alike, {"importance"}),
-        (imported_results, {"importance", "confusion", "classes", "calibration", "gradients"}),
+        (imported_results, {"importance", "confusion", "classes", "calibration", "mistakes", "gradients"}),
         (enormous_losses, set()),
         (hostile_names, set()),
     ],

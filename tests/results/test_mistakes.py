@@ -1,5 +1,6 @@
 """What a classifier gets wrong."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_fscore_support
 
 from dlsweep.config.kinds import FigureSpec
+from dlsweep.config.paths import predictions_file
 from dlsweep.report.figures import drawing
 from dlsweep.report.figures.data import Undrawable
 from dlsweep.results.mistakes import calibration_error, class_scores, confident_mistakes, reliability
-from dlsweep.results.predictions import Predictions
+from dlsweep.results.predictions import Predictions, read_predictions, small_images, write_predictions
 from dlsweep.results.tables import write_tables
 from fake import fake_sweep, sweep_with_predictions
 
@@ -62,6 +64,38 @@ def test_the_most_confident_mistakes_come_first():
     assert found.probability[others].max() <= mistakes["probability"].min()
 
 
+def test_the_images_of_the_most_confident_mistakes_are_kept_small_and_drawn(tmp_path: Path):
+    plan = sweep_with_predictions(tmp_path, {"sgd": [range(40)]})
+    (digest,) = plan.settings
+    path, images = predictions_file(tmp_path, "a", digest), np.zeros((1000, 1, 100, 70), np.uint8)
+    images[:, 0, :, :2] = np.arange(1000)[:, None, None] % 200
+    found = replace(read_predictions(path), probability=np.linspace(0.5, 1, 1000).astype(np.float16))
+    write_predictions(path, found.with_mistakes(images))
+    kept = read_predictions(path)
+    assert kept.shown.tolist() == list(range(39, 23, -1)) and kept.images.shape == (16, 50, 35, 1)
+    assert (kept.images[:, :, 0, 0] == kept.shown[:, None]).all() and (kept.images[:, :, 1:] == 0).all()
+    write_tables(plan, tmp_path)
+    tables = drawing.load(tmp_path, plan)["a"]
+    assert tables.mistakes["image"].tolist()[:16] == kept.shown.tolist()
+    figure, _ = drawing.draw_one("a", FigureSpec("mistakes", "mistakes"), tables)
+    first = figure.axes[0]
+    assert first.get_title() == "9, taken for 10\n0.520" and (first.images[0].get_array()[:, 0] == 39).all()
+    text = " ".join(" ".join(one.get_text() for one in figure.texts).split())
+    assert "Surest: class 9, taken for 10 with probability 0.520." in text and "The 16 of 40 wrong test images" in text
+    drawing.plt.close("all")
+
+
+def test_images_of_any_kind_become_small_ones_of_bytes():
+    x = np.random.default_rng(0).normal(size=(5, 3, 8, 6)).astype(np.float32)
+    small = small_images(x)
+    assert small.shape == (5, 8, 6, 3) and (small.min(), small.max()) == (0, 255)
+    np.testing.assert_allclose(small / 255 * (x.max() - x.min()) + x.min(), x.transpose(0, 2, 3, 1), atol=0.02)
+    assert small_images(np.full((2, 1, 1, 1000), 7, np.uint8)).shape == (2, 1, 62, 1)
+    assert small_images(x[:0]).shape == (0, 8, 6, 3)
+    one = Predictions(np.array([1]), np.array([0.5], np.float16), np.array([0]), "a")
+    assert one.with_mistakes(np.zeros((1, 9))) is one and one.with_mistakes(np.zeros((1, 2, 8, 8))) is one
+
+
 def test_tables_and_figures_are_of_the_best_run_and_say_where_nothing_is_kept(tmp_path: Path):
     plan = sweep_with_predictions(tmp_path, {"sgd": [range(20), range(30)], "adam": [range(60), range(70)]})
     write_tables(plan, tmp_path)
@@ -78,10 +112,13 @@ def test_tables_and_figures_are_of_the_best_run_and_say_where_nothing_is_kept(tm
     (f1,) = (line for line in figure.axes[0].lines if line.get_label() == "F1")
     np.testing.assert_allclose(f1.get_xdata(), sorted(classes["f1"]))
 
+    with pytest.raises(Undrawable, match="no images of the mistakes are kept"):
+        drawing.draw_one("a", FigureSpec("mistakes", "mistakes"), tables)
+
     old = fake_sweep({"defaults": {"epochs": 3}, "experiments": {"a": {}}}, tmp_path / "old")
     write_tables(old, tmp_path / "old")
     tables = drawing.load(tmp_path / "old", old)["a"]
-    for kind in ("classes", "calibration"):
+    for kind in ("classes", "calibration", "mistakes"):
         with pytest.raises(Undrawable, match="no predictions of the best run are kept"):
             drawing.draw_one("a", FigureSpec(kind, kind), tables)
     drawing.plt.close("all")

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -25,10 +26,12 @@ from dlsweep.config.paths import data_file, predictions_file, state_file, weight
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import write_json
+from dlsweep.results import weights as weights_module
 from dlsweep.results.init_from import weights_digest
-from dlsweep.results.predictions import read_predictions, split_digest
+from dlsweep.results.predictions import read_predictions, small_images, split_digest
 from dlsweep.results.versions import find_outdated
-from dlsweep.results.weights import Weights, read_weights, write_weights
+from dlsweep.results.weights import Weights, list_weights, read_weights, write_weights
+from dlsweep.runs import run as run_module
 from dlsweep.runs.run import RunOptions, run_setting
 from dlsweep.tasks.classification.data import load_splits, prepare
 
@@ -138,6 +141,9 @@ def test_what_was_tested_is_computed_again_from_the_weights_and_raw_data(folder:
         kept = read_predictions(predictions_file(Path("results"), name, record["hash"]))
         assert (kept.label == found.argmax(1).numpy()).all() and (kept.target == truth.numpy()).all()
         assert (kept.probability == found.amax(1).numpy().astype(np.float16)).all()
+        if raw.ndim == 4:
+            assert (kept.images == small_images(raw[kept.shown].numpy())).all() and not kept.correct[kept.shown].any()
+            assert len(kept.shown) == min(16, (~kept.correct).sum())
         assert kept.split == split_digest(raw.numpy(), truth.numpy()) and kept.correct.mean() == final["test_acc"]
     elif data.kind == "labels":
         loss = torch.nn.functional.binary_cross_entropy_with_logits(outputs, truth.float())
@@ -435,6 +441,54 @@ def test_what_keeps_a_state_is_said_in_the_config_and_changes_no_hash():
     assert sweep.keep_state and not plain.keep_state and list(sweep.records()) == list(plain.records())
     with pytest.raises(ConfigError, match="keep_state: 3 is not allowed; allowed: true, false"):
         expand_config({"keep_state": 3, **experiments})
+
+
+@pytest.mark.parametrize("moment", ["half", "whole", "renamed", "noted"])
+def test_a_run_killed_while_it_writes_its_weights_leaves_nothing_half_there(folder: Path, moment: str):
+    results = Path(f"killed-{moment}")
+    undisturbed = trained("mlp", results="undisturbed", **KINDS["mlp"])
+    path = weights_file(results, "mlp", undisturbed["hash"])
+    child = os.fork()
+    if not child:
+        _kill_at(moment)
+        trained("mlp", results=str(results), **KINDS["mlp"])
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert not list(results.glob("*.json"))
+    assert list_weights(results) == ([path] if moment in ("renamed", "noted") else [])
+    left = path.with_name(f"{path.name}.tmp")
+    assert left.exists() == (moment in ("half", "whole"))
+    if moment == "half":
+        assert left.stat().st_size < 1000
+    assert outcome(trained("mlp", results=str(results), **KINDS["mlp"])) == outcome(undisturbed)
+    there = read_weights(path).tensors
+    expected = load_weights("undisturbed", "mlp")[0]["network"]
+    assert all(torch.equal(there[name], tensor) for name, tensor in expected.items()) and len(there) == len(expected)
+    assert not list(results.rglob("*.tmp")) and load_model(results, "mlp")[1].record
+
+
+def _kill_at(moment: str) -> None:
+    """Have this process killed when its weights are half written, whole, renamed, or noted."""
+
+    def kill(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def half(path: Path, data: bytes) -> None:
+        path.with_name(f"{path.name}.tmp").write_bytes(data[:500])
+        kill()
+
+    def replace(self: Path, target: Path) -> Path:
+        return kill() if target.suffix == ".safetensors" else renamed(self, target)
+
+    renamed = Path.replace
+    if moment == "half":
+        weights_module.write_atomic = half
+    elif moment == "whole":
+        Path.replace = replace
+    elif moment == "renamed":
+        weights_module._note = kill
+    else:
+        run_module.write_json = lambda path, *_, **__: kill() if path.parent.name.startswith("killed") else None
 
 
 def test_weights_of_another_run_than_the_record_are_not_trusted(folder: Path):

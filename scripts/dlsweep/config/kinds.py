@@ -386,4 +386,9 @@ KINDS: Mapping[str, Kind] = {
         "mistakes:calibration",
         averages=False,
     ),
+    "mistakes": Kind(
+        "the test images that the best run gets wrong and is surest of",
+        "mistakes:mistakes",
+        averages=False,
+    ),
 }

@@ -58,8 +58,7 @@ def confident_mistakes(found: Predictions) -> pd.DataFrame:
 
     `image` is the place in the test split, from 0.
     """
-    wrong = np.flatnonzero(~found.correct)
-    worst = wrong[np.argsort(-found.probability[wrong].astype(float), kind="stable")][:MOST_MISTAKES]
+    worst = found.worst(MOST_MISTAKES)
     return pd.DataFrame(
         {
             "image": worst,

@@ -4,6 +4,9 @@
 class of each test image in the order of the split, and `target` (N,), the true one, both uint8 or, of more than 256
 classes, uint16; `probability` (N,) float16, which the model gave to the predicted class; `split`, a digest of the test
 split. Two runs can be compared image by image only where that is the same.
+
+Of images there are two more: `shown` (M,), the places in the split of the most confident mistakes, at most MOST_SHOWN,
+and `images` (M, H, W, C) uint8, these images, of one or three channels, at most MOST_PIXELS high and wide.
 """
 
 from __future__ import annotations
@@ -13,8 +16,9 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,21 +26,62 @@ from dlsweep.config.paths import predictions_file
 from dlsweep.errors import RecordError
 from dlsweep.files import atomic_file
 
+MOST_SHOWN = 16
+MOST_PIXELS = 64
+
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of each test image the predicted class, its probability and the true class; all are (N,)."""
+    """Of each test image the predicted class, its probability and the true class; all are (N,).
+
+    `images` (M, H, W, C) uint8 are the most confident mistakes, `shown` (M,) their places; None where they
+    are not kept.
+    """
 
     label: np.ndarray
     probability: np.ndarray
     target: np.ndarray
     split: str
+    shown: np.ndarray | None = None
+    images: np.ndarray | None = None
 
     @property
     def correct(self) -> np.ndarray:
         """Whether each image is classified correctly, (N,) bool."""
         right: np.ndarray = self.label == self.target
         return right
+
+    def worst(self, most: int) -> np.ndarray:
+        """Return the places of the images that are classified wrongly with the highest probability, worst first."""
+        wrong = np.flatnonzero(~self.correct)
+        places: np.ndarray = wrong[np.argsort(-self.probability[wrong].astype(float), kind="stable")][:most]
+        return places
+
+    def with_mistakes(self, x: np.ndarray) -> Predictions:
+        """Return them with the images of the most confident mistakes, out of those of the test split, (N, C, H, W).
+
+        Of other data than images of one or three channels, they are returned as they are.
+        """
+        if x.ndim != 4 or x.shape[1] not in (1, 3):
+            return self
+        shown = self.worst(MOST_SHOWN)
+        return replace(self, shown=shown.astype(np.int64), images=small_images(x[shown]))
+
+
+def small_images(x: np.ndarray) -> np.ndarray:
+    """Return images (N, C, H, W) as (N, H, W, C) uint8, at most MOST_PIXELS high and wide: means of squares of pixels.
+
+    Of floating-point numbers the lowest becomes 0 and the highest 255.
+    """
+    n, channels, height, width = x.shape
+    if x.dtype != np.uint8:
+        low, high = (float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
+        x = (x - low) * (255 / (high - low or 1.0))
+    side = max(1, math.ceil(max(height, width) / MOST_PIXELS))
+    rows, columns = min(side, height), min(side, width)
+    cut = x[:, :, : height // rows * rows, : width // columns * columns]
+    means = cut.reshape(n, channels, height // rows, rows, width // columns, columns).mean((3, 5))
+    return np.ascontiguousarray(means.round().astype(np.uint8).transpose(0, 2, 3, 1))
 
 
 def split_digest(x: np.ndarray, y: np.ndarray) -> str:
@@ -52,21 +97,24 @@ def write_predictions(path: Path, found: Predictions) -> None:
     """Write a file of predictions, whole or not at all; the same predictions give the same bytes. Raises OSError."""
     kind = np.uint8 if max(found.label.max(initial=0), found.target.max(initial=0)) < 256 else np.uint16
     path.parent.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {
+        "label": found.label.astype(kind),
+        "probability": found.probability.astype(np.float16),
+        "target": found.target.astype(kind),
+        "split": np.array(found.split),
+    }
+    if found.images is not None:
+        arrays |= {"shown": found.shown, "images": found.images}
     with atomic_file(path) as file:
-        np.savez_compressed(
-            file,
-            label=found.label.astype(kind),
-            probability=found.probability.astype(np.float16),
-            target=found.target.astype(kind),
-            split=np.array(found.split),
-        )
+        np.savez_compressed(file, **arrays)
 
 
 def read_predictions(path: Path) -> Predictions:
     """Return a file of predictions. Raises RecordError, naming the file and what is wrong, also where there is none."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = Predictions(file["label"], file["probability"], file["target"], str(file["split"]))
+            kept = (file["shown"], file["images"]) if "images" in file.files else (None, None)
+            found = Predictions(file["label"], file["probability"], file["target"], str(file["split"]), *kept)
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
@@ -79,6 +127,10 @@ def read_predictions(path: Path) -> Predictions:
     # A probability that is NaN is refused, too.
     if found.probability.dtype != np.float16 or not ((found.probability >= 0) & (found.probability <= 1)).all():
         raise RecordError(f"{path}: has probabilities that are not float16 from 0 to 1")
+    if found.images is not None and found.shown is not None:
+        shape, kind = found.images.shape, found.images.dtype
+        if len(shape) != 4 or kind != np.uint8 or found.shown.shape != shape[:1] or shape[3] not in (1, 3):
+            raise RecordError(f"{path}: has images {shape} {kind} of {found.shown.shape}; allowed: (M, H, W, C) uint8")
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ class Tables:
     columns: Columns
     question: str = ""
     decision: Decision | None = None
+    images: Mapping[int, np.ndarray] = field(default_factory=dict)  # of mistakes, by their place in the test split
 
 
 Drawing = tuple[Figure, str]

@@ -27,6 +27,7 @@ from matplotlib.ticker import LogFormatter
 from matplotlib.transforms import Bbox
 
 from dlsweep.config.kinds import KINDS, FigureSpec
+from dlsweep.config.paths import predictions_file
 from dlsweep.config.plan import Plan, read_plan
 from dlsweep.errors import RecordError
 from dlsweep.files import write_atomic
@@ -37,6 +38,7 @@ from dlsweep.report.figures.headings import Heading, heading_of
 from dlsweep.report.figures.notes import sentences
 from dlsweep.results.columns import Columns
 from dlsweep.results.decisions import decisions
+from dlsweep.results.predictions import read_predictions
 from dlsweep.results.tables import fitted_columns, read_tables
 from dlsweep.results.versions import outdated_note
 
@@ -87,6 +89,7 @@ def _processes(threads: int) -> ProcessPoolExecutor | None:
 def load(folder: Path, plan: Plan | None = None) -> dict[str, Tables]:
     """Return the tables in `folder`, by experiment; `plan` is theirs (default: the one in `folder`)."""
     plan = plan or _plan_in(folder)
+    results = Path(plan.results) if plan else folder
     names = ("summary", "epochs", "gradients", "confusion", "classes", "calibration", "mistakes")
     tables = read_tables(folder, *names, plan=plan)
     summary = tables["summary"]
@@ -103,9 +106,23 @@ def load(folder: Path, plan: Plan | None = None) -> dict[str, Tables]:
             columns=known.get(exp_name, Columns()),
             question=plan.experiments[exp_name].question if plan and exp_name in plan.experiments else "",
             decision=decided.get(exp_name),
+            images=_images(results, exp_name, parts["mistakes"].get(exp_name)),
         )
         for exp_name in names
     }
+
+
+def _images(results: Path, exp_name: str, mistakes: pd.DataFrame | None) -> dict[int, np.ndarray]:
+    """The images of the most confident mistakes of an experiment's best run, where they are kept."""
+    if mistakes is None:
+        return {}
+    try:
+        found = read_predictions(predictions_file(results, exp_name, mistakes["hash"].iloc[0]))
+    except RecordError:  # the tables have said so
+        return {}
+    if found.shown is None or found.images is None:
+        return {}
+    return dict(zip(found.shown.tolist(), found.images, strict=True))
 
 
 def _plan_in(folder: Path) -> Plan | None:

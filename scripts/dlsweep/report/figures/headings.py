@@ -278,6 +278,18 @@ def _calibration(tables: Tables, spec: FigureSpec) -> Heading:
     )
 
 
+def _mistakes(tables: Tables, spec: FigureSpec) -> Heading:
+    question, found = "What does it get wrong, and is sure of?", tables.mistakes
+    if found.empty:
+        return Heading(question)
+    worst = found.iloc[0]
+    return Heading(
+        question,
+        f"Surest: class {worst['true']:.0f}, taken for {worst['predicted']:.0f} with probability"
+        f" {worst['probability']:.3f}.",
+    )
+
+
 _HEADINGS: dict[str, Callable[[Tables, FigureSpec], Heading]] = {
     **dict.fromkeys(("bars", "points", "box", "strip", "violin", "line"), _settings),
     "heatmap": _heatmap,
@@ -292,4 +304,5 @@ _HEADINGS: dict[str, Callable[[Tables, FigureSpec], Heading]] = {
     "confusion": _confusion,
     "classes": _classes,
     "calibration": _calibration,
+    "mistakes": _mistakes,
 }

@@ -66,3 +66,28 @@ def calibration(tables: Tables, spec: FigureSpec) -> Drawing:
     error = f"Expected calibration error {calibration_error(bins):.3f} in {BINS} bins (Guo et al. 2017)"
     few = "A bar of few images says little"
     return figure, sentences(best_run_note(tables), error, few, diverged_note(tables.summary, ""))
+
+
+def mistakes(tables: Tables, spec: FigureSpec) -> Drawing:
+    """The images of the most confident mistakes, the surest first, each with its class and what it was taken for."""
+    if tables.mistakes.empty:
+        raise Undrawable(NONE_KEPT if tables.classes.empty else "the best run makes no mistake on the test split")
+    shown = tables.mistakes[tables.mistakes["image"].isin(list(tables.images))]
+    if shown.empty:
+        raise Undrawable("no images of the mistakes are kept: the data are none, or the run is of an earlier version")
+    columns = min(len(shown), 4)
+    rows = -(-len(shown) // columns)
+    space = {"hspace": 0.4, "wspace": 0.1}  # of the two lines above each image
+    figure, axes = plt.subplots(rows, columns, figsize=(1.5 * columns, 1.9 * rows), squeeze=False, gridspec_kw=space)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, (_, one) in zip(axes.flat, shown.iterrows(), strict=False):
+        image = tables.images[int(one["image"])]
+        grey = image.shape[2] == 1
+        ax.imshow(image[:, :, 0] if grey else image, cmap="gray" if grey else None, interpolation="nearest")
+        ax.set_title(f"{one['true']:.0f}, taken for {one['predicted']:.0f}\n{one['probability']:.3f}", fontsize="small")
+    classes = tables.classes
+    wrong = int(classes["n"].sum()) - round(float((classes["recall"] * classes["n"]).sum()))
+    which = f"The {len(shown)} of {wrong} wrong test images with the highest probability of the wrong class"
+    which = f"All {wrong} wrong test images" if wrong == len(shown) else which
+    return figure, sentences(best_run_note(tables), which, diverged_note(tables.summary, ""))

@@ -352,7 +352,8 @@ class Trainer:
             return None
         probability, label = self.tested.softmax(1).max(1)
         x, y = (part[:].numpy() for part in self.raw_test)
-        return Predictions(label.cpu().numpy(), probability.cpu().numpy(), y, split_digest(x, y))
+        found = Predictions(label.cpu().numpy(), probability.half().cpu().numpy(), y, split_digest(x, y))
+        return found.with_mistakes(x)
 
     def timing(self) -> Timing:
         """Return the record's `timing`, but for `total_seconds`, of which only the whole run knows."""
