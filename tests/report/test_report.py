@@ -310,8 +310,15 @@ def test_curves_are_means_with_bands_while_grouped_and_over_what_was_spent(page:
     page.waits_for("training time (s)", lambda: page.js(f"return {axis}"))
     page.click("#runs tbody tr:nth-child(2) input")  # a setting, with all of its runs
     page.has_chart("curves", 1)
-    page.click("#grouped")
+    page.click("#runs tbody tr:nth-child(1) input")
     page.has_chart("curves", 2)
+    lr, accuracy = (
+        next(row for row in page.cells("#compare tr") if row[0] == name) for name in ("lr", "test accuracy")
+    )
+    assert lr == ["lr", "0.5", "0.05"] and all("±" in text for text in accuracy[1:]), "settings are compared as such"
+    assert "seed" not in [row[0] for row in page.cells("#compare tr")]
+    page.click("#grouped")
+    page.has_chart("curves", 4)
 
 
 def test_curves_that_end_or_are_thinned_differently_have_a_mean_all_the_same(page: Page):

@@ -78,7 +78,8 @@ function cellText(runs, column) {
     }
     const known = runs.map((run) => column.values[run]).filter((one) => one !== null);
     if (typeof value !== "number" || column.kind === "hyper" || known.length < 2) return formatted(column, value);
-    return `${formatted(column, value)} ± ${formatted(column, deviation(known))}`;
+    const spread = deviation(known);
+    return `${formatted(column, value)} ± ${column.fraction ? formatted(column, spread) : Number(spread.toPrecision(2))}`;
 }
 
 function counted(words) {
