@@ -17,7 +17,15 @@ from dlsweep.config.identity import check_setting
 from dlsweep.tasks.classification import data as data_module
 from dlsweep.tasks.classification import images
 from dlsweep.tasks.classification.data import load_splits, prepare, read
-from dlsweep.tasks.classification.memory import Data, describe_data, evaluated_at_once, needed, size_of, worth_lowering
+from dlsweep.tasks.classification.memory import (
+    Data,
+    describe_data,
+    evaluated_at_once,
+    kept_bytes,
+    needed,
+    size_of,
+    worth_lowering,
+)
 from dlsweep.tasks.classification.models import build_model
 from dlsweep.workflow import memory as workflow_memory
 from dlsweep.workflow.memory import Memory
@@ -88,6 +96,23 @@ def test_what_is_worth_lowering_stands_in_the_order_of_what_it_brings() -> None:
     assert worth_lowering(check_setting({"batch_size": "full", "model": "cnn"}), data)[0] == "batch_size"
     small, large = needed(check_setting({}), data), needed(by_images, data)
     assert small and large and small.host < 500e6 and large.host > 5e9
+
+
+def test_weights_that_would_fill_the_disk_are_told_before_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    memory = Memory(str(tmp_path), SimpleNamespace(slots=0))  # type: ignore[arg-type]
+    adam = check_setting({"optimizer": "adam", "hid_dim": 1000, "test_weights": "best"})
+    n_bytes = 4 * sum(weight.numel() for weight in build_model(adam, (1, 8, 8), 10).parameters())
+    assert kept_bytes(adam, Data(100, (1, 8, 8), 10), weights=True, state=False) == n_bytes
+    assert kept_bytes(adam, Data(100, (1, 8, 8), 10), weights=True, state=True) == 5 * n_bytes
+    assert kept_bytes(check_setting({"model": "my_nets:Net"}), None, True, True) == 0  # nobody knows
+    monkeypatch.setattr(workflow_memory.shutil, "disk_usage", lambda _: SimpleNamespace(free=60 * n_bytes))
+    assert memory.disk_remark([adam] * 100, weights=False, states=False) == ""
+    assert memory.disk_remark([adam] * 30, weights=True, states=False) == ""
+    told = memory.disk_remark([adam] * 31, weights=True, states=False)
+    assert told.startswith(f"warning: save: all will keep about 0.3 GB in {tmp_path}/weights, where 0.5 GB are free; ")
+    assert "save: all and keep_state: true will" in memory.disk_remark([adam] * 7, weights=True, states=True)
+    monkeypatch.setattr(workflow_memory.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**13))
+    assert "about 10." in memory.disk_remark([adam] * (10**10 // n_bytes + 1), weights=True, states=False)
 
 
 def test_no_more_runs_start_than_fit_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

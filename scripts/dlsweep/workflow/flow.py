@@ -161,6 +161,9 @@ class Flow:
                 at_once = min(internals.at_once(workflow, self.threads), self.gpus.slots or len(jobs), len(jobs))
                 if remark := self.memory.remark(settings, at_once):
                     print(remark, file=sys.stderr)
+        to_do = (self.jobs.setting_of_job(wildcards) for wildcards in jobs)
+        if remark := self.memory.disk_remark(to_do, self.sweep.save == "all", self.sweep.keep_state):
+            print(remark, file=sys.stderr)
         again = self._request_again(jobs)
         records = set(self.paths.records)
         left = [job for run, job in self._jobs_left.items() if self.paths.record(*run) in records]

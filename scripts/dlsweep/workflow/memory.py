@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from dlsweep.config.identity import Setting
 from dlsweep.config.paths import data_file
-from dlsweep.tasks.classification.memory import Data, Need, describe_data, needed, worth_lowering
+from dlsweep.tasks.classification.memory import Data, Need, describe_data, kept_bytes, needed, worth_lowering
 from dlsweep.tasks.free_memory import MB, free_memory
 from dlsweep.workflow import internals
 from dlsweep.workflow.gpus import Gpus
 
+MUCH = 10 * 10**9  # bytes of weights that are kept without a word
 UNKNOWN = 4000  # MB that a run asks a cluster for, at least
 
 
@@ -52,6 +54,21 @@ class Memory:
         if path and path not in self._data:
             self._data[path] = describe_data(setting, Path(path))
         return self._data.get(path)
+
+    def disk_remark(self, settings: Iterable[Setting], weights: bool, states: bool) -> str:
+        """Say what the weights and states of these runs take on disk where that is much for it; or ""."""
+        if not (weights or states):
+            return ""
+        total = sum(kept_bytes(setting, self._describe(setting), weights, states) for setting in settings)
+        folder = Path(self.results)
+        free = shutil.disk_usage(folder if folder.exists() else Path.cwd()).free
+        if total <= min(MUCH, free // 2):
+            return ""
+        keys = [word for word, kept in {"save: all": weights, "keep_state: true": states}.items() if kept]
+        return (
+            f"warning: {' and '.join(keys)} will keep about {total / 1e9:.1f} GB in {self.results}/weights, where"
+            f" {free / 1e9:.1f} GB are free; save: best keeps the weights of each experiment's best run alone"
+        )
 
     def remark(self, settings: Iterable[Setting], at_once: int) -> str:
         """Say which limit holds where memory lets fewer runs go at once than the `at_once` that else would; or ""."""

@@ -284,8 +284,9 @@ def needed(setting: Setting, data: Data | None, on_gpu: bool = False) -> Need | 
     train_size = setting["train_size"]
     n_train = data.n if train_size is None else int(train_size if train_size >= 1 else train_size * data.n)
     batch = n_train if setting["batch_size"] == "full" else min(setting["batch_size"], n_train)
-    states = max(STATES.get(setting["optimizer"], 2), bool(setting.get("momentum")))
-    copies = 2 + states + 2 + (setting["test_weights"] == "best")  # weights, gradients, states, of a step, best
+    copies = (
+        2 + _optimizer_states(setting) + 2 + (setting["test_weights"] == "best")
+    )  # weights, gradients, states, of a step, best
     images = n_values * (3 if any(setting.get(key) for key in AUGMENTATION) else 1)
     widest = max(size.layers)
     training = batch * (sum(size.layers) + 2 * widest + images)
@@ -297,6 +298,19 @@ def needed(setting: Setting, data: Data | None, on_gpu: bool = False) -> Need | 
     lists = 48 * data.n  # which images are in which split, in which order, and their targets
     here = BASE + gathered + lists
     return Need(here if on_gpu else here + computed, computed + gathered if on_gpu else here + computed)
+
+
+def kept_bytes(setting: Setting, data: Data | None, weights: bool, state: bool) -> int:
+    """Return what a run keeps on disk of its weights, and of the state at its end; 0 where it cannot be known."""
+    if not is_built_in(setting) or data is None:
+        return 0
+    size = size_of(setting, data.in_shape, data.n_outputs)
+    copies = 1 + _optimizer_states(setting) + (setting["test_weights"] == "best")
+    return FLOAT * size.parameters * (weights + copies * state) if size else 0
+
+
+def _optimizer_states(setting: Setting) -> int:
+    return max(STATES.get(setting["optimizer"], 2), bool(setting.get("momentum")))
 
 
 def worth_lowering(setting: Setting, data: Data | None) -> list[str]:
