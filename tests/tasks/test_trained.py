@@ -577,7 +577,7 @@ def test_an_ensemble_is_the_mean_of_its_seeds(folder: Path, capfd: pytest.Captur
         predicted("seeds", records[0]["hash"], None, ensemble=True)
 
 
-@pytest.mark.parametrize("name", ["mlp", "images"])
+@pytest.mark.parametrize("name", ["half", "images", "own"])
 def test_an_exported_model_computes_what_it_does_in_torch(folder: Path, capfd: pytest.CaptureFixture[str], name: str):
     import onnxruntime
 
