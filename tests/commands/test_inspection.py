@@ -16,7 +16,7 @@ from dlsweep.files import write_json
 from dlsweep.results.importing import convert
 from dlsweep.results.records import read_record
 from dlsweep.results.tables import summary_table
-from fake import fake_record
+from fake import fake_predictions, fake_record
 from lecture import LECTURE, RESULT, save
 
 CONFIG = """\
@@ -117,6 +117,16 @@ def test_diff_says_what_differs_in_settings_and_results(sweep: Project):
         pytest.approx(record["final"]["test_acc"], rel=1e-5) for record in records
     ]
     assert "hid_dim" not in found and "n_parameters" not in found
+    assert "test images" not in text  # no predictions are kept
+    for record in records:
+        fake_predictions(sweep.results, record)
+    text = command(sweep, "diff", first[:8], second[:8])
+    right = [round(200 * record["final"]["test_acc"]) for record in records]
+    assert f"test images: {abs(right[0] - right[1])} of 200 are predicted unlike" in text and right[0] != right[1]
+    images = {line.strip().partition("  ")[0]: line.split()[-2:] for line in text.splitlines()}
+    assert images["only this run is right"] == [str(max(right[0] - right[1], 0)), str(max(right[1] - right[0], 0))]
+    assert images["both are right"] == [str(min(right))] * 2
+    assert images["both are wrong alike"] == [str(200 - max(right))] * 2
     assert "result: the same" in command(sweep, "diff", first, first)
     assert "finished" in command(sweep, "diff", first, digest_of(lr=0.1, act="tanh"))
 

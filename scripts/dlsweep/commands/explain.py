@@ -8,7 +8,7 @@ from dlsweep.commands.show import print_columns, value_text
 from dlsweep.config.identity import Setting, identity
 from dlsweep.config.jobs import train_arguments
 from dlsweep.config.metrics import Objective, is_number
-from dlsweep.config.paths import data_file, record_name, running_folder
+from dlsweep.config.paths import data_file, predictions_file, record_name, running_folder
 from dlsweep.config.sources import value_sources
 from dlsweep.config.sweep import Sweep
 from dlsweep.errors import ConfigError
@@ -99,7 +99,7 @@ def _state(run: Run, objective: Objective) -> str:
 
 
 def diff_runs(sweep: Sweep, results: Path, run: str, other: str) -> int:
-    """Say in what two runs differ: in the setting and in the results."""
+    """Say in what two runs differ: in the setting, in the results, and in which test images they get right."""
     first, second = (full_hash(text, sweep, results) for text in (run, other))
     settings = [setting_of(digest, sweep, results) for digest in (first, second)]
     outcomes = [_outcome(digest, results) for digest in (first, second)]
@@ -110,8 +110,38 @@ def diff_runs(sweep: Sweep, results: Path, run: str, other: str) -> int:
         lines += [
             [f"  {key}", value_text(left[key]) if key in left else "-", value_text(right.get(key, "-"))] for key in keys
         ]
+    lines += _predicted_unlike(first, second, results)
     print_columns(lines)
     return 0
+
+
+def _predicted_unlike(first: str, second: str, results: Path) -> list[list[str]]:
+    """How many test images each of two runs alone gets right, where both were tested on the same ones."""
+    from dlsweep.results.predictions import trusted_predictions  # which needs NumPy
+
+    found = []
+    for digest in (first, second):
+        names = _recorded_experiments(digest, results)
+        record = read_record(results / record_name(names[0], digest)) if names else None
+        accuracy = record["final"].get("test_acc") if record else None
+        if accuracy is None:
+            return []
+        one = trusted_predictions(predictions_file(results, names[0], digest), accuracy)
+        if one is None:
+            return []
+        found.append(one)
+    one, other = found
+    if one.split != other.split:
+        return [["test images: the two were not tested on the same", "", ""]]
+    both = one.correct & other.correct
+    alike = ~one.correct & (one.label == other.label)
+    n_unlike = int((one.label != other.label).sum())
+    return [
+        [f"test images: {n_unlike} of {len(both)} are predicted unlike", "", ""],
+        ["  only this run is right", str((one.correct & ~both).sum()), str((other.correct & ~both).sum())],
+        ["  both are right", str(both.sum()), str(both.sum())],
+        ["  both are wrong alike", str(alike.sum()), str(alike.sum())],
+    ]
 
 
 def _outcome(digest: str, results: Path) -> dict[str, Any]:
