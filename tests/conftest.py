@@ -74,7 +74,7 @@ class Project:
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """The number of jobs per rule that a dry run would do."""
-        done = self.snakemake("-n", "--quiet", "rules", *arguments)
+        done = self.snakemake("-n", "--quiet=rules", *arguments)
         assert done.returncode == 0, done.stderr
         text = done.stdout + done.stderr
         counts = {}

@@ -29,6 +29,7 @@ experiments:
     grid: {lr: [0.1, 0.2]}
     figures: [{kind: line}, {kind: heatmap, x: lr, y: seed}]
 """
+BOARD = ("own", "results/leaderboard.csv")  # the runs and their tables, without figures
 
 
 def write_data(project: Project, seed: int) -> None:
@@ -79,11 +80,11 @@ def content(project: Project) -> dict[str, bytes]:
 
 
 def test_changed_code_and_data_are_told_and_never_averaged_and_made_again_on_demand(own: Project):
-    assert "were made with other" not in start(own)
+    assert "were made with other" not in start(own, *BOARD)
     first = content(own)
     assert len(first) == 4 and len(board(own)) == 2
     (own.folder / "my_nets.py").write_text(NETS.replace("import helpers", "# a comment\n\nimport helpers"))
-    assert own.planned() == {}  # what changes no code is no other version
+    assert own.planned(*BOARD) == {}  # what changes no code is no other version
 
     # Another helper of the model, and one seed more: the finished runs are kept, and are rows of their own.
     write_code(own, 7)
@@ -111,12 +112,11 @@ def test_changed_code_and_data_are_told_and_never_averaged_and_made_again_on_dem
     # Other data: prepared again because new runs need them.
     write_data(own, 1)
     own.configure(CONFIG.replace("seeds: 2", "seeds: 4"))
-    text = start(own)
+    text = start(own, *BOARD)
     assert "6 of 6 finished runs were made with other data than mine.npz has now" in text
     table = board(own)
     assert len(table) == 6 and table["outdated"].value_counts().to_dict() == {"code and data": 2, "data": 2}
     assert len(set(pd.read_csv(own.results / "summary.csv")["data"])) == 2
-    assert own.has_nothing_to_do()
     old = content(own)
     assert {name: old[name] for name in first} == first
 
@@ -129,7 +129,7 @@ def test_changed_code_and_data_are_told_and_never_averaged_and_made_again_on_dem
     redone = content(own)
     assert [key for key in old if redone[key] != old[key]] == [name]
     assert own.planned(*redo)["train"] == 5
-    text = start(own, *redo)
+    text = start(own, *BOARD, *redo)
     assert "5 records are made again; each stays until its new one is there" in text
     now = content(own)
     assert now.keys() == old.keys() and now[name] == redone[name]
@@ -137,8 +137,8 @@ def test_changed_code_and_data_are_told_and_never_averaged_and_made_again_on_dem
     table = board(own)
     assert table["label"].tolist() == ["lr=0.1", "lr=0.2"] and table["n"].tolist() == [4, 4]
     assert table["n_outdated"].tolist() == [0, 0] and table["outdated"].isna().all()
-    assert own.has_nothing_to_do(*redo)
-    assert own.planned() == {}
+    assert own.has_nothing_to_do(*BOARD, *redo)
+    assert own.planned(*BOARD) == {}
     assert "finished runs were made" not in command(own, "verify")
 
     # Data as they were once are known again, though their time is old, and prepared again where a run needs them.

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from conftest import LIMIT, ROOT, SMALL, Project, wait_for
+from conftest import LIMIT, ROOT, Project, wait_for
 from dlsweep.config.sweep import expand_config, load_sweep
 from dlsweep.errors import ConfigError
 from dlsweep.locks import is_held
@@ -318,19 +318,37 @@ def test_a_foreign_folder_of_locks_is_passed_over(tmp_path: Path, monkeypatch: p
     assert locks_folder() == expected.with_name(expected.name + "-2")
 
 
+# The first run waits for the second, where MEET names a folder.
+MEET = """
+import os, pathlib, sys, time
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, in_shape, n_classes):
+        super().__init__(nn.Flatten(), nn.Linear(64, n_classes))
+        if "MEET" in os.environ and "--check" not in " ".join(sys.argv):
+            here = pathlib.Path(os.environ["MEET"])
+            (here / str(os.getpid())).touch()
+            while len(list(here.iterdir())) < 2:
+                time.sleep(0.05)
+"""
+
+
 def test_a_sweep_uses_every_device(project: Project, monkeypatch: pytest.MonkeyPatch):
-    project.configure(
-        {**SMALL, "experiments": {"a": {"epochs": 100, "figures": [], "grid": {"lr": [0.1, 0.2, 0.3, 0.4]}}}}
-    )
+    (project.folder / "meet.py").write_text(MEET)
+    few = {"model": "meet:Net", "figures": [], "grid": {"lr": [0.1, 0.2, 0.3, 0.4]}}
+    project.configure({"defaults": {"epochs": 2, "train_size": 200}, "experiments": {"a": few}})
     monkeypatch.delenv(VISIBLE, raising=False)
-    without = project.snakemake()
+    without = project.snakemake("a")
     assert without.returncode == 0, without.stderr
     assert {record["provenance"]["device_slot"] for record in project.records().values()} == {None}
 
     outcomes = project.outcomes()
     monkeypatch.setenv(KNOWN, "a,b,c")
     monkeypatch.setenv(VISIBLE, "1,2")
-    done = project.snakemake("--forceall", cores=4)
+    (project.folder / "met").mkdir()
+    monkeypatch.setenv("MEET", "met")
+    done = project.snakemake("a", "--forceall", cores=4)
     assert done.returncode == 0, done.stderr
     log = max((project.folder / ".snakemake" / "log").iterdir(), key=lambda path: path.stat().st_mtime).read_text()
     assert 'gpu=Resource("gpu", 2)' in log  # of four runs that the cores allow, two at once

@@ -96,7 +96,7 @@ def locally(tmp_path: Path, config: dict) -> dict[str, str]:
     project = Project(tmp_path / "local")
     project.configure(config)
     (project.folder / "slow_net.py").write_text(SLOW_NET)
-    done = project.snakemake()
+    done = project.snakemake(*config["experiments"])
     assert done.returncode == 0, done.stderr
     return project.outcomes()
 
@@ -110,8 +110,8 @@ def local_outcomes(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> dic
     ("arguments", "submissions", "busy"),
     [
         ((), 4, True),
-        (("--slurm-array-jobs", "train"), 1, False),
-        (("--groups", "train=runs", "--group-components", "runs=2"), 2, True),
+        (("a", "--slurm-array-jobs", "train"), 1, False),
+        (("a", "--groups", "train=runs", "--group-components", "runs=2"), 2, True),
     ],
     ids=["plain", "array", "groups"],
 )
@@ -141,14 +141,14 @@ def test_a_sweep(
     assert cluster.outcomes() == local_outcomes
     slots = {record["provenance"]["device_slot"] for record in cluster.records().values()}
     assert slots == {"gpu0/0", "gpu1/0"}  # those that SLURM gave
-    assert cluster.planned() == {}
+    assert cluster.planned("a") == {}
 
 
 def test_a_sweep_in_one_job(cluster: Project, local_outcomes: dict[str, str]):
     """A SLURM job of a whole node is a box of GPUs: Snakemake itself runs in it."""
     cluster.configure(SWEEP)
     job = ("sbatch", "--wait", "--gpus=2", "--cpus-per-task=2", "--signal=B:TERM@120", "--requeue")
-    done = cluster.run(*job, "--wrap", "exec snakemake --cores 2", timeout=LIMIT)
+    done = cluster.run(*job, "--wrap", "exec snakemake --cores 2 a", timeout=LIMIT)
     assert done.returncode == 0, "".join(path.read_text() for path in cluster.folder.glob("slurm-*.out"))
     assert cluster.outcomes() == local_outcomes
     assert {record["provenance"]["device_slot"] for record in cluster.records().values()} == {"gpu0/0", "gpu1/0"}
@@ -279,16 +279,23 @@ def test_own_tasks_are_requeued(cluster: Project, tmp_path: Path, request: pytes
     """A function and a program whose jobs are requeued and cancelled go on, and end as they do without SLURM."""
     tasks = own_tasks(1)
     del tasks["experiments"]["script"]  # it has no checkpoint
+    pause = 'time.sleep(float(os.environ.get("PACE", 0.15)))'
+    gate = 'while epoch == 3 and not os.path.exists("both"): time.sleep(0.1)'  # no run ends before both have begun
     (tmp_path / "local").mkdir()
     local = Project(tmp_path / "local")
     for project in (local, cluster):
         write_own_tasks(project)
+        for name, indent in (("mine.py", 8), ("program.py", 4)):
+            text = (project.folder / name).read_text()
+            assert pause in text
+            (project.folder / name).write_text(text.replace(pause, f"{pause}\n{' ' * indent}{gate}"))
         project.configure(tasks)
+    (local.folder / "both").touch()
     assert local.snakemake("--until", "train").returncode == 0
 
     log = (cluster.folder / "snakemake.log").open("w")
     call = [*SNAKEMAKE, *PROFILE, "--until", "train"]
-    environment = {**cluster.environment(), "PACE": "1"}  # no run ends before both have begun
+    environment = {**cluster.environment(), "PACE": "1"}
     process = subprocess.Popen(call, cwd=cluster.folder, env=environment, stdout=log, stderr=log)
     request.addfinalizer(process.kill)
 
@@ -302,6 +309,7 @@ def test_own_tasks_are_requeued(cluster: Project, tmp_path: Path, request: pytes
     requeued, cancelled = jobs()
     command("scontrol", "requeue", requeued)
     command("scancel", cancelled)
+    (cluster.folder / "both").touch()
     while process.poll() is None:
         for job in jobs():  # SLURM lets a job that it starts again wait two minutes; not here
             subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], capture_output=True)
