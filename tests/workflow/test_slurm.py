@@ -17,7 +17,7 @@ from conftest import LIMIT, ROOT, Project, wait_for
 from test_faults import own_tasks, write_own_tasks
 
 # Daemons of another program, killed on a machine that is busy with other tests: a rerun is told in the summary.
-pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.flaky(reruns=2)]
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.flaky(reruns=1)]
 
 STATE = Path("/var/lib/dlsweep-slurm")
 
