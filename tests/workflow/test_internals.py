@@ -76,7 +76,7 @@ def test_the_cluster_is_not_taken_for_this_machine(monkeypatch: pytest.MonkeyPat
 def test_a_sweep_needs_none_of_them(project: Project):
     """It is stopped by a signal, gone on with, and forced; records are whole all the time."""
     small = {**SMALL["experiments"]["small"], "figures": []}
-    config = {"defaults": {**SMALL["defaults"], "epochs": 300, "batch_size": 8}, "experiments": {"small": small}}
+    config = {"defaults": {**SMALL["defaults"], "epochs": 150, "batch_size": 8}, "experiments": {"small": small}}
     project.configure(config)
     files = [project.folder / "Snakefile", *(project.folder / "rules").glob("*.smk")]
     assert sum(path.read_text().count("(workflow)") for path in files) >= 5

@@ -7,13 +7,12 @@ import os
 import pty
 import re
 import subprocess
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from conftest import Project
+from conftest import Project, wait_for
 from dlsweep.workflow import internals, ticker, view
 
 BAD = """
@@ -88,7 +87,7 @@ def test_a_line_every_tenth_of_the_sweep_where_there_is_no_terminal(
 
     class View:
         def __init__(self, sweep: object, results: Path) -> None:
-            self.runs, self.n_finished = range(30), 0
+            self.n_runs, self.n_finished = 30, 0
             self.look()
 
         def look(self) -> None:
@@ -109,8 +108,7 @@ def test_a_line_every_tenth_of_the_sweep_where_there_is_no_terminal(
     monkeypatch.setattr(ticker, "INTERVAL", 0.001)
     monkeypatch.setattr(ticker, "SHARE", 1e9)
     telling = ticker.Ticker(SimpleNamespace(), Path(), show)
-    while 30 not in ended:
-        time.sleep(0.01)
+    wait_for(lambda: 30 in ended)
     telling.stop()
     lines = capsys.readouterr().out.splitlines()
     assert len(shown) >= 7
