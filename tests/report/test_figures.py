@@ -44,9 +44,11 @@ MANY = {
     "log_gradients": True,
 }
 GRID = {"grid": {"lr": [round(0.001 * 1.5**i, 6) for i in range(15)], "hid_dim": list(range(10, 210, 10))}}
+RANGES = {"lr": {"log_uniform": [0.01, 1]}, "hid_dim": {"int_uniform": [4, 8]}}
+OF_SETTINGS = [kind for kind in KINDS if kind != "rungs"]  # that one is of a search only
 EXPERIMENTS = {
-    "few": {**FEW, "figures": list(KINDS)},
-    "many": {**MANY, "figures": list(KINDS)},
+    "few": {**FEW, "figures": OF_SETTINGS},
+    "many": {**MANY, "figures": OF_SETTINGS},
     "batches": {"grid": {"batch_size": [4, 16, 64, "full"]}, "seeds": 2},
     "off": {"grid": {"grad_clip": [None, 0.1, 1.0], "batch_norm": [True, False]}, "seeds": 2},
 }
@@ -96,6 +98,14 @@ def test_a_grid_of_two_gets_the_three_of_the_course():
     ("experiment", "kinds"),
     [
         ({}, ["curves", "curves", "confusion"]),
+        (
+            {"epochs": 3, "search": {"method": "halving", "n": 3, **RANGES}},
+            ["points", "history", "rungs", "slices", "contour", "importance", "parallel", "curves", "curves"],
+        ),
+        (
+            {"search": {"method": "quasi_random", "n": 3, "lr": RANGES["lr"]}},
+            ["points", "history", "slices", "curves", "curves"],
+        ),
         ({"seeds": 3}, ["curves", "curves", "confusion"]),
         ({"grid": {"lr": [0.001, 0.01, 0.1]}}, ["line", "curves", "curves"]),
         ({"grid": {"act": ["relu", "tanh"]}}, ["points", "curves", "curves"]),
@@ -138,6 +148,8 @@ def test_the_automatic_figures_fit_what_varies(experiment: dict, kinds: list[str
         ({"kind": "bars", "name": "a/b"}, "figures[0].name: 'a/b' is not allowed"),
         ({"kind": "heatmap"}, "figures[0]: heatmap needs x and y: two hyper-parameters; here varies lr"),
         ({"kind": "gradients"}, "figures[0]: gradients needs log_gradients: true"),
+        ({"kind": "rungs"}, "figures[0]: rungs needs a search whose runs pause, by halving or hyperband"),
+        ({"kind": "contour"}, "figures[0]: contour needs two hyper-parameters; here varies lr"),
         (3, "figures[0]: must be a kind of figure or a mapping with one, not 3"),
     ],
 )
@@ -170,7 +182,7 @@ def overlapping(ax: Axes) -> list[str]:
 
 
 @pytest.mark.parametrize("exp_name", ["few", "many"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OF_SETTINGS)
 def test_every_kind_draws_few_and_many_settings(sweep: tuple, exp_name: str, kind: str):
     _, tables = sweep
     drawn = draw(tables[exp_name], exp_name, kind=kind)
@@ -270,7 +282,7 @@ def test_marks_at_one_value_lie_side_by_side_with_their_single_runs(sweep: tuple
 def test_a_figure_says_above_what_it_asks_and_what_it_finds(sweep: tuple):
     _, tables = sweep
     asked = replace(tables["few"], question="Which activation, and which learning rate?")
-    for kind in KINDS:
+    for kind in OF_SETTINGS:
         settings = expand_config({"experiments": {"few": {**EXPERIMENTS["few"], "figures": [kind]}}})
         (spec,) = settings.experiments["few"].figures
         drawn, _ = drawing.draw_one("few", spec, asked)
@@ -575,7 +587,8 @@ def test_the_notebook_remakes_figures(sweep: tuple, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_docs_show_every_kind():
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config, searches = (yaml.safe_load((ROOT / name).read_text()) for name in ("config.yaml", "examples/search.yaml"))
+    config["experiments"] |= searches["experiments"]
     examples = yaml.safe_load((ROOT / "docs/reference/gallery.yaml").read_text())
     for exp_name, figures_of in examples.items():
         config["experiments"][exp_name]["figures"] = figures_of

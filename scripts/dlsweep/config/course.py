@@ -76,6 +76,13 @@ class Course:
             for slot in range(self.n_slots(one.number)):
                 yield one.number, slot
 
+    @property
+    def brackets(self) -> list[int | None]:
+        """The bracket of each round, from 1; None where runs do not pause."""
+        pauses = self.method in METHODS and METHODS[self.method].stages
+        n_before = itertools.accumulate(not one.after for one in self.rounds)
+        return [n if pauses else None for n in n_before]
+
     def static_runs(self) -> dict[str, Setting]:
         """Return the settings that the config decides, by their hashes."""
         return dict(run for one in self.rounds if not one.after for run in self.static_round(one.number))

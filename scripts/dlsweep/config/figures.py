@@ -12,6 +12,7 @@ from dlsweep.config.identity import Setting
 from dlsweep.config.kinds import KINDS, MOST_BARS, MOST_COLOURS, FigureSpec, Varied
 from dlsweep.config.metrics import STANDARD, Objective, parts_of
 from dlsweep.config.names import nearest
+from dlsweep.config.search import METHODS
 from dlsweep.errors import ConfigError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -22,13 +23,15 @@ def figures_for(
     varies: Mapping[str, list[Any]],
     given: list[Any] | None = None,
     objective: Objective = STANDARD,
+    search: str = "",
 ) -> list[FigureSpec]:
     """Return an experiment's figures, each with a name and a column for every axis it uses.
 
     `varies` are the hyper-parameters that vary, in the config's order; `given` is the config's list, None for
-    the automatic choice. Raises ConfigError naming the key, the bad value and the nearest one.
+    the automatic choice; `search` is the method of its search. Raises ConfigError naming the key, the bad value and
+    the nearest one.
     """
-    varied = Varied(flattened(settings, varies), varies, objective)
+    varied = Varied(flattened(settings, varies), varies, objective, search)
     if given is None:
         return [_complete(figure, varied) for figure in _automatic(varied)]
     if not isinstance(given, list):
@@ -93,6 +96,8 @@ def _automatic(varied: Varied) -> list[FigureSpec]:
     keys, groups, family = varied.keys, varied.groups, varied.objective.family
     families = dict.fromkeys(("loss", "acc", family)) if varied.classifies else (family,)
     curves = [FigureSpec("curves", f"{_name(y)}_curves", y=y) for y in families]
+    if varied.search:
+        return _of_search(varied, curves)
     answer, line = _answer(varied), FigureSpec("line", _name(family))
     bars = FigureSpec("bars", _name(family) if answer.name != _name(family) else f"{_name(family)}_bars")
     if not keys:
@@ -113,6 +118,14 @@ def _automatic(varied: Varied) -> list[FigureSpec]:
     if varied.logs_gradients:
         figures.append(FigureSpec("gradients"))
     return figures
+
+
+def _of_search(varied: Varied, curves: list[FigureSpec]) -> list[FigureSpec]:
+    """The figures of a search: the answer, what it tried, and what that says of the hyper-parameters."""
+    kinds = ["history", *(["rungs"] if METHODS[varied.search].stages else []), "slices"]
+    kinds += ["contour", "importance", "parallel"] if len(varied.keys) > 1 else []
+    answer = replace(_answer(varied), kind="points", x="label", hue="")
+    return [answer, *map(FigureSpec, kinds), *(replace(curve, hue="label") for curve in curves)]
 
 
 def _answer(varied: Varied) -> FigureSpec:

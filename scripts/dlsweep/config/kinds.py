@@ -26,6 +26,7 @@ from dlsweep.config.metrics import (
     is_number,
 )
 from dlsweep.config.replicates import without_replicates
+from dlsweep.config.search import METHODS
 from dlsweep.config.tasks import is_built_in, task_of
 from dlsweep.errors import ConfigError
 
@@ -83,6 +84,7 @@ class Varied:
     settings: Mapping[str, Setting]
     values: Mapping[str, list[Any]]  # of each hyper-parameter that varies
     objective: Objective = STANDARD
+    search: str = ""  # its method
 
     @functools.cached_property
     def hyperparameters(self) -> Mapping[str, Hyperparameter]:
@@ -282,6 +284,28 @@ def _result(figure: FigureSpec, varied: Varied) -> dict[str, str]:
     return {"y": varied.objective.report}
 
 
+def _rungs(figure: FigureSpec, varied: Varied) -> dict[str, str]:
+    if not varied.search or not METHODS[varied.search].stages:
+        methods = " or ".join(name for name, method in METHODS.items() if method.stages)
+        raise ConfigError(f"rungs needs a search whose runs pause, by {methods}")
+    return {}
+
+
+def _slices(figure: FigureSpec, varied: Varied) -> dict[str, str]:
+    if not varied.keys:
+        raise ConfigError("slices needs a hyper-parameter that varies; none does in this experiment")
+    return {}
+
+
+def _contour(figure: FigureSpec, varied: Varied) -> dict[str, str]:
+    for axis in figure.axes.values():
+        if axis not in varied.keys:
+            raise ConfigError(f"contour needs two hyper-parameters that vary; {axis} does not in this experiment")
+    if len(varied.keys) < 2 or (figure.x and figure.x == figure.y):
+        raise ConfigError(f"contour needs two hyper-parameters; here varies {', '.join(varied.keys) or 'nothing'}")
+    return {}
+
+
 def _gap(figure: FigureSpec, varied: Varied) -> dict[str, str]:
     return {"hue": varied.groups[0]} if varied.groups else {}
 
@@ -360,6 +384,26 @@ KINDS: Mapping[str, Kind] = {
         "importance:importance",
         RESULT,
         _result,
+    ),
+    "history": Kind(
+        "the best value so far over the runs of a search, and over their seconds", "searches:history", averages=False
+    ),
+    "rungs": Kind(
+        "how far each setting got in the rungs of a search, and what it had reached",
+        "searches:rungs",
+        {},
+        _rungs,
+        False,
+    ),
+    "slices": Kind(
+        "the objective over each hyper-parameter, a point a setting", "searches:slices", {}, _slices, averages=False
+    ),
+    "contour": Kind(
+        "what a random forest predicts over two hyper-parameters, by default those that matter most",
+        "searches:contour",
+        {"x": Takes.GROUP, "y": Takes.GROUP},
+        _contour,
+        averages=False,
     ),
     "gap": Kind(
         "training against validation {family}: how far apart they are",

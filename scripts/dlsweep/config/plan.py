@@ -32,16 +32,28 @@ class PlannedSearch:
     """What is planned of a search in rounds, whose settings are decided while it runs: see course.py.
 
     `n_slots` are the numbers of slots of its rounds, `first` are the settings that the config decides, by their hashes.
+    Of each round `until` is the epoch that its runs pause after, and `brackets` the bracket, from 1; else None.
+    `n_seeds` are the numbers of runs of a point.
     """
 
     name: str
     n_slots: tuple[int, ...]
     first: Mapping[str, Setting]
     swept: tuple[str, ...]
+    until: tuple[int | None, ...]
+    brackets: tuple[int | None, ...]
+    n_seeds: tuple[int, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the plan's file has it."""
-        return {"name": self.name, "n_slots": list(self.n_slots), "swept": list(self.swept)}
+        said = {key: value for key, value in vars(self).items() if key != "first"}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], first: Mapping[str, Setting]) -> PlannedSearch:
+        """Return what `to_json` has made; `first` are the settings that the config decides, by their hashes."""
+        said = {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
+        return cls(name=content["name"], first=first, **said)
 
     def known(self, results: Path) -> dict[str, Setting]:
         """Return the settings that are decided by now, by their hashes."""
@@ -104,7 +116,7 @@ class PlannedExperiment:
         found = {digest: settings[digest] for digest in content["hashes"]}
         varies, search = content["varies"], None
         if said := content.get("search"):
-            search = PlannedSearch(said["name"], tuple(said["n_slots"]), dict(found), tuple(said["swept"]))
+            search = PlannedSearch.from_json(said, dict(found))
             found |= search.known(results)
             varies = what_varies(found.values(), search.swept)
             ended = without_record(content for _, _, content in search.slots(results))

@@ -160,8 +160,15 @@ def _planned_search(experiment: Experiment) -> PlannedSearch | None:
     course = experiment.course
     if course is None:
         return None
-    n_slots = tuple(course.n_slots(one.number) for one in course.rounds)
-    return PlannedSearch(course.name, n_slots, course.static_runs(), experiment.swept)
+    return PlannedSearch(
+        course.name,
+        tuple(course.n_slots(one.number) for one in course.rounds),
+        course.static_runs(),
+        experiment.swept,
+        tuple(one.epochs for one in course.rounds),
+        tuple(course.brackets),
+        tuple(course.n_seeds(one.number) for one in course.rounds),
+    )
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
@@ -296,10 +303,11 @@ def _expand(
     objective = read_objective(spec, defaults, space.task, metrics, where, settings.values())
     varies = Experiment(exp_name, settings, [], swept).varies
     question = _question(spec.get("question"), f"{where}.question")
+    method = spec["search"]["method"] if spec.get("search") else ""
     try:
         for setting in settings.values():
             space.check(setting)
-        figures = figures_for(settings, varies, spec.get("figures"), objective)
+        figures = figures_for(settings, varies, spec.get("figures"), objective, method)
         return Experiment(exp_name, settings, figures, swept, space.task, objective, question)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
@@ -322,7 +330,8 @@ def _expand_search(
     swept = tuple(dict.fromkeys([*space.search.dimensions, *(key for axis in parts for part in axis for key in part)]))
     question = _question(spec.get("question"), f"{where}.question")
     try:
-        figures = figures_for(examples, what_varies(examples.values(), swept), spec.get("figures"), objective)
+        varies = what_varies(examples.values(), swept)
+        figures = figures_for(examples, varies, spec.get("figures"), objective, space.search.method)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
     return Experiment(exp_name, course.static_runs(), figures, swept, space.task, objective, question, course)

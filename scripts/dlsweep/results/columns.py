@@ -96,6 +96,19 @@ MISTAKES: Mapping[str, Column] = {
     "probability": Column(float, "The probability that the model gives to that class.", "", "", FRACTION),
 }
 
+TRIALS: Mapping[str, Column] = {
+    **KEYS,
+    "round": Column(int, "The round, from 0."),
+    "slot": Column(int, "The slot of the round, from 0."),
+    "bracket": Column(int, "The bracket, from 1, where runs pause (halving, hyperband); else empty."),
+    "trial": Column(int, "The point of the round, from 0: its seeds, splits and folds have the same."),
+    "point": Column(str, "The values that the search has chosen, as JSON."),
+    "status": Column(str, "`finished`, `stopped_early`, `diverged`, `pruned` (it paused) or `failed` (for good)."),
+    "value": Column(float, "The objective by then; empty where the run diverged or failed."),
+    "epochs": Column(int, "The epochs that the run had by then."),
+    "seconds": Column(float, "Training time that this slot added.", "s"),
+}
+
 
 # -- one experiment ------------------------------------------------------------------------------------------------
 
@@ -375,6 +388,11 @@ TABLES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
         "The test images that the best run of each experiment gets wrong with the highest probability: at most"
         f" {MOST_MISTAKES}, the worst first.",
         MISTAKES,
+    ),
+    "trials": (
+        "One row per slot of a [search](search.md) in rounds, with those that were stopped or failed, which have no"
+        " record.",
+        TRIALS,
     ),
     "leaderboard": ("One row per setting, its seeds together, best first.", LEADERBOARD),
 }

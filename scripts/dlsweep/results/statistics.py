@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -465,3 +465,32 @@ def importances(inputs: np.ndarray, target: np.ndarray, settings: np.ndarray) ->
         )
         falls.append(found.importances / target.var())
     return Importances(float(r2_score(target, predicted)), np.concatenate(falls, axis=1))
+
+
+MOST_AVERAGED = 100  # rows over which a prediction is averaged
+
+
+def partial_dependence(
+    inputs: np.ndarray, target: np.ndarray, places: Sequence[int], grids: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return what a random forest predicts for each pair of values, the mean over the other inputs as they are.
+
+    That is the partial dependence of Friedman (2001) on the columns `places` of `inputs` (n, n_inputs): x and y, at
+    the values of `grids`, x and y. The result is (n_y, n_x). Of many rows MOST_AVERAGED are averaged, drawn at random.
+    """
+    import numpy as np
+    from sklearn.ensemble import RandomForestRegressor
+
+    forest = RandomForestRegressor(100, min_samples_leaf=1 if len(target) < 50 else 2, random_state=0)
+    forest.fit(inputs, target)
+    others = inputs
+    if inputs.shape[1] == len(places):
+        others = inputs[:1]
+    elif len(inputs) > MOST_AVERAGED:
+        others = inputs[np.random.default_rng(0).choice(len(inputs), MOST_AVERAGED, replace=False)]
+    x, y = (values.ravel() for values in np.meshgrid(*grids))
+    asked = np.repeat(others, len(x), axis=0)
+    for place, values in zip(places, (x, y), strict=True):
+        asked[:, place] = np.tile(values, len(others))
+    predicted: np.ndarray = forest.predict(asked).reshape(len(others), len(grids[1]), len(grids[0])).mean(axis=0)
+    return predicted

@@ -55,6 +55,7 @@ from dlsweep.results.predictions import Predictions, trusted_predictions
 from dlsweep.results.records import DAMAGED, FINDINGS, read_record
 from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS, Record
 from dlsweep.results.splits import splits_of
+from dlsweep.results.trials import trials_table
 from dlsweep.results.versions import made_with, outdated_sources, tell_apart
 from dlsweep.results.weights import clear_weights
 
@@ -245,6 +246,7 @@ def make_tables(plan: Plan, records: list[Record]) -> tuple[dict[str, pd.DataFra
         "gradients": gradients_table(records),
         "confusion": confusion_table(records, summary, known),
         **tables_of_mistakes(summary, known, Path(plan.results)),
+        "trials": trials_table(plan, records),
         "leaderboard": leaderboard(summary, known, right),
     }
     return tables, known

@@ -117,6 +117,7 @@ class NumberAxis:
     positions: pd.Series
     log: bool = False
     ticks: tuple[Sequence[float], Sequence[str]] | None = None
+    is_words: bool = False
 
     @classmethod
     def of(cls, values: pd.Series) -> NumberAxis:
@@ -128,7 +129,7 @@ class NumberAxis:
                 return cls(values.astype(float), log, ticks)
         levels = text_levels(values)
         names = list(levels.cat.categories)
-        return cls(levels.cat.codes.astype(float), False, (range(len(names)), names))
+        return cls(levels.cat.codes.astype(float), False, (range(len(names)), names), True)
 
     @property
     def n_ticks(self) -> int:
@@ -146,13 +147,14 @@ class NumberAxis:
         shift = (data[hue].cat.codes - (n - 1) / 2) * min(0.06, 0.36 / n) * gap
         return at * np.exp(shift) if self.log else at + shift
 
-    def apply(self, ax: Axes) -> None:
+    def apply(self, ax: Axes, upright: bool = False) -> None:
+        axis = ax.yaxis if upright else ax.xaxis
         if self.log:
-            ax.set_xscale("log")
+            (ax.set_yscale if upright else ax.set_xscale)("log")
         if self.ticks:
-            ax.xaxis.set_major_locator(FixedLocator(list(self.ticks[0])))
-            ax.xaxis.set_major_formatter(FixedFormatter(list(self.ticks[1])))
-            ax.xaxis.set_minor_locator(NullLocator())
+            axis.set_major_locator(FixedLocator(list(self.ticks[0])))
+            axis.set_major_formatter(FixedFormatter(list(self.ticks[1])))
+            axis.set_minor_locator(NullLocator())
 
 
 _IN_WORDS = (FixedFormatter, FuncFormatter, StrCategoryFormatter)

@@ -33,7 +33,7 @@ MOST_VALUES = 40  # of a numeric hyper-parameter; more are drawn in bins
 BINS = 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tables are compared by identity: what is found of them is kept
 class Tables:
     """The tables of one experiment, and what is known of their columns."""
 
@@ -48,6 +48,7 @@ class Tables:
     question: str = ""
     decision: Decision | None = None
     images: Mapping[int, np.ndarray] = field(default_factory=dict)  # of mistakes, by their place in the test split
+    trials: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 Drawing = tuple[Figure, str]
@@ -64,7 +65,7 @@ def runs_with(tables: Tables, shown: pd.Series) -> Tables:
     others = {
         name: table[table["hash"].isin(kept)]
         for name, table in vars(tables).items()
-        if isinstance(table, pd.DataFrame) and name != "summary"
+        if isinstance(table, pd.DataFrame) and name != "summary" and len(table)
     }
     return replace(tables, summary=summary, **others)
 
@@ -237,6 +238,13 @@ def text_levels(values: pd.Series) -> pd.Series:
 
     names = list(dict.fromkeys(text(level) for level in levels))
     return pd.Series(pd.Categorical([text(value) for value in plain], names, ordered=True), values.index)
+
+
+def forest_input(values: pd.Series) -> pd.Series:
+    """A column as numbers for a forest, which asks only for their order; words are numbered as they come."""
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        return values.astype(float).fillna(-1)
+    return text_levels(values).cat.codes.astype(float)
 
 
 def is_numeric(levels: pd.Series) -> bool:

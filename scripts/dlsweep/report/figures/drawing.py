@@ -90,7 +90,7 @@ def load(folder: Path, plan: Plan | None = None) -> dict[str, Tables]:
     """Return the tables in `folder`, by experiment; `plan` is theirs (default: the one in `folder`)."""
     plan = plan or _plan_in(folder)
     results = Path(plan.results) if plan else folder
-    names = ("summary", "epochs", "gradients", "confusion", "classes", "calibration", "mistakes")
+    names = ("summary", "epochs", "gradients", "confusion", "classes", "calibration", "mistakes", "trials")
     tables = read_tables(folder, *names, plan=plan)
     summary = tables["summary"]
     texts = [name for name in summary if pd.api.types.is_string_dtype(summary[name])]

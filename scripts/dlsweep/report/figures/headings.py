@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,21 @@ from dlsweep.config.labels import format_value
 from dlsweep.config.metrics import SPLITS, parts_of
 from dlsweep.config.names import listed
 from dlsweep.report.figures.data import Tables, Undrawable, spent_by
+from dlsweep.report.figures.searches import (
+    STOPPED,
+    Trials,
+    contour_data,
+    contour_keys,
+    history_data,
+    in_words,
+    rungs_data,
+    trials_of,
+)
 from dlsweep.results.decisions import decide, sentences
 
 NEARLY = 0.95  # of the best value there is: a curve that is there has learned nearly all
+FEWEST_GOOD = 3  # settings between whose values good ones are said to lie
+MOST_RANGES = 4  # hyper-parameters of which that is said
 LATER_WORSE = 0.1  # of its best value: a loss that ends this much higher has risen again
 
 
@@ -194,8 +206,95 @@ def _parallel(tables: Tables, spec: FigureSpec) -> Heading:
     return Heading("Which values do the best settings share?", _answer(tables))
 
 
+def _history(tables: Tables, spec: FigureSpec) -> Heading:
+    question, found, trials = "Does the search still find better settings?", *_trials(tables)
+    if trials is None or found is None:
+        return Heading(question)
+    data = history_data(trials)
+    spent, what = (data["epochs"], "epochs") if trials.pauses else (data["runs"], "runs")
+    first = int((data["best"] == data["best"].iat[-1]).to_numpy().argmax())
+    objective = tables.columns.objective.metric
+    best = tables.columns.text(objective, data["best"].iat[-1], digits=3)
+    half = data.loc[spent <= spent.iat[-1] / 2, "best"].dropna()
+    before = (
+        f"; after half of them it was {tables.columns.text(objective, half.iat[-1], digits=3)}" if len(half) else ""
+    )
+    setting = in_words(trials.rows.iloc[first], trials.keys)
+    where = f"after {spent.iat[first]:,.0f} of {spent.iat[-1]:,.0f} {what}"
+    return Heading(
+        question, f"Best {_title(tables, objective)}: {best}, found {where}{f' ({setting})' * bool(setting)}{before}."
+    )
+
+
+def _trials(tables: Tables) -> tuple[pd.Series | None, Trials | None]:
+    """What an experiment has tried, and the best of it; nothing where there is none."""
+    try:
+        trials = trials_of(tables)
+    except Undrawable:
+        return None, None
+    return trials.best(), trials
+
+
+def _rungs(tables: Tables, spec: FigureSpec) -> Heading:
+    question, best, trials = "Which settings were stopped, and when?", *_trials(tables)
+    if trials is None or best is None or not trials.pauses:
+        return Heading(question)
+    rows = rungs_data(trials).rows
+    last = rows.sort_values("rung").groupby(["bracket", "setting"]).tail(1)
+    stopped = last[last["status"] == STOPPED].groupby("epochs").size()
+    ends = listed([f"{n} after epoch {epochs:.0f}" for epochs, n in stopped.items()])
+    counts = f"{len(last)} settings began" + (f"; stopped were {ends}" if len(stopped) else "")
+    at = rows[rows["order"] == best["order"]].iloc[0]
+    n = int((last["bracket"] == at["bracket"]).sum())
+    place = f"The best was number {at['rank']:.0f} of {n} at its first rung" if len(stopped) and n > 1 else ""
+    return Heading(question, " ".join(f"{part}." for part in (counts, place) if part))
+
+
+def _slices(tables: Tables, spec: FigureSpec) -> Heading:
+    """Between which values the best settings lie."""
+    question, best, trials = "Where do good settings lie?", *_trials(tables)
+    if trials is None or best is None:
+        return Heading(question)
+    known = trials.last.dropna(subset=["value"])
+    n = max(FEWEST_GOOD, round(len(known) / 4))
+    if len(known) < 2 * n:
+        return Heading(question, f"The best has {in_words(best, trials.keys)}.")
+    good = known.nlargest(n, "value") if trials.better == "max" else known.nsmallest(n, "value")
+    ranges = [f"{key} {_range(good[key])}" for key in trials.keys[:MOST_RANGES]]
+    return Heading(question, f"The best {n} of {len(trials.last)} settings have {', '.join(ranges)}.")
+
+
+def _range(values: pd.Series) -> str:
+    """From the least to the greatest of numbers; words by their number."""
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values) and values.notna().all():
+        low, high = format_value(float(values.min())), format_value(float(values.max()))
+        return low if low == high else f"{low} to {high}"
+    counts = values.map(format_value).value_counts()
+    return " or ".join(str(word) for word in counts.index[:3])
+
+
+def _contour(tables: Tables, spec: FigureSpec) -> Heading:
+    try:
+        x, y = contour_keys(tables, spec)
+        data = contour_data(tables, replace(spec, name=""))
+    except Undrawable:
+        return Heading("Which two values go together?")
+    better, objective = tables.columns.objective.better, tables.columns.objective.metric
+    at = data.predicted.argmax() if better == "max" else data.predicted.argmin()
+    row, column = np.unravel_index(at, data.predicted.shape)
+    places = [f"{x}={data.text_x(int(column))}", f"{y}={data.text_y(int(row))}"]
+    value = tables.columns.text(objective, float(data.predicted[row, column]), digits=3)
+    word = "highest" if better == "max" else "lowest"
+    return Heading(
+        f"Which {x} goes with which {y}?",
+        f"Predicted {word} near {' '.join(places)}: {_title(tables, objective)} {value}.",
+    )
+
+
 def _importance(tables: Tables, spec: FigureSpec) -> Heading:
-    return Heading(f"Which hyper-parameters does {_title(tables, spec.y)} depend on?")
+    trials = _trials(tables)[1] if len(tables.trials) else None
+    y = tables.columns.objective.metric if trials and trials.pauses else spec.y
+    return Heading(f"Which hyper-parameters does {_title(tables, y)} depend on?")
 
 
 def _gap(tables: Tables, spec: FigureSpec) -> Heading:
@@ -298,6 +397,10 @@ _HEADINGS: dict[str, Callable[[Tables, FigureSpec], Heading]] = {
     "scatter": _scatter,
     "parallel": _parallel,
     "importance": _importance,
+    "history": _history,
+    "rungs": _rungs,
+    "slices": _slices,
+    "contour": _contour,
     "gap": _gap,
     "speed": _speed,
     "gradients": _gradients,

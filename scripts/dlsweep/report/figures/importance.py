@@ -10,8 +10,9 @@ import pandas as pd
 import seaborn as sns
 
 from dlsweep.config.kinds import MOST_BARS, FigureSpec
-from dlsweep.report.figures.data import Drawing, Tables, Undrawable, shown_columns, text_levels, varying_keys
+from dlsweep.report.figures.data import Drawing, Tables, Undrawable, forest_input, shown_columns, varying_keys
 from dlsweep.report.figures.notes import seeds_in_words, sentences
+from dlsweep.report.figures.searches import fitted, trials_of
 from dlsweep.results.statistics import importances
 
 FOREST_RUNS = 1000
@@ -19,12 +20,17 @@ FOREST_RUNS = 1000
 
 @dataclass(frozen=True, slots=True)
 class ImportanceData:
-    """How R² falls (`importance`) for each hyper-parameter (`key`), and the runs that tell, each with its `value`."""
+    """How R² falls (`importance`) for each hyper-parameter (`key`) when `y` is predicted, and the runs that tell.
+
+    `runs` are each with its `value`, or the settings that a search compared; `of` says how many they are.
+    """
 
     falls: pd.DataFrame
     runs: pd.DataFrame
+    y: str
+    of: str
     trust: str
-    n_worst: int  # runs that diverged and count as the worst
+    n_worst: int  # that diverged and count as the worst
 
     @property
     def order(self) -> pd.Index:
@@ -34,7 +40,12 @@ class ImportanceData:
 
 
 def importance_data(tables: Tables, y: str) -> ImportanceData:
-    """Return what a forest finds of the runs. Raises Undrawable where they are too few or all alike."""
+    """Return what a forest finds of the runs. Raises Undrawable where they are too few or all alike.
+
+    Of a search that stops runs before they are tested, it asks for the objective where most can be compared.
+    """
+    if len(tables.trials) and trials_of(tables).pauses:
+        return _of_rungs(tables)
     shown_columns(tables, tables.summary, y, ())
     keys, summary, columns = varying_keys(tables), tables.summary, tables.columns
     data = summary if len(summary) <= FOREST_RUNS else summary.sample(FOREST_RUNS, random_state=0)
@@ -48,11 +59,21 @@ def importance_data(tables: Tables, y: str) -> ImportanceData:
         raise Undrawable(f"no run has a {columns.title(y)}")
     if n_settings < 4 or results.nunique() < 2:
         raise Undrawable(f"{n_settings} settings with {results.nunique()} results are too few")
-    inputs = np.column_stack([_forest_input(data[key]) for key in keys])
+    inputs = np.column_stack([forest_input(data[key]) for key in keys])
     found = importances(inputs, results.to_numpy(), data["label"].to_numpy())
     falls = pd.DataFrame(found.falls.T, columns=keys).melt(var_name="key", value_name="importance")
     n_worst = int((data["status"] == "diverged").sum()) if better else 0
-    return ImportanceData(falls, data.assign(value=results), found.trust, n_worst)
+    of = f"{len(data)} runs of {n_settings} settings"
+    return ImportanceData(falls, data.assign(value=results), y, of, found.trust, n_worst)
+
+
+def _of_rungs(tables: Tables) -> ImportanceData:
+    """The same of the settings of a search, after the epochs that most of them had."""
+    keys, data = trials_of(tables).keys, fitted(trials_of(tables))
+    found = importances(data.inputs, data.target, data.rows["setting"].to_numpy())
+    falls = pd.DataFrame(found.falls.T, columns=keys).melt(var_name="key", value_name="importance")
+    of = f"{len(data.rows)} settings after epoch {data.epochs}"
+    return ImportanceData(falls, data.rows, tables.columns.objective.metric, of, found.trust, data.n_worst)
 
 
 def importance(tables: Tables, spec: FigureSpec) -> Drawing:
@@ -61,7 +82,7 @@ def importance(tables: Tables, spec: FigureSpec) -> Drawing:
     A diverged run counts as the worst result of the experiment.
     """
     found = importance_data(tables, spec.y)
-    order, runs = found.order, found.runs
+    order = found.order
     figure, ax = plt.subplots(figsize=(4, 0.8 + 0.28 * len(order)))
     colour = sns.color_palette("colorblind")[0]
     sns.barplot(
@@ -75,15 +96,8 @@ def importance(tables: Tables, spec: FigureSpec) -> Drawing:
         capsize=0.25,
         err_kws={"linewidth": 1, "color": "0.25"},
     )
-    ax.set(xlabel=f"importance for {tables.columns.title(spec.y)}: fall of R²", ylabel="")
-    counted = f"{len(runs)} runs of {runs['label'].nunique()} settings{seeds_in_words(runs, ' ({})')}"
+    ax.set(xlabel=f"importance for {tables.columns.title(found.y)}: fall of R²", ylabel="")
+    counted = f"{found.of}{seeds_in_words(tables.summary, ' ({})')}"
     note = f"Random forest, {counted}; bars: standard deviation over folds of settings and shuffles"
-    worst = f"{found.n_worst} diverged runs count as the worst" if found.n_worst else ""
+    worst = f"{found.n_worst} diverged count as the worst" if found.n_worst else ""
     return figure, sentences(note, found.trust, worst)
-
-
-def _forest_input(values: pd.Series) -> pd.Series:
-    """A column as numbers for a forest, which asks only for their order; words are numbered as they come."""
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        return values.astype(float).fillna(-1)
-    return text_levels(values).cat.codes.astype(float)
