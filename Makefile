@@ -35,6 +35,7 @@ test: lint
 # The outputs and pictures that the pages of docs/ show.
 docs: .venv/dev-installed
 	$(BIN)/python tests/pages.py
+	$(BIN)/python tests/translations.py
 
 lint: .venv/dev-installed
 	$(BIN)/ruff check .

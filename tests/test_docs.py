@@ -17,6 +17,7 @@ from dlsweep.config.sweep import load_sweep
 from dlsweep.errors import ConfigError
 from lecture import LECTURE, save
 from pages import BLOCK, work_through
+from translations import blocks, headings, pictures, translations
 
 PAGES = [
     path
@@ -53,6 +54,15 @@ def test_every_page_is_in_the_index():
         for target in re.findall(r"\]\(([^)#\s]+)", index.read_text())
     }
     assert {page for page in folder.glob("[!k]*/*.md") if page.resolve() not in linked} <= {folder / "course/index.md"}
+
+
+def test_the_korean_pages_have_the_blocks_headings_and_pictures_of_the_english_ones():
+    found = list(translations())
+    assert len(found) >= 14
+    for page, original in found:
+        assert blocks(page) == blocks(original), f"{page}: python tests/translations.py takes the blocks over"
+        assert headings(page) == headings(original), page
+        assert pictures(page) == pictures(original), page
 
 
 # -- commands ------------------------------------------------------------------------------------------------------
