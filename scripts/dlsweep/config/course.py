@@ -56,9 +56,16 @@ class Course:
         """The method of a search that decides; "" for none."""
         raise NotImplementedError
 
-    @property
-    def example(self) -> Setting:
-        """A setting of those that slots may have whose setting is not decided."""
+    def example(self, number: int) -> Setting:
+        """Return a setting of those that the slots of a round may have, whose settings are not decided."""
+        raise NotImplementedError
+
+    def may_be_best(self, number: int) -> bool:
+        """Say whether a run of a round may be the experiment's best one, whose weights are kept."""
+        return True
+
+    def progress(self, left: Sequence[tuple[int, int]]) -> str:
+        """Return how far it is, of which these slots are left, in words."""
         raise NotImplementedError
 
     @property
@@ -148,10 +155,18 @@ class SearchCourse(Course):
         """Return (hash, setting) of each run of a point, one for each seed; nothing where one is excluded."""
         return runs_at(self.space, point, self.repetitions)
 
-    @property
-    def example(self) -> Setting:
-        """A setting that it may have."""
+    def example(self, number: int) -> Setting:
+        """Return a setting that it may have."""
         return self.runs_of(self.first[:1])[0][1]
+
+    def progress(self, left: Sequence[tuple[int, int]]) -> str:
+        """Return the round that is under way, and how far that is."""
+        number = left[0][0]
+        n_slots, one = self.n_slots(number), self.rounds[number]
+        n_done = n_slots - sum(slot[0] == number for slot in left)
+        how_far = f"; they pause after epoch {one.epochs}" if one.epochs else ""
+        where = f"round {number + 1} of {len(self.rounds)}"
+        return f"{self.search.method}, {where}: {n_done} of its {n_slots} runs are done{how_far}"
 
     @functools.cached_property
     def data_settings(self) -> list[Setting]:

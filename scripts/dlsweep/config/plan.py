@@ -57,12 +57,38 @@ class PlannedSearch:
 
     def known(self, results: Path) -> dict[str, Setting]:
         """Return the settings that are decided by now, by their hashes."""
-        folder = results / FOLDER / self.name
-        return dict(run for number, n in enumerate(self.n_slots) for run in decided(folder, number)[:n])
+        return dict(run for number in range(len(self.n_slots)) for run in self.decided(results, number))
+
+    def decided(self, results: Path, number: int) -> list[tuple[str, Setting]]:
+        """Return (hash, setting) of each slot of a round, nothing where it is not decided yet."""
+        return decided(results / FOLDER / self.name, number)[: self.n_slots[number]]
 
     def slots(self, results: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
         """Yield (round, slot, what came of it) of each slot that is done by now."""
         return slots_done(results, self.name, self.n_slots)
+
+
+@dataclass(frozen=True)
+class PlannedComparison:
+    """What is planned of a fair comparison: see comparison.py.
+
+    Round i tunes the i-th of what is `compared`, with n_settings[i] settings that differ in `tuned`; the round of the
+    same place among the second half reports it.
+    """
+
+    compared: tuple[str, ...]
+    tuned: tuple[str, ...]
+    n_settings: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the plan's file has it."""
+        return {"compared": list(self.compared), "tuned": list(self.tuned), "n_settings": list(self.n_settings)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> PlannedComparison:
+        """Return what `to_json` has made."""
+        compared, tuned, n_settings = (tuple(content[key]) for key in ("compared", "tuned", "n_settings"))
+        return cls(compared, tuned, n_settings)
 
 
 @dataclass(frozen=True)
@@ -78,6 +104,9 @@ class PlannedExperiment:
     question: str = ""
     """What it is to answer, as the config says it."""
     search: PlannedSearch | None = None
+    comparison: PlannedComparison | None = None
+    """What it compares, each as it was tuned: then `settings` are those that are reported, as far as they are decided.
+    """
 
     @property
     def static(self) -> Mapping[str, Setting]:
@@ -87,22 +116,23 @@ class PlannedExperiment:
     @functools.cached_property
     def task(self) -> Task:
         """What its runs do. Where its source is gone by now, no more is known of it than its settings say."""
-        setting = next(iter(self.settings.values()))
+        settings = {**self.static, **self.settings}
         try:
-            return task_of(setting)
+            return task_of(next(iter(settings.values())))
         except ConfigError:
-            keys = dict.fromkeys(key for one in self.settings.values() for key in one if key not in TASK_KEYS)
+            keys = dict.fromkeys(key for one in settings.values() for key in one if key not in TASK_KEYS)
             return Task("", "", {key: Hyperparameter(object, None, "") for key in keys})
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the plan's file has it, which says the settings themselves beside the experiments."""
         return {
             "hashes": list(self.static),
-            "varies": {} if self.search else self.varies,
+            "varies": {} if self.search and not self.comparison else self.varies,
             "figures": [figure.to_json() for figure in self.figures],
             **({"objective": self.objective.to_json()} if self.objective != STANDARD else {}),
             **({"question": self.question} if self.question else {}),
             **({"search": self.search.to_json()} if self.search else {}),
+            **({"comparison": self.comparison.to_json()} if self.comparison else {}),
         }
 
     @classmethod
@@ -115,10 +145,11 @@ class PlannedExperiment:
         """
         found = {digest: settings[digest] for digest in content["hashes"]}
         varies, search = content["varies"], None
+        comparison = PlannedComparison.from_json(content["comparison"]) if "comparison" in content else None
         if said := content.get("search"):
             search = PlannedSearch.from_json(said, dict(found))
-            found |= search.known(results)
-            varies = what_varies(found.values(), search.swept)
+            found = search.known(results) if comparison else {**found, **search.known(results)}
+            varies = varies if comparison else what_varies(found.values(), search.swept)
             ended = without_record(content for _, _, content in search.slots(results))
             stopped = {key for key in ended if not (results / record_name(name, key)).exists()}
             found = {key: setting for key, setting in found.items() if key not in stopped} or found
@@ -129,6 +160,7 @@ class PlannedExperiment:
             Objective(**content.get("objective", {})),
             content.get("question", ""),
             search,
+            comparison,
         )
 
 

@@ -121,6 +121,13 @@ def _experiment(values: dict[str, Any] | None) -> dict[str, Any]:
         "settings": _or_null("An explicit list.", _list_of(partial)),
         "sample": _or_null("Random search.", sample),
         "search": _or_null("Points that fill the space evenly, or that follow from earlier results.", search),
+        "compare": _or_null(
+            "What is compared, each tuned by itself: a hyper-parameter of grid, zip or settings, or several.",
+            {"type": "string", "minLength": 1},
+            _list_of({"type": "string", "minLength": 1}),
+        ),
+        "tune": _or_null("What is tuned: as a grid, a sample, or a search by quasi_random.", axes, sample, search),
+        "tune_seeds": _or_null("How many seeds tune, or which; none of seeds.", how_many, axis),
         "seeds": _or_null("How many seeds, or which.", how_many, axis),
         "split_seeds": _or_null("How many random splits of the data, or which.", how_many, axis),
         "folds": _or_null("Folds of a cross-validation, each the test split once.", {"type": "integer", "minimum": 2}),

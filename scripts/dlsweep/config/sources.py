@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,12 @@ def value_sources(files: list[Path], overrides: Mapping[str, Any], exp_name: str
     if space.search:
         values = {key: value_of(setting, key) for key in space.search.dimensions}
         space = space.of({key: value for key, value in values.items() if value is not MISSING})
+    if space.tuning:
+        tried = space.while_tuning()
+        others = [name for name in tried.axes if name != "tune_seeds"]
+        reported = replace(tried, axes={**{name: tried.axes[name] for name in others}, "seeds": space.axes["seeds"]})
+        seeds = [part["seed"] for part in space.tuning.seeds]
+        space = tried if setting.get("seed") in seeds else reported
     digest = setting_hash(setting)
     setting, parts, rules = next(made for made in space.settings() if setting_hash(made[0]) == digest)
     found = {}
@@ -47,7 +54,7 @@ def _place(key: str, space: Space, parts: tuple[Values, ...], rules: tuple[int, 
     for (name, axis), part in zip(space.axes.items(), parts, strict=True):
         if said := _said(key, part):
             item = f"[{next(i for i, other in enumerate(axis) if other is part)}]" if name == "settings" else ""
-            return name if name in CONSTRUCTS else f"{name}{item}.{said}"
+            return name if name in (*CONSTRUCTS, "tune_seeds") else f"{name}{item}.{said}"
     return _said(key, space.own)
 
 

@@ -30,6 +30,7 @@ from dlsweep.config.replicates import CONSTRUCTS
 from dlsweep.config.rules import Condition, Rule, matches, read_exclude, read_when
 from dlsweep.config.search import Search, checked_point, options_of, read_search
 from dlsweep.config.tasks import BUILT_IN, SPECIAL_KEYS, TASK_KEYS, TASK_WORDS, Task, is_task_name, task_of
+from dlsweep.config.tuning import Tuning, options_of_tune, read_tuning
 from dlsweep.errors import ConfigError
 
 AXES: Mapping[str, Callable[[Any, str, Task], list[Values]]] = {
@@ -62,6 +63,15 @@ class Space:
     exclude: list[Condition]
     search: Search | None = None
     """What it searches in rounds, beside the axes; the points of a search that needs no results are one of them."""
+    tuning: Tuning | None = None
+    """What is tuned for each setting of the axes, before it is reported by their seeds."""
+
+    def while_tuning(self) -> Space:
+        """Return the space of the runs that tune: with the values that are tried, and the seeds of these runs."""
+        assert self.tuning
+        axes = {name: axis for name, axis in self.axes.items() if name != "seeds"}
+        tried = {"tune": list(self.tuning.points), "tune_seeds": list(self.tuning.seeds)}
+        return replace(self, axes={**axes, **tried}, tuning=None)
 
     def at(self, point: Values) -> Iterator[tuple[Setting, tuple[Values, ...], tuple[int, ...]]]:
         """Yield each setting of one point of the search, as `settings` does."""
@@ -147,20 +157,27 @@ def read_space(spec: Mapping[str, Any], defaults: Mapping[str, Any], where: str)
         repeated = {name: axes.pop(name) for name in CONSTRUCTS if name in axes}
         axes = {**axes, "search": points, **repeated}
         search = None
-    if math.prod(len(axis) for axis in axes.values()) > MOST_SETTINGS:
+    tuning = read_tuning(spec, axes, where, task)
+    n_tried = len(tuning.points) * len(tuning.seeds) if tuning else 1
+    if math.prod(len(axis) for axis in axes.values()) * n_tried > MOST_SETTINGS:
         raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
-    _refuse_overlap(own, {**axes, **({"search": [dict(search.dimensions)]} if search else {})}, where)
+    later = {"search": [dict(search.dimensions)]} if search else {"tune": list(tuning.points[:1])} if tuning else {}
+    _refuse_overlap(own, {**axes, **later}, where)
     when = read_when(spec["when"], f"{where}.when", task) if spec.get("when") is not None else []
+    exclude = read_exclude(spec["exclude"], f"{where}.exclude", task) if spec.get("exclude") is not None else []
     if search:
         _refuse_beside(search, axes, when, where)
+    if tuning:
+        _refuse_seeds(when, exclude, where)
     return Space(
         task=task,
         own=own,
         base={**named, **over(read_defaults(defaults, task), own)},
         axes=axes,
         when=when,
-        exclude=read_exclude(spec["exclude"], f"{where}.exclude", task) if spec.get("exclude") is not None else [],
+        exclude=exclude,
         search=search,
+        tuning=tuning,
     )
 
 
@@ -177,6 +194,20 @@ def _refuse_beside(search: Search, axes: Mapping[str, list[Values]], when: list[
             raise ConfigError(
                 f"{where}.when[{i}].set: has several values, but a search by {search.method} has one setting a point"
             )
+
+
+def _refuse_seeds(when: list[Rule], exclude: list[Condition], where: str) -> None:
+    """What is chosen with some seeds is reported by others, so no value may depend on the seed."""
+    keys = {
+        **{
+            f"when[{i}]": {*rule.condition, *(key for part in rule.choices for key in part)}
+            for i, rule in enumerate(when)
+        },
+        **{f"exclude[{i}]": {*condition} for i, condition in enumerate(exclude)},
+    }
+    for name, said in keys.items():
+        if "seed" in said:
+            raise ConfigError(f"{where}.{name}: names seed, which does not go with tune: it is tuned with other seeds")
 
 
 def read_task(spec: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> Task:
@@ -226,7 +257,8 @@ def merged_spec(exp_name: str, experiments: Mapping[str, Any], below: tuple[str,
     """Return the mapping of an experiment over that of the experiment it extends.
 
     What it says of a hyper-parameter replaces all that the other says of it, in whichever construct. Axes of one
-    construct (grid, zip, sample, search) are joined key by key; null takes a construct away. Its question is its own.
+    construct (grid, zip, sample, search, tune) are joined key by key; null takes a construct away. Its
+    question is its own.
     """
     where = f"experiments.{exp_name}"
     spec = a_mapping(experiments[exp_name] if experiments[exp_name] is not None else {}, where)
@@ -292,8 +324,10 @@ def _stated(spec: Mapping[str, Any]) -> dict[str, set[str]]:
 
 def _options(place: str, mapping: Mapping[str, Any]) -> set[str]:
     """The keys of a construct that name no hyper-parameter."""
+    if place == "tune":
+        return options_of_tune(mapping)
     return {"n", "seed"} if place == "sample" else set(options_of(mapping)) if place == "search" else set()
 
 
-KEYED = ("grid", "zip", "sample", "search")
+KEYED = ("grid", "zip", "sample", "search", "tune")
 """The constructs that are a mapping of hyper-parameters."""

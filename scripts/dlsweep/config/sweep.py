@@ -7,6 +7,7 @@ An experiment is a mapping of hyper-parameters (its base values) and of these ke
     settings  [{key: value}]       an explicit list
     sample    {n, seed, key: ...}  random search
     search    {method, n, key: ..} points that fill the space evenly, or that follow from earlier results
+    compare, tune                  tunes each value of a hyper-parameter by itself, then compares them
     seeds     a number or a list   every setting with each of these seeds
     split_seeds  the same          ... with each of these splits of the data
     folds     a number             ... with each fold of a cross-validation as its test split
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from dlsweep.config.axes import MOST_SETTINGS, a_mapping, check_key
+from dlsweep.config.comparison import Comparison, arms_of, plan_comparison
 from dlsweep.config.course import Course, example_runs, plan_course
 from dlsweep.config.figures import figures_for
 from dlsweep.config.files import read_configs, shown, where_stated
@@ -40,7 +42,7 @@ from dlsweep.config.metrics import STANDARD, Column, Objective
 from dlsweep.config.names import nearest
 from dlsweep.config.objectives import read_metrics, read_objective
 from dlsweep.config.paths import FOLDERS
-from dlsweep.config.plan import Plan, PlannedExperiment, PlannedSearch
+from dlsweep.config.plan import Plan, PlannedComparison, PlannedExperiment, PlannedSearch
 from dlsweep.config.space import Space, merged_spec, read_space
 from dlsweep.config.tasks import BUILT_IN, TASK_WORDS, Task
 from dlsweep.errors import ConfigError
@@ -80,7 +82,7 @@ class Experiment:
     task: Task = BUILT_IN
     objective: Objective = STANDARD
     question: str = ""
-    course: Course | None = None  # of a search in rounds
+    course: Course | None = None  # of a search in rounds, or of a comparison
 
     @property
     def n_runs(self) -> int:
@@ -126,11 +128,12 @@ class Sweep:
             {
                 experiment.name: PlannedExperiment(
                     experiment.settings,
-                    experiment.varies,
+                    experiment.course.varies if isinstance(experiment.course, Comparison) else experiment.varies,
                     tuple(experiment.figures),
                     experiment.objective,
                     experiment.question,
                     _planned_search(experiment),
+                    _planned_comparison(experiment.course),
                 )
                 for experiment in self.experiments.values()
             },
@@ -169,6 +172,12 @@ def _planned_search(experiment: Experiment) -> PlannedSearch | None:
         tuple(course.brackets),
         tuple(course.n_seeds(one.number) for one in course.rounds),
     )
+
+
+def _planned_comparison(course: Course | None) -> PlannedComparison | None:
+    if not isinstance(course, Comparison):
+        return None
+    return PlannedComparison(course.compared, course.tuned, tuple(len(arm) for arm in course.arms))
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
@@ -287,6 +296,8 @@ def _expand(
     space = read_space(spec, defaults, where)
     if space.search:
         return _expand_search(exp_name, spec, defaults, metrics, space, where)
+    if space.tuning:
+        return _expand_comparison(exp_name, spec, defaults, metrics, space, where)
     try:
         for setting, _, _ in space.settings():
             settings.setdefault(setting_hash(setting), setting)
@@ -332,6 +343,28 @@ def _expand_search(
     try:
         varies = what_varies(examples.values(), swept)
         figures = figures_for(examples, varies, spec.get("figures"), objective, space.search.method)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}") from None
+    return Experiment(exp_name, course.static_runs(), figures, swept, space.task, objective, question, course)
+
+
+def _expand_comparison(
+    exp_name: str,
+    spec: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    metrics: Mapping[str, Column],
+    space: Space,
+    where: str,
+) -> Experiment:
+    """Return an experiment that compares: its settings are those that tune; which are reported follows from them."""
+    tried = [run[1] for arm in arms_of(space, where) for candidate in arm for run in candidate]
+    objective = read_objective(spec, defaults, space.task, metrics, where, tried)
+    course = plan_comparison(exp_name, space, objective, where)
+    question = _question(spec.get("question"), f"{where}.question")
+    axes = (*space.while_tuning().axes.values(), *(rule.choices for rule in space.when))
+    swept = tuple(dict.fromkeys(key for axis in axes for part in axis for key in part))
+    try:
+        figures = figures_for(course.examples, course.varies, spec.get("figures"), objective)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
     return Experiment(exp_name, course.static_runs(), figures, swept, space.task, objective, question, course)

@@ -36,7 +36,7 @@ TASK_WORDS = (*TASK_KEYS, "objective", "report")
 """What `defaults` and an experiment say of the task itself; none of it is swept."""
 SPECIAL_KEYS = (
     *("grid", "zip", "settings", "sample", "search", "seeds", "split_seeds", "folds"),
-    *("exclude", "when", "extends", "figures", "question"),
+    *("compare", "tune", "tune_seeds", "exclude", "when", "extends", "figures", "question"),
 )
 """The keys of an experiment that are neither this nor a hyper-parameter."""
 CONFIG_WORDS = (*SPECIAL_KEYS, *TASK_WORDS, "n")

@@ -422,6 +422,20 @@ PROFILES: Mapping[str, Column] = {
     "share_low": Column(float, "Low end of its 95% bootstrap interval."),
     "share_high": Column(float, "High end of it."),
 }
+TUNING: Mapping[str, Column] = {
+    "exp_name": KEYS["exp_name"],
+    "label": Column(str, "What is compared, as in the leaderboard."),
+    "split": Column(str, "The fold or split that it is tuned for; empty where there is one."),
+    "n_settings": Column(int, "Settings that it is tried with.", "settings"),
+    "n": Column(int, "Runs of them: their seeds.", "runs"),
+    "n_diverged": Column(int, "Those that diverged.", "runs"),
+    "n_failed": Column(int, "Those that failed twice.", "runs"),
+    "epochs": Column(int, "Epochs of them all.", "epochs"),
+    "seconds": Column(float, "Time that they trained.", "s"),
+    "chosen": Column(str, "The values that were chosen, with which it is reported; empty where that is not decided."),
+    "selected": Column(float, "Mean of the objective over the runs that it was chosen by."),
+    "edge": Column(str, "Which of the values is the smallest or largest that was tried, and what to add to `tune`."),
+}
 DATA_TABLES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
     "aggregates": (
         "One row per setting, over all data sets, of an experiment that varies `dataset` or `data_path` and something"
@@ -429,8 +443,13 @@ DATA_TABLES: Mapping[str, tuple[str, Mapping[str, Column]]] = {
         AGGREGATES,
     ),
     "profiles": ("The performance profiles of the same settings: one row per setting and threshold.", PROFILES),
+    "tuning": (
+        "How each was tuned, of experiments with `compare`: one row for each of what is compared. The file is there"
+        " only where there is such an experiment.",
+        TUNING,
+    ),
 }
-"""The tables of sweeps that compare settings over several data sets."""
+"""The tables that only some sweeps have: of settings over several data sets, and of what was tuned."""
 
 
 def describe(name: str, doc: str, columns: Mapping[str, Column]) -> list[str]:

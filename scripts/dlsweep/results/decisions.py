@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -114,6 +114,8 @@ class Decision:
     test_order: str = ""
     n_images: int = 0
     """Test images of the best setting, of which its runs' predictions are kept."""
+    tuning: tuple[Mapping[str, Any], ...] = ()
+    """How each was tuned before, of an experiment with `compare`: the rows of its table."""
 
     @property
     def best(self) -> Place | None:
@@ -157,26 +159,37 @@ class Decision:
     @property
     def notes(self) -> list[str]:
         """What to know beside the answer: where to go on, and what its uncertainty leaves out."""
-        return [*_edge_notes(self), *_order_note(self), *_interval_note(self)]
+        return [*_tuned_edges(self), *_edge_notes(self), *_order_note(self), *_interval_note(self)]
 
 
 # -- deciding ------------------------------------------------------------------------------------------------------
 
 
 def decisions(
-    plan: Plan, summary: pd.DataFrame, board: pd.DataFrame, known: Mapping[str, Columns]
+    plan: Plan,
+    summary: pd.DataFrame,
+    board: pd.DataFrame,
+    known: Mapping[str, Columns],
+    tuning: pd.DataFrame | None = None,
 ) -> dict[str, Decision]:
     """Return what each experiment of a plan decides, in the plan's order, from the summary of its finished runs.
 
-    `board` is their leaderboard, `known` are the columns of each as its runs have them.
+    `board` is their leaderboard, `known` are the columns of each as its runs have them, `tuning` says how what is
+    compared was tuned.
     """
 
     def of(table: pd.DataFrame, exp_name: str) -> pd.DataFrame:
         return table[table["exp_name"] == exp_name]
 
-    return {
+    decided = {
         exp_name: decide(of(summary, exp_name), known[exp_name], experiment.varies, of(board, exp_name))
         for exp_name, experiment in plan.experiments.items()
+    }
+    if tuning is None:
+        return decided
+    return {
+        exp_name: replace(one, tuning=tuple(of(tuning, exp_name).to_dict("records")))
+        for exp_name, one in decided.items()
     }
 
 
@@ -210,7 +223,7 @@ def decide(
         len(part),
         n_diverged,
         _seeds_for_the_first_two(part, known, places),
-        tuple(_edges(part, known, found.best.label, varies or {})),
+        tuple(edges_of(part, known, found.best.label, varies or {})),
         _other_first(found),
         _n_images(board),
     )
@@ -286,8 +299,8 @@ def _seeds_for_the_first_two(part: pd.DataFrame, known: Columns, places: tuple[P
     return Seeds(have, more(paired), more(unpaired), are_paired)
 
 
-def _edges(part: pd.DataFrame, known: Columns, best: str, varies: Mapping[str, list[Any]]) -> Iterator[Edge]:
-    """What the best setting has at the edge of what was tried, and could have beyond it.
+def edges_of(part: pd.DataFrame, known: Columns, best: str, varies: Mapping[str, list[Any]]) -> Iterator[Edge]:
+    """Yield what the best setting, by its label, has at the edge of what was tried, and could have beyond it.
 
     The values are compared among the settings that are like the best in all that is not a number.
     """
@@ -377,6 +390,7 @@ def sentences(decision: Decision) -> list[str]:
     """Return what an experiment decides in plain words, the most important first."""
     return [
         *_first(decision),
+        *_tuned_in_words(decision),
         *_others_in_words(decision),
         *_diverged_in_words(decision),
         *_seeds_in_words(decision),
@@ -406,7 +420,7 @@ def _in_short(decision: Decision) -> list[str]:
     said = [*_first(decision)]
     if decision.best is not None:
         said += [*_compared_in_words(decision), *_learned_in_words(decision)]
-    return said
+    return [*said, *_tuned_edges(decision)]
 
 
 def _first(decision: Decision) -> list[str]:
@@ -415,6 +429,35 @@ def _first(decision: Decision) -> list[str]:
     if decision.best is None:
         return [f"{_all(decision.n_runs, 'run')} diverged."]
     return [_best_in_words(decision, decision.best)]
+
+
+def _tuned_in_words(decision: Decision) -> list[str]:
+    """How much tuning each of what is compared got."""
+    if not decision.tuning or decision.best is None:
+        return []
+    n_settings: dict[str, int] = {}
+    for row in decision.tuning:
+        n_settings[row["label"]] = max(n_settings.get(row["label"], 0), row["n_settings"])
+    least, most = min(n_settings.values()), max(n_settings.values())
+    n_runs, epochs = (sum(row[key] for row in decision.tuning) for key in ("n", "epochs"))
+    spent = f"{n_runs} runs{f', {epochs} epochs' if epochs else ''}"
+    if least == most:
+        how = f"the best of {most} settings by {decision.known.by}"
+    elif len(n_settings) <= MOST_STEPS:
+        how = f"by {decision.known.by}: " + ", ".join(f"{label} with {n} settings" for label, n in n_settings.items())
+    else:
+        how = f"the best of {least} to {most} settings by {decision.known.by}"
+    return [f"Each was tuned by itself with other seeds, {how} ({spent})."]
+
+
+def _tuned_edges(decision: Decision) -> list[str]:
+    """Where what was chosen lies on the edge of what was tuned: then more tuning may change the answer."""
+    found = {
+        ", ".join(row[key] for key in ("label", "split") if isinstance(row[key], str) and row[key]): row["edge"]
+        for row in decision.tuning
+        if isinstance(row["edge"], str) and row["edge"]
+    }
+    return [f"The best of {what} lies on the edge of what was tuned: {edge} to tune." for what, edge in found.items()]
 
 
 def _compared_in_words(decision: Decision) -> list[str]:

@@ -56,6 +56,7 @@ from dlsweep.results.records import DAMAGED, FINDINGS, read_record
 from dlsweep.results.schema import MOST_CLASSES, MOST_CONFUSIONS, Record
 from dlsweep.results.splits import splits_of
 from dlsweep.results.trials import trials_table
+from dlsweep.results.tuning import tuning_markdown, tuning_table
 from dlsweep.results.versions import made_with, outdated_sources, tell_apart
 from dlsweep.results.weights import clear_weights
 
@@ -316,14 +317,17 @@ def write_tables(plan: Plan, folder: Path, partial: bool = False) -> None:
         print(f"warning: {remark}", file=sys.stderr)
     for name, table in tables.items():
         _write_table(plan, folder, name, table)
-    decided = decisions(plan, tables["summary"], tables["leaderboard"], known)
-    over_data = data_tables(plan, tables["summary"], known)
+    over_data = {**data_tables(plan, tables["summary"], known), "tuning": tuning_table(plan, known, summary_table)}
+    decided = decisions(plan, tables["summary"], tables["leaderboard"], known, over_data["tuning"])
     _write_tables_of_data(plan, folder, over_data)
+    below = {name: data_markdown(part, known[name]) for name, part in over_data["aggregates"].groupby("exp_name")}
+    for name, part in over_data["tuning"].groupby("exp_name"):
+        below[name] = [*below.get(name, []), *tuning_markdown(part, known[name])]
     markdown = leaderboard_markdown(
         tables["leaderboard"],
         known,
         {name: paragraphs(plan.experiments[name].question, decision) for name, decision in decided.items()},
-        {name: data_markdown(part, known[name]) for name, part in over_data["aggregates"].groupby("exp_name")},
+        below,
     )
     write_atomic(folder / "leaderboard.md", markdown.encode())
     write_json(folder / FINDINGS, findings(plan, decided))

@@ -1,16 +1,20 @@
-"""The decision between two rounds of a search: which setting each slot of the next one has."""
+"""The decision between two rounds of a search, or of a comparison: which setting each slot of the next one has."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from dlsweep.config.course import Course, SearchCourse, decision_file
+from dlsweep.config.comparison import Comparison, Run
+from dlsweep.config.course import FOLDER, Course, SearchCourse, decision_file
 from dlsweep.config.files import Values
 from dlsweep.config.search import METHODS, checked_point
 from dlsweep.errors import ConfigError
 from dlsweep.files import write_json
 from dlsweep.search.halving import promoted
-from dlsweep.search.history import Trial, trials_of
+from dlsweep.search.history import Trial, trials_of, value_of_slot
 from dlsweep.search.model import propose
 
 
@@ -19,6 +23,8 @@ def decide(course: Course, number: int, results: Path) -> Path:
 
     Raises RecordError where one of these results is missing or cannot be read, ConfigError where it cannot be decided.
     """
+    if isinstance(course, Comparison):
+        return choose(course, number, results)
     assert isinstance(course, SearchCourse)
     one = course.rounds[number]
     if METHODS[course.search.method].stages:
@@ -28,17 +34,40 @@ def decide(course: Course, number: int, results: Path) -> Path:
         rounds = [trials_of(course, earlier, results) for earlier in course.rounds[:number]]
         before = [trial for trials in rounds for trial in trials]
         points = _propose(course, number, rounds)
-    runs = course.runs_of(points)
+    values = {trial.key: trial.value for trial in before}
+    return _write(course, number, results, course.runs_of(points), {"points": points}, values)
+
+
+def choose(course: Comparison, number: int, results: Path) -> Path:
+    """Choose what an arm of a comparison is reported with, and write it down; return the file.
+
+    It is the setting of which the fewest runs diverged and, of those, the one with the best mean of the objective over
+    the others; of equal ones the first. Raises RecordError where a result is missing or cannot be read.
+    """
+    folder = results / FOLDER / course.name
+    (tuning,) = course.rounds[number].after
+    n = course.n_seeds(tuning)
+    tried: list[tuple[int, float, int]] = []
+    decided_from: dict[str, float] = {}
+    for i, candidate in enumerate(course.arm_of(number)):
+        paths = (folder / f"{tuning}-{i * n + k}.json" for k in range(n))
+        values = [value_of_slot(path, run[0], course) for path, run in zip(paths, candidate, strict=True)]
+        known = [value for value in values if math.isfinite(value)]
+        mean = math.fsum(known) / len(known) if known else math.inf
+        tried.append((n - len(known), mean, i))
+        decided_from |= dict(zip((run[0] for run in candidate), values, strict=True))
+    chosen = course.arm_of(number)[min(tried)[2]]
+    runs = course.reported(chosen)
+    return _write(course, number, results, runs, {"chosen": [run[0] for run in chosen]}, decided_from)
+
+
+def _write(
+    course: Course, number: int, results: Path, runs: list[Run], what: Mapping[str, Any], values: Mapping[str, float]
+) -> Path:
     path = Path(decision_file(str(results), course.name, number))
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(
-        path,
-        {
-            "points": points,
-            "runs": [{"hash": digest, "setting": setting} for digest, setting in runs],
-            "decided_from": {trial.key: trial.value for trial in before},
-        },
-    )
+    said = [{"hash": digest, "setting": setting} for digest, setting in runs]
+    write_json(path, {**what, "runs": said, "decided_from": values})
     return path
 
 

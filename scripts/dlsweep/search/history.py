@@ -44,7 +44,9 @@ def trials_of(course: SearchCourse, one: Round, results: Path) -> list[Trial]:
     found = []
     for i in range(one.n_points):
         its_runs = runs[i * n : (i + 1) * n]
-        values = [_value(folder / f"{one.number}-{i * n + k}.json", run[0], course) for k, run in enumerate(its_runs)]
+        values = [
+            value_of_slot(folder / f"{one.number}-{i * n + k}.json", run[0], course) for k, run in enumerate(its_runs)
+        ]
         found.append(Trial(points[i], tuple(its_runs), math.fsum(values) / n))
     return found
 
@@ -54,8 +56,8 @@ def _points_of_decision(path: Path) -> list[Values]:
     return points
 
 
-def _value(path: Path, digest: str, course: Course) -> float:
-    """The value of one slot, the smaller the better."""
+def value_of_slot(path: Path, digest: str, course: Course) -> float:
+    """Return the value of one slot, the smaller the better; infinite where it diverged. Raises RecordError."""
     content: dict[str, Any] = read_json(path)
     try:
         there, value = content["hash"], content["value"]

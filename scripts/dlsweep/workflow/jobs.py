@@ -281,7 +281,7 @@ class Jobs:
             internals.force(self.workflow, {path})
         if course.rounds[number].after:
             waits = [decision_file(self.paths.results, course.name, number)]
-            settings = [course.example]
+            settings = [course.example(number)]
         else:
             waits = []
             settings = [course.static_round(number)[slot][1]]
@@ -339,7 +339,8 @@ class Jobs:
     def setting_of_job(self, wildcards: Any) -> Setting:
         """The setting of a job that trains; of a search one that it may have."""
         if hasattr(wildcards, "search"):
-            return next(iter(self.experiment_of(wildcards.search).settings.values()))
+            course, number, slot = self._slot(wildcards)
+            return course.example(number) if course.rounds[number].after else course.static_round(number)[slot][1]
         return self.setting(wildcards.exp, wildcards.hash)
 
     def setting(self, exp_name: str, digest: str) -> Setting:

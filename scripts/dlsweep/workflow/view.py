@@ -95,12 +95,7 @@ class View:
             course = self.sweep.experiments[name].course
             if course is None or not left:
                 continue
-            number = left[0][0]
-            n_slots, one = course.n_slots(number), course.rounds[number]
-            n_done = n_slots - sum(slot[0] == number for slot in left)
-            how_far = f"; they pause after epoch {one.epochs}" if one.epochs else ""
-            where = f"round {number + 1} of {len(course.rounds)}"
-            lines.append(f"{name}: {course.method}, {where}: {n_done} of its {n_slots} runs are done{how_far}")
+            lines.append(f"{name}: {course.progress(left)}")
         return lines
 
     @functools.cached_property

@@ -65,10 +65,11 @@ def write_page(plan: Plan, folder: Path, output: Path, configs: Sequence[str], o
     tables = read_tables(folder, "summary", "epochs", "leaderboard", plan=plan)
     summary = tables["summary"]
     known = fitted_columns(plan, summary, tables["epochs"])
-    decided = decisions(plan, summary, tables["leaderboard"], known)
+    of_data = read_tables_of_data(folder)
+    decided = decisions(plan, summary, tables["leaderboard"], known, of_data["tuning"])
     parts = {exp_name: summary[summary["exp_name"] == exp_name] for exp_name in plan.experiments}
     answers = [answer(name, experiment, decided[name]) for name, experiment in plan.experiments.items()]
-    unfinished, of_data = unfinished_runs(plan, summary), read_tables_of_data(folder)
+    unfinished = unfinished_runs(plan, summary)
     light, dark = HtmlFormatter(nobackground=True), HtmlFormatter(nobackground=True, style="github-dark")
     html = (
         _templates()

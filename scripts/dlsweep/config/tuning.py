@@ -1,0 +1,119 @@
+"""What `compare`, `tune` and `tune_seeds` say in an experiment: what is compared, and how each is tuned before.
+
+Loads neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dlsweep.config.axes import SAMPLERS, a_mapping, read_grid, read_sample, read_seeds
+from dlsweep.config.files import Values, shown
+from dlsweep.config.names import nearest
+from dlsweep.config.replicates import REPLICATES
+from dlsweep.config.search import checked_point, read_search
+from dlsweep.config.tasks import Task
+from dlsweep.errors import ConfigError
+
+WORDS = ("compare", "tune", "tune_seeds")
+COMPARED = ("grid", "zip", "settings")
+"""The constructs that give what is compared its values."""
+FIRST_TUNE_SEED = 1000
+"""Of a number of them: so both they and the seeds that are reported by can become more, and none of them changes."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What is compared, and the values that each of it is tried with, by runs of these seeds."""
+
+    compared: tuple[str, ...]
+    points: tuple[Values, ...]
+    seeds: tuple[Values, ...]
+
+
+def read_tuning(spec: Mapping[str, Any], axes: Mapping[str, list[Values]], where: str, task: Task) -> Tuning | None:
+    """Read what an experiment says of it, None for nothing; `axes` are its constructs as they are read.
+
+    Raises ConfigError naming the key's path, the bad value and what is allowed.
+    """
+    said = [word for word in WORDS if spec.get(word) is not None]
+    if not said:
+        return None
+    for word, does in (("compare", "names what is compared"), ("tune", "says what is tuned for each of its values")):
+        if word not in said:
+            raise ConfigError(f"{where}.{said[0]}: goes with {word}, which {does}; {word} is missing")
+    for name in ("sample", "search"):
+        if spec.get(name) is not None:
+            raise ConfigError(f"{where}.{name}: does not go with compare; write what is tuned under tune")
+    compared = _read_compared(spec["compare"], axes, f"{where}.compare")
+    points = read_tune(spec["tune"], f"{where}.tune", task)
+    if "seeds" not in axes:
+        raise ConfigError(f"{where}.seeds: is missing; how many seeds is each to be reported by, such as 5?")
+    seeds = _read_tune_seeds(spec.get("tune_seeds", 1), f"{where}.tune_seeds", task)
+    reported = [part["seed"] for part in axes["seeds"]]
+    for part in seeds:
+        if part["seed"] in reported:
+            raise ConfigError(
+                f"{where}.tune_seeds: {part['seed']} is one of seeds, too; allowed: seeds that nothing is reported by"
+            )
+    return Tuning(compared, tuple(points), tuple(seeds))
+
+
+def read_tune(spec: Any, where: str, task: Task) -> list[Values]:
+    """Return the points of a grid, of a sample (`n`, and ranges to draw from), or of a search that needs no results."""
+    spec = a_mapping(spec, where)
+    drawn = any(isinstance(value, Mapping) and not SAMPLERS_OF.isdisjoint(value) for value in spec.values())
+    if "method" in spec:
+        search = read_search(spec, where, task)
+        if not search.is_static:
+            raise ConfigError(
+                f"{where}.method: {shown(search.method)} is not allowed here; allowed: quasi_random. A grid and a"
+                " sample have no method"
+            )
+        first = itertools.islice(search.points(), search.options["n"])
+        points = [checked_point(point, where, task) for point in first]
+    else:
+        points = read_sample(spec, where, task) if drawn or "n" in spec else read_grid(spec, where, task)
+    for key in points[0]:
+        if key in REPLICATES:
+            raise ConfigError(f"{where}.{key}: is not tuned, since it repeats a setting; see tune_seeds")
+    return points
+
+
+SAMPLERS_OF = frozenset(SAMPLERS)
+
+
+def options_of_tune(spec: Mapping[str, Any]) -> set[str]:
+    """Return the keys of `tune` that name no hyper-parameter."""
+    if "method" in spec:
+        return {key for key, value in spec.items() if not isinstance(value, Mapping)}
+    return {"n", "seed"}
+
+
+def _read_compared(said: Any, axes: Mapping[str, list[Values]], where: str) -> tuple[str, ...]:
+    parts = {name: axes[name] for name in COMPARED if name in axes}
+    several = [
+        key
+        for axis in parts.values()
+        for key in dict.fromkeys(key for part in axis for key in part)
+        if len({repr(part[key]) if key in part else "" for part in axis}) > 1
+    ]
+    names = said if isinstance(said, list) else [said]
+    for name in names or [said]:
+        if name not in several:
+            allowed = ", ".join(several) or "nothing here; write its values under grid: {optimizer: [sgd, adam]}"
+            raise ConfigError(
+                f"{where}: {shown(name)} is not allowed; allowed: a hyper-parameter (or a list of them) that grid, zip"
+                f" or settings gives two values or more: {allowed}.{nearest(name, several)}"
+            )
+    return tuple(dict.fromkeys(names))
+
+
+def _read_tune_seeds(said: Any, where: str, task: Task) -> list[Values]:
+    found = read_seeds(said, where, task)
+    if isinstance(said, int):
+        return [{"seed": FIRST_TUNE_SEED + part["seed"]} for part in found]
+    return found

@@ -1,0 +1,145 @@
+"""How what is compared was tuned: how many settings each was tried with, which was chosen, and whether at an edge."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dlsweep.config.dotted import MISSING, value_of
+from dlsweep.config.identity import Setting, setting_hash
+from dlsweep.config.labels import format_value, setting_labels, what_varies
+from dlsweep.config.paths import record_name
+from dlsweep.config.plan import Plan, PlannedExperiment
+from dlsweep.config.replicates import REPLICATES
+from dlsweep.errors import RecordError
+from dlsweep.results.columns import TUNING, Columns
+from dlsweep.results.decisions import edges_of
+from dlsweep.results.frames import make_table
+from dlsweep.results.records import read_record
+from dlsweep.results.schema import FAILED, Record
+
+Summarize = Callable[[list[Record], Plan], pd.DataFrame]
+
+
+def tuning_table(plan: Plan, known: Mapping[str, Columns], summarize: Summarize) -> pd.DataFrame:
+    """Return one row for each of what is compared, by fold and split where it is tuned for each of them.
+
+    `summarize` makes the summary of records, by a plan of theirs.
+    """
+    rows = [
+        {"exp_name": exp_name, **row}
+        for exp_name, experiment in plan.experiments.items()
+        if experiment.comparison
+        for row in _rows(plan, exp_name, experiment, known[exp_name], summarize)
+    ]
+    return make_table({key: [row.get(key) for row in rows] for key in TUNING}, TUNING)
+
+
+def _rows(
+    plan: Plan, exp_name: str, experiment: PlannedExperiment, known: Columns, summarize: Summarize
+) -> list[dict[str, Any]]:
+    search, comparison, results = experiment.search, experiment.comparison, Path(plan.results)
+    assert search and comparison
+    slots: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    for number, _, content in search.slots(results):
+        slots[number].append(content)
+    tried = {one["hash"]: one["setting"] for i in range(len(comparison.n_settings)) for one in slots[i]}
+    labels = setting_labels({**tried, **experiment.settings}, experiment.varies)
+    rows = []
+    for i, n_settings in enumerate(comparison.n_settings):
+        if not slots[i]:
+            continue
+        reported = search.decided(results, i + len(comparison.n_settings))
+        chosen: Setting = reported[0][1] if reported else {}
+        records = _records(results, exp_name, slots[i])
+        first = slots[i][0]
+        splits = {key: first["setting"].get(key) for key in REPLICATES if key != "seed" and key in experiment.varies}
+        rows.append(
+            {
+                "label": labels[first["hash"]],
+                "split": ", ".join(f"{key}={value}" for key, value in splits.items()),
+                "n_settings": n_settings,
+                "n": len(slots[i]),
+                "n_diverged": sum(one["status"] == "diverged" for one in slots[i]),
+                "n_failed": sum(one["status"] == FAILED for one in slots[i]),
+                "epochs": sum(len(record["epochs"]) for record in records),
+                "seconds": sum(record["timing"]["train_seconds"] or 0.0 for record in records),
+                "chosen": _in_words(chosen, comparison.tuned),
+                "selected": _mean_of(slots[i], chosen),
+                "edge": _edges(plan, exp_name, experiment, known, records, chosen, summarize),
+            }
+        )
+    return rows
+
+
+def _records(results: Path, exp_name: str, slots: list[dict[str, Any]]) -> list[Record]:
+    found = []
+    for one in slots:
+        with contextlib.suppress(RecordError):  # of a run that failed there is none
+            found.append(read_record(results / record_name(exp_name, one["hash"])))
+    return found
+
+
+def _in_words(chosen: Setting, tuned: tuple[str, ...]) -> str:
+    values = {key: value_of(chosen, key) for key in tuned}
+    return ", ".join(f"{key}={format_value(value)}" for key, value in values.items() if value is not MISSING)
+
+
+def _without_seed(setting: Setting) -> str:
+    return setting_hash({**setting, "seed": 0})
+
+
+def _mean_of(slots: list[dict[str, Any]], chosen: Setting) -> float | None:
+    """The mean of the objective over the runs that the chosen setting was tuned with."""
+    if not chosen:
+        return None
+    values = [one["value"] for one in slots if _without_seed(one["setting"]) == _without_seed(chosen)]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _edges(
+    plan: Plan,
+    exp_name: str,
+    experiment: PlannedExperiment,
+    known: Columns,
+    records: list[Record],
+    chosen: Setting,
+    summarize: Summarize,
+) -> str:
+    """Where the chosen values lie at the edge of those that were tried, and what to add, in words."""
+    assert experiment.comparison
+    if not chosen or not records:
+        return ""
+    settings = {record["hash"]: record["setting"] for record in records}
+    varies = what_varies(settings.values(), experiment.comparison.tuned)
+    part = replace(experiment, settings=settings, varies=varies, search=None, comparison=None)
+    summary = summarize(records, replace(plan, experiments={exp_name: part}))
+    wanted = {digest for digest, setting in settings.items() if _without_seed(setting) == _without_seed(chosen)}
+    best = summary.loc[summary["hash"].isin(wanted), "label"]
+    if best.empty:
+        return ""
+    return "; ".join(
+        f"{edge.key}={format_value(edge.value)} is the {edge.at} that was tried: add {format_value(edge.beyond)}"
+        for edge in edges_of(summary, known, best.iloc[0], varies)
+    )
+
+
+def tuning_markdown(table: pd.DataFrame, columns: Columns) -> list[str]:
+    """Return the lines of leaderboard.md on how each of what an experiment compares was tuned."""
+    title = columns.title(columns.objective.metric)
+    lines = ["", f"How each was tuned, with other seeds; the best by {columns.by} was chosen:"]
+    lines += ["", f"| of | settings tried | runs | epochs | chosen | {title} | at the edge |"]
+    lines += ["|---|--:|--:|--:|---|--:|---|"]
+    for row in table.to_dict("records"):
+        text = {key: row[key] if isinstance(row[key], str) else "" for key in ("split", "chosen", "edge")}
+        cells = [", ".join(filter(None, (row["label"], text["split"]))), row["n_settings"], row["n"], row["epochs"]]
+        cells += [text["chosen"], columns.text(columns.objective.metric, row["selected"]), text["edge"]]
+        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+    return lines

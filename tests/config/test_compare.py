@@ -1,0 +1,123 @@
+"""`compare` and `tune` in a config: what is tried, reported and chosen, and what a mistake is answered with."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlsweep.config.comparison import Comparison
+from dlsweep.config.course import slot_file
+from dlsweep.config.identity import setting_hash
+from dlsweep.config.plan import Plan
+from dlsweep.config.sweep import expand_config
+from dlsweep.errors import ConfigError
+from dlsweep.files import read_json, write_json
+from dlsweep.search.decide import decide
+
+FAIR: dict[str, Any] = {
+    "compare": "optimizer",
+    "grid": {"optimizer": ["sgd", "adam"]},
+    "tune": {"lr": [0.01, 0.1, 1], "momentum": [0, 0.9]},
+    "seeds": 2,
+}
+
+
+def comparison(**changes: Any) -> Comparison:
+    course = expand_config({"experiments": {"a": {**FAIR, **changes}}}).experiments["a"].course
+    assert isinstance(course, Comparison)
+    return course
+
+
+def test_each_is_tuned_by_what_applies_to_it_and_reported_by_other_seeds():
+    course = comparison(tune_seeds=2)
+    assert [len(arm) for arm in course.arms] == [6, 3]  # adam has no momentum
+    assert [course.n_slots(one.number) for one in course.rounds] == [12, 6, 2, 2]
+    assert [one.after for one in course.rounds] == [(), (), (0,), (1,)]
+    assert {setting["seed"] for setting in course.static_runs().values()} == {1000, 1001}
+    assert {setting["seed"] for setting in course.examples.values()} == {0, 1}
+    assert course.tuned == ("lr", "momentum") and list(course.varies) == ["optimizer", "seed"]
+    for digest, setting in {**course.static_runs(), **course.examples}.items():
+        assert setting_hash(setting) == digest
+
+
+def test_a_larger_grid_more_seeds_and_a_further_value_keep_all_that_was_tried():
+    few = comparison().static_runs().keys()
+    for changes in ({"tune": {"lr": [1e-3, 0.01, 0.1, 1], "momentum": [0, 0.9]}}, {"seeds": 9}, {"tune_seeds": 3}):
+        assert few <= comparison(**changes).static_runs().keys()
+    assert few <= comparison(grid={"optimizer": ["rmsprop", "sgd", "adam"]}).static_runs().keys()
+
+
+def test_what_is_tuned_may_be_drawn_or_follow_from_what_is_compared():
+    drawn = comparison(tune={"n": 5, "lr": {"log_uniform": [1e-3, 1]}, "weight_decay": {"choice": [0, 1e-3]}})
+    assert [len(arm) for arm in drawn.arms] == [5, 5]
+    spread = comparison(tune={"method": "quasi_random", "n": 4, "lr": {"log_uniform": [1e-3, 1]}})
+    assert [len(arm) for arm in spread.arms] == [4, 4]
+    own = comparison(tune={"lr": [0.1]}, when={"if": {"optimizer": "sgd"}, "set": {"momentum": [0, 0.5, 0.9]}})
+    assert [len(arm) for arm in own.arms] == [3, 1] and own.tuned == ("momentum",)
+    folds = comparison(folds=3, dataset="digits", tune={"lr": [0.01, 0.1]})
+    assert len(folds.arms) == 2 * 3 and list(folds.varies) == ["optimizer", "seed", "fold"]
+
+
+def follow(course: Comparison, results: Path, value: Any) -> None:
+    """Take a comparison through all its rounds without training."""
+    for one in course.rounds:
+        if one.after:
+            decide(course, one.number, results)
+        for (number, slot), (digest, setting) in course.known_runs(results).items():
+            if number == one.number:
+                path = Path(slot_file(str(results), course.name, number, slot))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                content = {"hash": digest, "setting": setting, "status": "finished", "value": value(setting)}
+                write_json(path, content, sync=False)
+
+
+def test_the_best_by_validation_is_chosen_and_only_reported_runs_are_compared(tmp_path: Path):
+    def value(setting: dict[str, Any]) -> float | None:
+        if setting["lr"] == 1 and setting["seed"] == 1001:
+            return None  # diverges with one of its seeds
+        return setting["lr"] if setting["optimizer"] == "sgd" else 0.5  # all of adam are equal
+
+    sweep = expand_config({"experiments": {"a": {**FAIR, "tune_seeds": 2}}})
+    course = comparison(tune_seeds=2)
+    follow(course, tmp_path, value)
+    plan = Plan.from_json({**json.loads(json.dumps(sweep.plan(str(tmp_path)).to_json()))})
+    reported = list(plan.experiments["a"].settings.values())
+    found = [(one["optimizer"], one["lr"], one.get("momentum"), one["seed"]) for one in reported]
+    assert found == [("sgd", 0.1, 0, 0), ("sgd", 0.1, 0, 1), ("adam", 0.01, None, 0), ("adam", 0.01, None, 1)]
+    assert plan.digest == sweep.with_decided(tmp_path).plan(str(tmp_path)).digest
+    decided_from = read_json(tmp_path / "search" / course.name / "2.json")["decided_from"]
+    assert len(decided_from) == 12 and sum(one is None or math.isinf(one) for one in decided_from.values()) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tune": None}, "a.compare: goes with tune, which says what is tuned for each of its values; tune is missing"),
+        ({"compare": None}, "a.tune: goes with compare"),
+        ({"compare": "optimizr"}, 'a.compare: "optimizr" is not allowed; allowed: a hyper-parameter (or a list of'),
+        ({"compare": "optimizr"}, "two values or more: optimizer. Did you mean 'optimizer'?"),
+        ({"compare": 3}, "a.compare: 3 is not allowed"),
+        ({"compare": []}, "a.compare: [] is not allowed"),
+        ({"grid": {"optimizer": ["sgd"]}}, 'a.compare: "optimizer" is not allowed'),
+        ({"grid": {"momentum": [0.1, 0.2], "optimizer": ["adam"]}, "compare": "momentum", "tune": {"lr": [1]}}, "same"),
+        ({"tune": {"lrr": [1]}}, "a.tune.lrr: unknown hyper-parameter. Did you mean 'lr'?"),
+        ({"tune": {"lr": 1}}, "a.tune.lr: must be a list of values"),
+        ({"tune": {"seed": [1, 2]}}, "a.tune.seed: is not tuned, since it repeats a setting; see tune_seeds"),
+        ({"tune": {"optimizer": ["sgd"]}}, "a.tune: sets optimizer, which experiments.a.grid sets as well"),
+        ({"tune": {"method": "tpe", "n": 3, "lr": {"uniform": [0.1, 1]}}}, 'a.tune.method: "tpe" is not allowed here'),
+        ({"tune": {"lr": {"uniform": [0.1, 1]}}}, "a.tune.n: null is not allowed"),
+        ({"tune_seeds": [7, 1]}, "a.tune_seeds: 1 is one of seeds, too; allowed: seeds that nothing is reported by"),
+        ({"tune_seeds": 0}, "a.tune_seeds: 0 is not allowed"),
+        ({"seeds": None}, "a.seeds: is missing"),
+        ({"sample": {"n": 2, "lr": {"uniform": [0.1, 1]}}}, "a.sample: does not go with compare"),
+        ({"exclude": {"seed": 1}}, "a.exclude[0]: names seed, which does not go with tune"),
+        ({"exclude": {"lr": ">0"}}, "a.exclude: no setting is left"),
+    ],
+)
+def test_a_mistake_names_the_key_and_what_is_allowed(changes: dict[str, Any], message: str):
+    spec = {key: value for key, value in {**FAIR, **changes}.items() if value is not None}
+    with pytest.raises(ConfigError) as error:
+        expand_config({"experiments": {"a": spec}})
+    assert message in str(error.value)
