@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import precision_recall_fscore_support
+from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_score
 
 from dlsweep.config.kinds import FigureSpec
 from dlsweep.config.paths import predictions_file
@@ -38,6 +38,20 @@ def test_precision_recall_and_f1_are_those_of_scikit_learn():
     np.testing.assert_allclose(scores[["precision", "recall", "f1", "n"]], np.transpose([precision, recall, f1, n]))
     assert scores["precision"].isna().tolist() == [False, False, False, True]
     assert scores["recall"].isna().tolist() == [False, False, True, False]
+
+
+def test_the_top_5_accuracy_is_that_of_scikit_learn(tmp_path: Path):
+    generator = np.random.default_rng(0)
+    scores, target = generator.normal(size=(500, 12)).astype(np.float32), generator.integers(0, 12, 500)
+    rank = (scores > scores[np.arange(500), target][:, None]).sum(1)
+    found = Predictions(scores.argmax(1), np.full(500, 0.5), target, "a", rank)
+    write_predictions(tmp_path / "a.npz", found)
+    table = class_scores(read_predictions(tmp_path / "a.npz"))
+    for one in range(12):
+        its = target == one
+        expected = top_k_accuracy_score(target[its], scores[its], k=5, labels=range(12))
+        assert table["top5"][one] == pytest.approx(expected)
+    assert class_scores(some_predictions())["top5"].isna().all()  # of an older file
 
 
 def test_the_reliability_diagram_is_that_of_scikit_learn():

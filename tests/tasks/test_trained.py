@@ -139,6 +139,7 @@ def test_what_was_tested_is_computed_again_from_the_weights_and_raw_data(folder:
         loss = torch.nn.functional.cross_entropy(outputs, truth)
         torch.testing.assert_close(found.sum(1), torch.ones(len(found)))
         kept = read_predictions(predictions_file(Path("results"), name, record["hash"]))
+        assert ((kept.rank == 0) == kept.correct).all()
         assert (kept.label == found.argmax(1).numpy()).all() and (kept.target == truth.numpy()).all()
         assert (kept.probability == found.amax(1).numpy().astype(np.float16)).all()
         if raw.ndim == 4:

@@ -75,6 +75,9 @@ CLASSES: Mapping[str, Column] = {
         float, "Share of its images that the model gives it; empty where there are none.", "", "", FRACTION
     ),
     "f1": Column(float, "Harmonic mean of precision and recall.", "", "F1", FRACTION),
+    "top5": Column(
+        float, "Share of its images of which it is among the model's five best guesses.", "", "top-5", FRACTION
+    ),
 }
 
 CALIBRATION: Mapping[str, Column] = {

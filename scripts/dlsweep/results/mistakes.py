@@ -8,20 +8,24 @@ import pandas as pd
 from dlsweep.results.columns import MOST_MISTAKES
 from dlsweep.results.predictions import Predictions
 
+TOP = 5  # guesses
 BINS = 15  # of confidence, as Guo et al. have them
 
 
 def class_scores(found: Predictions) -> pd.DataFrame:
-    """Return one row per class: its images `n`, those that were given it, precision, recall and F1.
+    """Return one row per class: its images `n`, those that were given it, precision, recall, F1 and top-5 accuracy.
 
     What would be a division by zero is NaN: the precision of a class that no image was given, the recall of one that
-    no image has.
+    no image has. So is top-5 accuracy where the rank of the true class is not kept.
     """
     n_classes = 1 + int(max(found.label.max(initial=0), found.target.max(initial=0)))
     n, given = (np.bincount(values, minlength=n_classes) for values in (found.target, found.label))
     right = np.bincount(found.target[found.correct], minlength=n_classes)
+    near = np.full(n_classes, np.nan)
+    if found.rank is not None:
+        near = np.bincount(found.target[found.rank < TOP], minlength=n_classes).astype(float)
     with np.errstate(invalid="ignore"):
-        scores = {"precision": right / given, "recall": right / n, "f1": 2 * right / (n + given)}
+        scores = {"precision": right / given, "recall": right / n, "f1": 2 * right / (n + given), "top5": near / n}
     return pd.DataFrame({"class": np.arange(n_classes), "n": n, "n_predicted": given, **scores})
 
 

@@ -5,6 +5,9 @@ class of each test image in the order of the split, and `target` (N,), the true 
 classes, uint16; `probability` (N,) float16, which the model gave to the predicted class; `split`, a digest of the test
 split. Two runs can be compared image by image only where that is the same.
 
+`rank` (N,) uint8 says how many classes got a higher probability than the true one, at most 255: it is 0 where the model
+is right, and below 5 where one of its five best guesses is. Older files do not have it.
+
 Of images there are two more: `shown` (M,), the places in the split of the most confident mistakes, at most MOST_SHOWN,
 and `images` (M, H, W, C) uint8, these images, of one or three channels, at most MOST_PIXELS high and wide.
 """
@@ -34,14 +37,15 @@ MOST_PIXELS = 64
 class Predictions:
     """Of each test image the predicted class, its probability and the true class; all are (N,).
 
-    `images` (M, H, W, C) uint8 are the most confident mistakes, `shown` (M,) their places; None where they
-    are not kept.
+    `rank` (N,) is the place of the true class among the guesses, from 0. `images` (M, H, W, C) uint8 are the most
+    confident mistakes, `shown` (M,) their places. What is not kept is None.
     """
 
     label: np.ndarray
     probability: np.ndarray
     target: np.ndarray
     split: str
+    rank: np.ndarray | None = None
     shown: np.ndarray | None = None
     images: np.ndarray | None = None
 
@@ -96,12 +100,14 @@ def split_digest(x: np.ndarray, y: np.ndarray) -> str:
 def write_predictions(path: Path, found: Predictions) -> None:
     """Write a file of predictions, whole or not at all; the same predictions give the same bytes. Raises OSError."""
     kind = np.uint8 if max(found.label.max(initial=0), found.target.max(initial=0)) < 256 else np.uint16
+    rank = {} if found.rank is None else {"rank": np.minimum(found.rank, 255).astype(np.uint8)}
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {
         "label": found.label.astype(kind),
         "probability": found.probability.astype(np.float16),
         "target": found.target.astype(kind),
         "split": np.array(found.split),
+        **rank,
     }
     if found.images is not None:
         arrays |= {"shown": found.shown, "images": found.images}
@@ -113,13 +119,13 @@ def read_predictions(path: Path) -> Predictions:
     """Return a file of predictions. Raises RecordError, naming the file and what is wrong, also where there is none."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            kept = (file["shown"], file["images"]) if "images" in file.files else (None, None)
-            found = Predictions(file["label"], file["probability"], file["target"], str(file["split"]), *kept)
+            kept = {name: file[name] for name in ("rank", "shown", "images") if name in file.files}
+            found = Predictions(file["label"], file["probability"], file["target"], str(file["split"]), **kept)
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
         raise RecordError(f"{path}: is not a file of predictions, or is damaged") from None
-    columns = (found.label, found.probability, found.target)
+    columns = [found.label, found.probability, found.target, *([] if found.rank is None else [found.rank])]
     if any(column.ndim != 1 or len(column) != len(found.target) for column in columns):
         raise RecordError(f"{path}: has arrays of unlike length: {', '.join(str(column.shape) for column in columns)}")
     if any(column.dtype not in (np.uint8, np.uint16) for column in (found.label, found.target)):

@@ -34,6 +34,7 @@ from dlsweep.results.decisions import decide, sentences
 NEARLY = 0.95  # of the best value there is: a curve that is there has learned nearly all
 FEWEST_GOOD = 3  # settings between whose values good ones are said to lie
 MOST_RANGES = 4  # hyper-parameters of which that is said
+MANY_CLASSES = 10  # more of them have a top-5 accuracy worth knowing
 LATER_WORSE = 0.1  # of its best value: a loss that ends this much higher has risen again
 
 
@@ -363,7 +364,11 @@ def _classes(tables: Tables, spec: FigureSpec) -> Heading:
         return Heading(question)
     ends = (scores.loc[scores["f1"].idxmin()], scores.loc[scores["f1"].idxmax()])
     worst, best = (f"class {one['class']:.0f} (F1 {one['f1']:.3f})" for one in ends)
-    return Heading(question, f"Worst: {worst}; best: {best}. Mean F1 over the classes: {scores['f1'].mean():.3f}.")
+    found = f"Worst: {worst}; best: {best}. Mean F1 over the classes: {scores['f1'].mean():.3f}."
+    n = tables.classes["n"]
+    if len(n) > MANY_CLASSES and tables.classes.loc[n > 0, "top5"].notna().all():
+        found += f" Top-5 accuracy: {(tables.classes['top5'] * n).sum() / n.sum():.3f}."
+    return Heading(question, found)
 
 
 def _calibration(tables: Tables, spec: FigureSpec) -> Heading:

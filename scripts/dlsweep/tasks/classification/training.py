@@ -49,7 +49,7 @@ from dlsweep.tasks.classification.steps import images_per_step, steps_per_epoch
 from dlsweep.tasks.job import Job
 from dlsweep.tasks.seeds import derive_seed
 
-MOST_PREDICTED = 1_000_000  # test images whose predictions are kept: 4 MB at most
+MOST_PREDICTED = 1_000_000  # test images whose predictions are kept: 5 MB at most
 
 
 @dataclass
@@ -83,6 +83,13 @@ def confusion(y: Tensor, predicted: Tensor, n_classes: int) -> dict[str, Any]:
     pairs, counts = torch.stack([y[wrong], predicted[wrong]], 1).unique(dim=0, return_counts=True)
     first = counts.argsort(descending=True, stable=True)[:MOST_CONFUSIONS]
     return {**found, "confusions": torch.cat([pairs[first], counts[first, None]], 1).tolist()}
+
+
+def rank_of(logits: Tensor, y: Tensor) -> Tensor:
+    """Return how many classes come before the true one, (N,), of logits (N, K): of equal ones the first, as argmax."""
+    true = logits.gather(1, y[:, None])
+    before = torch.arange(logits.shape[1], device=y.device) < y[:, None]
+    return ((logits > true) | ((logits == true) & before)).sum(1)
 
 
 def _of_split(split: str, metrics: Mapping[str, float | None]) -> dict[str, float | None]:
@@ -352,7 +359,13 @@ class Trainer:
             return None
         probability, label = self.tested.softmax(1).max(1)
         x, y = (part[:].numpy() for part in self.raw_test)
-        found = Predictions(label.cpu().numpy(), probability.half().cpu().numpy(), y, split_digest(x, y))
+        found = Predictions(
+            label.cpu().numpy(),
+            probability.half().cpu().numpy(),
+            y,
+            split_digest(x, y),
+            rank_of(self.tested, torch.from_numpy(y).long().to(label.device)).cpu().numpy(),
+        )
         return found.with_mistakes(x)
 
     def timing(self) -> Timing:
