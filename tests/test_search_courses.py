@@ -32,7 +32,7 @@ epoch=$(cat "$3/epoch" 2>/dev/null || echo 0)
 while [ "$epoch" -lt "$2" ]; do
   epoch=$((epoch + 1))
   echo "{\\"epoch\\": $epoch, \\"val_loss\\": $(echo "$1 $epoch" | awk '{print $1 / $2}')}" >> "$4"
-  echo "$epoch" > "$3/epoch"
+  echo "$epoch" > "$3/new" && mv "$3/new" "$3/epoch"
   sleep 0.1
 done
 echo '{"test_loss": 1}' >> "$4"
