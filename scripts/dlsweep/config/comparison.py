@@ -8,13 +8,12 @@ run it with the seeds of `seeds`. Loads neither torch nor pandas.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dlsweep.config.course import VERSION, Course
+from dlsweep.config.course import VERSION, Course, digest_of
 from dlsweep.config.dotted import dotted, root_of, value_of
 from dlsweep.config.files import Values
 from dlsweep.config.identity import Setting, setting_hash
@@ -127,13 +126,16 @@ class Comparison(Course):
         return {key: values for key, values in found.items() if key not in self.tuned}
 
 
-def plan_comparison(exp_name: str, space: Space, objective: Objective, where: str) -> Comparison:
-    """Return the course of an experiment that compares. Raises ConfigError where the space does not allow it."""
-    arms = arms_of(space, where)
+def plan_comparison(
+    exp_name: str, space: Space, arms: Sequence[tuple[Candidate, ...]], objective: Objective, where: str
+) -> Comparison:
+    """Return the course of an experiment that compares these arms of its space. Raises ConfigError where it cannot."""
+    assert space.tuning
     n = len(arms)
     tuning = [Round(i, len(arm)) for i, arm in enumerate(arms)]
+    digest = digest_of(["compare", VERSION, space.tuning.points, space.tuning.seeds], space, objective)
     course = Comparison(
-        f"{exp_name}-{_digest(space, objective)}",
+        f"{exp_name}-{digest}",
         objective,
         (*tuning, *(Round(n + i, 1, (i,)) for i in range(n))),
         space,
@@ -174,15 +176,3 @@ def arms_of(space: Space, where: str) -> list[tuple[Candidate, ...]]:
     for candidates in found.values():
         unlike.setdefault(frozenset(candidates), candidates)
     return [tuple(tuple(runs.items()) for runs in candidates.values()) for candidates in unlike.values()]
-
-
-def _digest(space: Space, objective: Objective) -> str:
-    """8 hex digits that change where the course does."""
-    assert space.tuning
-    content: Iterable[Any] = [
-        *("compare", VERSION, space.tuning.points, space.tuning.seeds),
-        *(space.base, space.axes, [vars(rule) for rule in space.when], space.exclude),
-        *(objective.metric, objective.better, space.task.name, space.task.defaults if space.task.key else {}),
-    ]
-    text = json.dumps(content, sort_keys=True, default=lambda function: function.__name__)
-    return hashlib.sha1(text.encode()).hexdigest()[:8]

@@ -60,6 +60,10 @@ class Course:
         """Return a setting of those that the slots of a round may have, whose settings are not decided."""
         raise NotImplementedError
 
+    def setting_like(self, number: int, slot: int) -> Setting:
+        """Return the setting of a slot or, where results decide it, one that it may have."""
+        return self.example(number) if self.rounds[number].after else self.static_round(number)[slot][1]
+
     def may_be_best(self, number: int) -> bool:
         """Say whether a run of a round may be the experiment's best one, whose weights are kept."""
         return True
@@ -307,9 +311,15 @@ def _whole_run(space: Space, where: str) -> int:
 def _digest(space: Space, search: Search, objective: Objective) -> str:
     """8 hex digits that change where the course does; a larger budget only goes on."""
     left_out = ("n",) if METHODS[search.method].grows else ()
+    options = {key: value for key, value in search.options.items() if key not in left_out}
+    dimensions = {key: vars(dimension) for key, dimension in search.dimensions.items()}
+    return digest_of([VERSION, search.method, options, dimensions], space, objective)
+
+
+def digest_of(said: list[Any], space: Space, objective: Objective) -> str:
+    """Return 8 hex digits that change with what is said of a course, its space or its objective."""
     content = [
-        *(VERSION, search.method, {key: value for key, value in search.options.items() if key not in left_out}),
-        {key: vars(dimension) for key, dimension in search.dimensions.items()},
+        *said,
         *(space.base, space.axes, [vars(rule) for rule in space.when], space.exclude),
         *(objective.metric, objective.better, space.task.name, space.task.defaults if space.task.key else {}),
     ]

@@ -309,8 +309,7 @@ def _expand(
         raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
     if not settings:
         raise ConfigError(f"{where}.exclude: no setting is left; every one is excluded")
-    parts = [*space.axes.values(), *(rule.choices for rule in space.when)]
-    swept = tuple(dict.fromkeys(key for axis in parts for values in axis for key in values))
+    swept = _swept(space)
     objective = read_objective(spec, defaults, space.task, metrics, where, settings.values())
     varies = Experiment(exp_name, settings, [], swept).varies
     question = _question(spec.get("question"), f"{where}.question")
@@ -337,15 +336,9 @@ def _expand_search(
     examples = dict(example_runs(space, f"{where}.search"))
     objective = read_objective(spec, defaults, space.task, metrics, where, examples.values())
     course = plan_course(exp_name, space, objective, f"{where}.search")
-    parts = [*space.axes.values(), *(rule.choices for rule in space.when)]
-    swept = tuple(dict.fromkeys([*space.search.dimensions, *(key for axis in parts for part in axis for key in part)]))
-    question = _question(spec.get("question"), f"{where}.question")
-    try:
-        varies = what_varies(examples.values(), swept)
-        figures = figures_for(examples, varies, spec.get("figures"), objective, space.search.method)
-    except ConfigError as error:
-        raise ConfigError(f"{where}.{error}") from None
-    return Experiment(exp_name, course.static_runs(), figures, swept, space.task, objective, question, course)
+    swept = tuple(dict.fromkeys([*space.search.dimensions, *_swept(space)]))
+    varies = what_varies(examples.values(), swept)
+    return _with_course(exp_name, spec, space, course, swept, examples, varies, where)
 
 
 def _expand_comparison(
@@ -357,17 +350,37 @@ def _expand_comparison(
     where: str,
 ) -> Experiment:
     """Return an experiment that compares: its settings are those that tune; which are reported follows from them."""
-    tried = [run[1] for arm in arms_of(space, where) for candidate in arm for run in candidate]
+    arms = arms_of(space, where)
+    tried = [run[1] for arm in arms for candidate in arm for run in candidate]
     objective = read_objective(spec, defaults, space.task, metrics, where, tried)
-    course = plan_comparison(exp_name, space, objective, where)
+    course = plan_comparison(exp_name, space, arms, objective, where)
+    swept = _swept(space.while_tuning())
+    return _with_course(exp_name, spec, space, course, swept, course.examples, course.varies, where)
+
+
+def _swept(space: Space) -> tuple[str, ...]:
+    """The hyper-parameters that the axes of a space and its `when` give values."""
+    axes = [*space.axes.values(), *(rule.choices for rule in space.when)]
+    return tuple(dict.fromkeys(key for axis in axes for part in axis for key in part))
+
+
+def _with_course(
+    exp_name: str,
+    spec: Mapping[str, Any],
+    space: Space,
+    course: Course,
+    swept: tuple[str, ...],
+    examples: Mapping[str, Setting],
+    varies: Mapping[str, list[Any]],
+    where: str,
+) -> Experiment:
+    """Return an experiment that runs in rounds; its figures are for settings such as `examples`."""
     question = _question(spec.get("question"), f"{where}.question")
-    axes = (*space.while_tuning().axes.values(), *(rule.choices for rule in space.when))
-    swept = tuple(dict.fromkeys(key for axis in axes for part in axis for key in part))
     try:
-        figures = figures_for(course.examples, course.varies, spec.get("figures"), objective)
+        figures = figures_for(examples, varies, spec.get("figures"), course.objective, course.method)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
-    return Experiment(exp_name, course.static_runs(), figures, swept, space.task, objective, question, course)
+    return Experiment(exp_name, course.static_runs(), figures, swept, space.task, course.objective, question, course)
 
 
 def _question(said: Any, where: str) -> str:

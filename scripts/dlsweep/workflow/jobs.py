@@ -279,14 +279,10 @@ class Jobs:
             elif not is_lost:
                 return []
             internals.force(self.workflow, {path})
-        if course.rounds[number].after:
-            waits = [decision_file(self.paths.results, course.name, number)]
-            settings = [course.example(number)]
-        else:
-            waits = []
-            settings = [course.static_round(number)[slot][1]]
-        tried = [check.output(self.paths.results) for one in settings for check in self.model_checks.of_run(one)]
-        waits += [record for one in settings for record in self._started_from(one)]
+        waits = [decision_file(self.paths.results, course.name, number)] if course.rounds[number].after else []
+        setting = course.setting_like(number, slot)
+        tried = [check.output(self.paths.results) for check in self.model_checks.of_run(setting)]
+        waits += self._started_from(setting)
         return [*waits, *(data for one in course.data_settings for data in self._prepared(one)), *tried]
 
     @functools.cached_property
@@ -340,7 +336,7 @@ class Jobs:
         """The setting of a job that trains; of a search one that it may have."""
         if hasattr(wildcards, "search"):
             course, number, slot = self._slot(wildcards)
-            return course.example(number) if course.rounds[number].after else course.static_round(number)[slot][1]
+            return course.setting_like(number, slot)
         return self.setting(wildcards.exp, wildcards.hash)
 
     def setting(self, exp_name: str, digest: str) -> Setting:
