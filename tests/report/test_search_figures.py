@@ -113,7 +113,7 @@ def test_history_is_the_best_so_far_over_what_was_spent(tables: dict[str, data.T
 
 
 def test_rungs_end_where_a_setting_was_stopped(tables: dict[str, data.Tables]):
-    rows = rungs_data(trials_of(tables["halve"])).rows
+    rows = rungs_data(trials_of(tables["halve"]))
     stopped = rows[(rows["status"] == "pruned") & (rows["epochs"] == rows["reached"])]
     assert (rows["rung"] == 1).sum() == 12 and (rows["rung"] == 3).sum() == 3 and len(stopped) > 0
     first = rows[rows["rung"] == 1].sort_values("rank")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,11 @@ from dlsweep.config.metrics import CLASSIFICATION, SPLITS, Range, parts_of
 from dlsweep.config.names import nearest
 from dlsweep.config.registry import AUGMENTATION, REGISTRIES
 from dlsweep.config.replicates import without_replicates
+from dlsweep.errors import RecordError
 from dlsweep.results.columns import Columns
 from dlsweep.results.decisions import Decision
 from dlsweep.results.leaderboard import group_settings
+from dlsweep.results.predictions import read_predictions
 from dlsweep.results.splits import Splits
 from dlsweep.results.statistics import means
 from dlsweep.results.tables import measured_columns
@@ -47,8 +51,19 @@ class Tables:
     columns: Columns
     question: str = ""
     decision: Decision | None = None
-    images: Mapping[int, np.ndarray] = field(default_factory=dict)  # of mistakes, by their place in the test split
+    predictions: Path | None = None  # of the best run, where its mistakes are known
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @functools.cached_property
+    def images(self) -> dict[int, np.ndarray]:
+        """The images of the most confident mistakes, by their place in the test split, where they are kept."""
+        try:
+            found = read_predictions(self.predictions) if self.predictions else None
+        except RecordError:  # the tables have said so
+            return {}
+        if found is None or found.shown is None or found.images is None:
+            return {}
+        return dict(zip(found.shown.tolist(), found.images, strict=True))
 
 
 Drawing = tuple[Figure, str]

@@ -38,7 +38,6 @@ from dlsweep.report.figures.headings import Heading, heading_of
 from dlsweep.report.figures.notes import sentences
 from dlsweep.results.columns import Columns
 from dlsweep.results.decisions import decisions
-from dlsweep.results.predictions import read_predictions
 from dlsweep.results.tables import fitted_columns, read_tables
 from dlsweep.results.versions import outdated_note
 
@@ -106,23 +105,15 @@ def load(folder: Path, plan: Plan | None = None) -> dict[str, Tables]:
             columns=known.get(exp_name, Columns()),
             question=plan.experiments[exp_name].question if plan and exp_name in plan.experiments else "",
             decision=decided.get(exp_name),
-            images=_images(results, exp_name, parts["mistakes"].get(exp_name)),
+            predictions=_predictions_of(exp_name, parts["mistakes"].get(exp_name), results),
         )
         for exp_name in names
     }
 
 
-def _images(results: Path, exp_name: str, mistakes: pd.DataFrame | None) -> dict[int, np.ndarray]:
-    """The images of the most confident mistakes of an experiment's best run, where they are kept."""
-    if mistakes is None:
-        return {}
-    try:
-        found = read_predictions(predictions_file(results, exp_name, mistakes["hash"].iloc[0]))
-    except RecordError:  # the tables have said so
-        return {}
-    if found.shown is None or found.images is None:
-        return {}
-    return dict(zip(found.shown.tolist(), found.images, strict=True))
+def _predictions_of(exp_name: str, mistakes: pd.DataFrame | None, results: Path) -> Path | None:
+    """The predictions of an experiment's best run, which its table of mistakes names."""
+    return None if mistakes is None else predictions_file(results, exp_name, mistakes["hash"].iloc[0])
 
 
 def _plan_in(folder: Path) -> Plan | None:

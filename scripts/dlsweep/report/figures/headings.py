@@ -240,7 +240,7 @@ def _rungs(tables: Tables, spec: FigureSpec) -> Heading:
     question, best, trials = "Which settings were stopped, and when?", *_trials(tables)
     if trials is None or best is None or not trials.pauses:
         return Heading(question)
-    rows = rungs_data(trials).rows
+    rows = rungs_data(trials)
     last = rows.sort_values("rung").groupby(["bracket", "setting"]).tail(1)
     stopped = last[last["status"] == STOPPED].groupby("epochs").size()
     ends = listed([f"{n} after epoch {epochs:.0f}" for epochs, n in stopped.items()])

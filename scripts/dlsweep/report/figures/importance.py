@@ -12,8 +12,8 @@ import seaborn as sns
 from dlsweep.config.kinds import MOST_BARS, FigureSpec
 from dlsweep.report.figures.data import Drawing, Tables, Undrawable, forest_input, shown_columns, varying_keys
 from dlsweep.report.figures.notes import seeds_in_words, sentences
-from dlsweep.report.figures.searches import fitted, trials_of
-from dlsweep.results.statistics import importances
+from dlsweep.report.figures.searches import falls_of, fitted, trials_of
+from dlsweep.results.statistics import Importances, importances
 
 FOREST_RUNS = 1000
 
@@ -61,19 +61,22 @@ def importance_data(tables: Tables, y: str) -> ImportanceData:
         raise Undrawable(f"{n_settings} settings with {results.nunique()} results are too few")
     inputs = np.column_stack([forest_input(data[key]) for key in keys])
     found = importances(inputs, results.to_numpy(), data["label"].to_numpy())
-    falls = pd.DataFrame(found.falls.T, columns=keys).melt(var_name="key", value_name="importance")
     n_worst = int((data["status"] == "diverged").sum()) if better else 0
     of = f"{len(data)} runs of {n_settings} settings"
-    return ImportanceData(falls, data.assign(value=results), y, of, found.trust, n_worst)
+    return ImportanceData(_falls(found, keys), data.assign(value=results), y, of, found.trust, n_worst)
 
 
 def _of_rungs(tables: Tables) -> ImportanceData:
     """The same of the settings of a search, after the epochs that most of them had."""
-    keys, data = trials_of(tables).keys, fitted(trials_of(tables))
-    found = importances(data.inputs, data.target, data.rows["setting"].to_numpy())
-    falls = pd.DataFrame(found.falls.T, columns=keys).melt(var_name="key", value_name="importance")
+    trials = trials_of(tables)
+    data, found = fitted(trials), falls_of(trials)
     of = f"{len(data.rows)} settings after epoch {data.epochs}"
-    return ImportanceData(falls, data.rows, tables.columns.objective.metric, of, found.trust, data.n_worst)
+    metric = tables.columns.objective.metric
+    return ImportanceData(_falls(found, trials.keys), data.rows, metric, of, found.trust, data.n_worst)
+
+
+def _falls(found: Importances, keys: list[str]) -> pd.DataFrame:
+    return pd.DataFrame(found.falls.T, columns=keys).melt(var_name="key", value_name="importance")
 
 
 def importance(tables: Tables, spec: FigureSpec) -> Drawing:

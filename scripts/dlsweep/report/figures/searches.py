@@ -34,10 +34,11 @@ from dlsweep.report.figures.data import (
     varying_keys,
 )
 from dlsweep.report.figures.notes import seeds_in_words, sentences
-from dlsweep.results.statistics import importances, partial_dependence
+from dlsweep.results.statistics import Importances, importances, partial_dependence
 
 MOST_SLICES = 8
 FEWEST_SETTINGS = 4  # that a forest is fitted to
+RED = sns.color_palette("colorblind")[3]  # of the best
 STOPPED = "pruned"
 LOST = ("failed", "diverged")  # without a value; of the runs of a point the first that is there counts
 
@@ -190,7 +191,7 @@ def history(tables: Tables, spec: FigureSpec) -> Drawing:
     if data["seconds"].max() > 0:
         shown["seconds"] = "seconds of training, of all runs"
     figure, axes = plt.subplots(1, len(shown), figsize=(0.6 + 3.2 * len(shown), 2.7), sharey=True, squeeze=False)
-    blue, _, _, red = sns.color_palette("colorblind", 4)
+    blue = sns.color_palette("colorblind")[0]
     for ax, (name, title) in zip(axes[0], shown.items(), strict=True):
         ax.plot(data[name], data["value"], "o", color=GREY, markersize=3.5, markeredgewidth=0, gid="mean")
         lines = {"color": blue, "linewidth": 1.4, "marker": "o" if len(data) == 1 else None}
@@ -198,7 +199,7 @@ def history(tables: Tables, spec: FigureSpec) -> Drawing:
         at = data["value"].isna()
         draw_crosses(ax, data.loc[at, name])
         found = data[(data["value"] == data["best"]) & (data["best"] == data["best"].iat[-1])].iloc[0]
-        ax.plot(found[name], found["value"], "D", color=red, markersize=5, zorder=6)
+        ax.plot(found[name], found["value"], "D", color=RED, markersize=5, zorder=6)
         ax.set_xlabel(title)
         if len(data) > 1:
             ax.xaxis.set_major_locator(MaxNLocator(6, integer=name != "seconds"))
@@ -226,18 +227,12 @@ def _scale(tables: Tables, axes: list[Axes], values: pd.Series) -> str:
 # -- rungs -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class RungsData:
-    """A row for each setting of each rung: its `value` after `epochs` (NaN: lost), the `rung` from 1, and `reached`.
+def rungs_data(trials: Trials) -> pd.DataFrame:
+    """Return a row for each setting of each rung: its `value` after `epochs` (NaN: lost), the `rung` from 1.
 
     `reached` are the epochs that the setting got to in its bracket; `rank` is its place in the first rung, from 1.
+    Raises Undrawable where no run pauses.
     """
-
-    rows: pd.DataFrame
-
-
-def rungs_data(trials: Trials) -> RungsData:
-    """Return how far each setting got. Raises Undrawable where no run pauses."""
     if not trials.pauses:
         raise Undrawable("no run of the search pauses")
     rows = trials.rows.assign(bracket=trials.rows["bracket"].astype(int))
@@ -250,13 +245,13 @@ def rungs_data(trials: Trials) -> RungsData:
     at = begun.assign(rank=ranks).drop_duplicates(["bracket", "setting"]).set_index(["bracket", "setting"])["rank"]
     places = pd.MultiIndex.from_frame(rows[["bracket", "setting"]])
     rank = at.reindex(places).to_numpy()
-    return RungsData(rows.assign(reached=reached, rank=rank))
+    return rows.assign(reached=reached, rank=rank)
 
 
 def rungs(tables: Tables, spec: FigureSpec) -> Drawing:
     """A line for each setting, through its values at the ends of the rungs, to the one at which it was stopped."""
     trials, columns = trials_of(tables), tables.columns
-    rows = rungs_data(trials).rows
+    rows = rungs_data(trials)
     rows = rows.assign(bracket=pd.Categorical(rows["bracket"], ordered=True))
     n_brackets = rows["bracket"].cat.categories.size
     width, panel = (4.4, FigureSpec("rungs")) if n_brackets == 1 else (2.3, FigureSpec("rungs", col="bracket"))
@@ -264,12 +259,11 @@ def rungs(tables: Tables, spec: FigureSpec) -> Drawing:
     lengths = sorted(rows["reached"].dropna().unique())
     colours = dict(zip(lengths, sns.color_palette(COLOURS, len(lengths) + 1), strict=False))
     best = trials.best()
-    red = sns.color_palette("colorblind", 4)[3]
     ticks = sorted({int(epochs) for epochs in rows.loc[rows["value"].notna(), "epochs"]})
     for ax, part in panels:
         for (setting, reached), line in part.groupby(["setting", "reached"]):
             is_best = best is not None and setting == best["setting"] and best["order"] in set(line["order"])
-            look: dict[str, Any] = {"color": red if is_best else colours[reached]}
+            look: dict[str, Any] = {"color": RED if is_best else colours[reached]}
             look |= {"linewidth": 2, "zorder": 5} if is_best else {"linewidth": 0.9, "alpha": 0.85}
             ax.plot(line["epochs"], line["value"], "-o", markersize=3.5, markeredgewidth=0, **look)
         ax.set_xscale("log")
@@ -311,7 +305,6 @@ def slices(tables: Tables, spec: FigureSpec) -> Drawing:
     log = trials.pauses and shade.min() > 0
     norm = (mpl.colors.LogNorm if log and shade.max() > shade.min() else mpl.colors.Normalize)(shade.min(), shade.max())
     best = trials.best()
-    red = sns.color_palette("colorblind", 4)[3]
     for i, ax in enumerate(axes.flat):
         if i >= len(keys):
             ax.remove()
@@ -325,7 +318,7 @@ def slices(tables: Tables, spec: FigureSpec) -> Drawing:
         draw_crosses(ax, axis.positions[data["value"].isna()])
         if best is not None:
             at = axis.positions[data["setting"] == best["setting"]]
-            ax.scatter(at, [best["value"]], s=60, facecolors="none", edgecolors=[red], linewidths=1.6, zorder=4)
+            ax.scatter(at, [best["value"]], s=60, facecolors="none", edgecolors=[RED], linewidths=1.6, zorder=4)
         ax.set_xlabel(columns.title(keys[i]))
     shown = [ax for ax in figure.axes if ax.has_data()]
     beyond = _scale(tables, shown, data["value"])
@@ -378,13 +371,19 @@ def fitted(trials: Trials) -> Fitted:
 
 
 @functools.lru_cache(maxsize=4)
+def falls_of(trials: Trials) -> Importances:
+    """Return how much each of the hyper-parameters that were searched matters to a forest's prediction."""
+    data = fitted(trials)
+    return importances(data.inputs, data.target, data.rows["setting"].to_numpy())
+
+
+@functools.lru_cache(maxsize=4)
 def most_important(tables: Tables) -> tuple[str, ...]:
     """The hyper-parameters that were searched, those first that matter most to a forest's prediction."""
     trials = trials_of(tables)
     if len(trials.keys) < 3:
         return tuple(trials.keys)
-    data = fitted(trials)
-    falls = importances(data.inputs, data.target, data.rows["setting"].to_numpy()).falls.mean(axis=1)
+    falls = falls_of(trials).falls.mean(axis=1)
     return tuple(trials.keys[i] for i in np.argsort(-falls, kind="stable"))
 
 
@@ -481,8 +480,7 @@ def contour(tables: Tables, spec: FigureSpec) -> Drawing:
     best = trials_of(tables).best()
     if best is not None:
         at = data.fitted.rows["setting"] == best["setting"]
-        red = sns.color_palette("colorblind", 4)[3]
-        ax.scatter(at_x[at], at_y[at], s=70, facecolors="none", edgecolors=[red], linewidths=1.6, zorder=4)
+        ax.scatter(at_x[at], at_y[at], s=70, facecolors="none", edgecolors=[RED], linewidths=1.6, zorder=4)
     data.axis_x.apply(ax)
     data.axis_y.apply(ax, upright=True)
     ax.set(xlabel=columns.title(data.x), ylabel=columns.title(data.y))
@@ -492,7 +490,7 @@ def contour(tables: Tables, spec: FigureSpec) -> Drawing:
     n, others = len(data.fitted.rows), len(trials_of(tables).keys) - 2
     averaged = ", averaged over the other hyper-parameters as they were tried" if others else ""
     when = f" after epoch {data.fitted.epochs}" if data.fitted.epochs else ""
-    counts = f"{n} settings{when}{seeds_in_words(tables.summary, ' ({})')}"
+    counts = f"{n} settings{when}{_seeds(tables)}"
     worst = (
         f"{data.fitted.n_worst} settings that diverged or failed (×) count as the worst" if data.fitted.n_worst else ""
     )
