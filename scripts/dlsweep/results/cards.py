@@ -30,8 +30,10 @@ def write_cards(
         exp_name, digest = record["exp_name"], record["hash"]
         if weights_file(results, exp_name, digest).exists():
             label = labels[exp_name, digest]
-            text = card(record, label, settings.loc[(exp_name, label)], known[exp_name])
-            write_atomic(card_file(results, exp_name, digest), text.encode())
+            text = card(record, label, settings.loc[(exp_name, label)], known[exp_name]).encode()
+            path = card_file(results, exp_name, digest)
+            if not path.exists() or path.read_bytes() != text:  # with save: all they are many, and few change
+                write_atomic(path, text)
     for path in card_file(results, "", "").parent.glob("*-*.md"):
         if not weights_file(results, *path.stem.rpartition("-")[::2]).exists():
             path.unlink()

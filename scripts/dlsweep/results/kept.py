@@ -20,9 +20,11 @@ class Kept(NamedTuple):
 
 def shorter_runs(results: Path, setting: Setting) -> list[Kept]:
     """Return the kept states of runs that differ from a setting in fewer epochs alone, that of the longest first."""
+    if not is_built_in(setting):
+        return []
     folder = state_file(results, "", "").parent
     there = {parts[1]: path for path in folder.glob("*.pt") if (parts := split_name(path.with_suffix(".json")))}
-    if not there or not is_built_in(setting):
+    if not there:
         return []
     found = []
     for n_epochs in range(setting["epochs"] - 1, 0, -1):

@@ -371,7 +371,7 @@ def _write_tables_of_data(plan: Plan, folder: Path, tables: Mapping[str, pd.Data
 
 
 def read_tables_of_data(folder: Path) -> dict[str, pd.DataFrame]:
-    """Return the tables over data sets by name, without rows where there is none."""
+    """Return the tables that only some sweeps have, DATA_TABLES, by name, without rows where there is none."""
     return {
         name: _read_table(folder / f"{name}.csv", columns)
         if (folder / f"{name}.csv").exists()

@@ -57,6 +57,8 @@ def _rows(
             continue
         reported = search.decided(results, i + len(comparison.n_settings))
         chosen: Setting = reported[0][1] if reported else {}
+        like = _without_seed(chosen) if chosen else ""
+        by = [one for one in slots[i] if _without_seed(one["setting"]) == like]  # what it was chosen by
         records = _records(results, exp_name, slots[i])
         first = slots[i][0]
         splits = {key: first["setting"].get(key) for key in REPLICATES if key != "seed" and key in experiment.varies}
@@ -71,8 +73,8 @@ def _rows(
                 "epochs": sum(len(record["epochs"]) for record in records),
                 "seconds": sum(record["timing"]["train_seconds"] or 0.0 for record in records),
                 "chosen": _in_words(chosen, comparison.tuned),
-                "selected": _mean_of(slots[i], chosen),
-                "edge": _edges(plan, exp_name, experiment, known, records, chosen, summarize),
+                "selected": _mean_of(by),
+                "edge": _edges(plan, exp_name, experiment, known, records, {one["hash"] for one in by}, summarize),
             }
         )
     return rows
@@ -95,12 +97,9 @@ def _without_seed(setting: Setting) -> str:
     return setting_hash({**setting, "seed": 0})
 
 
-def _mean_of(slots: list[dict[str, Any]], chosen: Setting) -> float | None:
-    """The mean of the objective over the runs that the chosen setting was tuned with."""
-    if not chosen:
-        return None
-    values = [one["value"] for one in slots if _without_seed(one["setting"]) == _without_seed(chosen)]
-    known = [value for value in values if value is not None]
+def _mean_of(slots: list[dict[str, Any]]) -> float | None:
+    """The mean of the objective over the runs of these slots that have one."""
+    known = [one["value"] for one in slots if one["value"] is not None]
     return sum(known) / len(known) if known else None
 
 
@@ -110,10 +109,10 @@ def _edges(
     experiment: PlannedExperiment,
     known: Columns,
     records: list[Record],
-    chosen: Setting,
+    chosen: set[str],
     summarize: Summarize,
 ) -> str:
-    """Where the chosen values lie at the edge of those that were tried, and what to add, in words."""
+    """Where the values of the chosen runs, by hash, lie at the edge of those tried, and what to add, in words."""
     assert experiment.comparison
     if not chosen or not records:
         return ""
@@ -121,8 +120,7 @@ def _edges(
     varies = what_varies(settings.values(), experiment.comparison.tuned)
     part = replace(experiment, settings=settings, varies=varies, search=None, comparison=None)
     summary = summarize(records, replace(plan, experiments={exp_name: part}))
-    wanted = {digest for digest, setting in settings.items() if _without_seed(setting) == _without_seed(chosen)}
-    best = summary.loc[summary["hash"].isin(wanted), "label"]
+    best = summary.loc[summary["hash"].isin(chosen), "label"]
     if best.empty:
         return ""
     return "; ".join(

@@ -65,7 +65,7 @@ class Checkpoint:
         """
         if not self.path.exists():
             return None
-        state, fault = self._read(self.path, self.made_with, misfit, place)
+        state, fault = _fitting(self.path, self.made_with, misfit, place)
         if fault:
             self.refuse(fault)
         return state
@@ -75,24 +75,10 @@ class Checkpoint:
 
         `digest` is the hash of its setting. Its file stays as it is.
         """
-        state, fault = self._read(path, {**self.made_with, "hash": digest}, misfit, "cpu")
+        state, fault = _fitting(path, {**self.made_with, "hash": digest}, misfit, "cpu")
         if fault:
             print(f"{path} {fault}; it is not continued", flush=True)
         return state
-
-    @staticmethod
-    def _read(
-        path: Path, made_with: Mapping[str, str | None], misfit: Callable[[dict[str, Any]], str], place: Any
-    ) -> tuple[dict[str, Any] | None, str]:
-        """Return a state, and why it does not fit; one of the two is nothing."""
-        try:
-            state = _read(path, place)
-            fault = _fault(state, made_with) or misfit(state)
-        except Exception as error:  # torch raises many kinds for a torn file
-            fault = f"cannot be read ({type(error).__name__})"
-        if fault:
-            return None, fault
-        return {key: value for key, value in state.items() if key not in made_with}, ""
 
     def refuse(self, fault: str) -> None:
         """Move the file aside, and say why."""
@@ -133,6 +119,20 @@ class Checkpoint:
             write_atomic(path, buffer.getvalue())
         else:
             write_atomic(path, pickle.dumps(content))
+
+
+def _fitting(
+    path: Path, made_with: Mapping[str, str | None], misfit: Callable[[dict[str, Any]], str], place: Any
+) -> tuple[dict[str, Any] | None, str]:
+    """Return a state, and why it does not fit; one of the two is nothing."""
+    try:
+        state = _read(path, place)
+        fault = _fault(state, made_with) or misfit(state)
+    except Exception as error:  # torch raises many kinds for a torn file
+        fault = f"cannot be read ({type(error).__name__})"
+    if fault:
+        return None, fault
+    return {key: value for key, value in state.items() if key not in made_with}, ""
 
 
 def _fault(state: Any, made_with: Mapping[str, str | None]) -> str:

@@ -284,9 +284,8 @@ def needed(setting: Setting, data: Data | None, on_gpu: bool = False) -> Need | 
     train_size = setting["train_size"]
     n_train = data.n if train_size is None else int(train_size if train_size >= 1 else train_size * data.n)
     batch = n_train if setting["batch_size"] == "full" else min(setting["batch_size"], n_train)
-    copies = (
-        2 + _optimizer_states(setting) + 2 + (setting["test_weights"] == "best")
-    )  # weights, gradients, states, of a step, best
+    states = _optimizer_states(setting)
+    copies = 2 + states + 2 + (setting["test_weights"] == "best")  # weights, gradients, states, of a step, best
     images = n_values * (3 if any(setting.get(key) for key in AUGMENTATION) else 1)
     widest = max(size.layers)
     training = batch * (sum(size.layers) + 2 * widest + images)
