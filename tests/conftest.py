@@ -72,6 +72,17 @@ class Project:
     def snakemake(self, *arguments: str, cores: int = 2, timeout: float = LIMIT) -> subprocess.CompletedProcess[str]:
         return self.run("snakemake", "--cores", str(cores), *arguments, timeout=timeout)
 
+    def start(self, *arguments: str, cores: int = 1) -> subprocess.Popen[bytes]:
+        """Start Snakemake in a process group of its own, for `kill_group`; nobody hears what it says."""
+        return subprocess.Popen(
+            ["snakemake", "--cores", str(cores), *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
     def planned(self, *arguments: str) -> dict[str, int]:
         """The number of jobs per rule that a dry run would do."""
         done = self.snakemake("-n", "--quiet=rules", *arguments)
@@ -97,6 +108,12 @@ class Project:
     def outcomes(self) -> dict[str, str]:
         """Each record without what is allowed to differ between two runs of one setting."""
         return {name: outcome(record) for name, record in self.records().items()}
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(LIMIT)
 
 
 def wait_for(condition: Callable[[], object], pause: float = 0.05) -> None:

@@ -1,4 +1,4 @@
-"""Records with invented but plausible results, for tests of tables and figures that need no training."""
+"""Records with invented but plausible results, for tests that need no training."""
 
 import math
 import random
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dlsweep.config.course import Course, slot_file
+from dlsweep.config.identity import Setting
 from dlsweep.config.paths import predictions_file, record_name
 from dlsweep.config.plan import Plan
 from dlsweep.config.sweep import expand_config
@@ -14,6 +16,7 @@ from dlsweep.config.tasks import is_built_in, task_of
 from dlsweep.files import read_json, write_json
 from dlsweep.results.predictions import Predictions, write_predictions
 from dlsweep.results.schema import Record
+from dlsweep.search.decide import decide
 
 
 def fake_record(exp_name: str, digest: str, setting: dict, n_epochs: int | None = None) -> Record:
@@ -172,3 +175,17 @@ def own_sweep(config: dict, folder: Path, change: Callable[[Record], None] = lam
         change(record := make(exp_name, digest, setting))
         write_json(folder / record_name(exp_name, digest), record, sync=False)
     return sweep.plan(str(folder))
+
+
+def follow(course: Course, results: Path, value: Callable[[Setting], float | None]) -> list[str]:
+    """Take a search or a comparison through all its rounds without training; return the hash of each slot's setting."""
+    for one in course.rounds:
+        if one.after:
+            decide(course, one.number, results)
+        for (number, slot), (digest, setting) in course.known_runs(results).items():
+            if number == one.number:
+                path = Path(slot_file(str(results), course.name, number, slot))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                content = {"hash": digest, "setting": setting, "status": "finished", "value": value(setting)}
+                write_json(path, content, sync=False)
+    return [digest for digest, _ in course.known_runs(results).values()]

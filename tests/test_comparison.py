@@ -1,17 +1,13 @@
 """A fair comparison: each is tuned by itself, and reported by other seeds, whatever happens to the sweep."""
 
 import json
-import os
 import re
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from conftest import Project
+from conftest import Project, kill_group, wait_for
 
 TRAINING = """
 import time
@@ -83,20 +79,9 @@ def test_killed_while_it_tunes_it_chooses_the_same(undisturbed: Project, tmp_pat
     project = new_project(tmp_path / "killed")
     listed = project.snakemake("-n", "--quiet=rules")
     assert re.search(r"search.slot +10\s", listed.stdout + listed.stderr), listed.stdout + listed.stderr
-    process = subprocess.Popen(
-        ["snakemake", "--cores", "1"],
-        cwd=project.folder,
-        env=project.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 60
-    while process.poll() is None and len(project.records()) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process = project.start()
+    wait_for(lambda: process.poll() is not None or len(project.records()) >= 2)
+    kill_group(process)
     status = project.run("python", "scripts/sweep.py", "status")
     assert "fair: tuning: " in status.stdout and "to be reported: 0 of 4 runs are done" in status.stdout, status.stdout
     done = project.snakemake(cores=1)

@@ -1,16 +1,13 @@
 """Searches in rounds: the same settings, decisions and records, whatever happens to the sweep."""
 
 import json
-import os
 import random
-import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from conftest import LIMIT, Project, outcome, wait_for
+from conftest import Project, kill_group, outcome, wait_for
 
 TRAINING = """
 import time
@@ -122,20 +119,11 @@ def test_killed_anywhere_and_one_at_a_time_it_takes_the_same_course(undisturbed:
     project = new_project(tmp_path / "killed")
     generator = random.Random(7)
     for _ in range(3):
-        process = subprocess.Popen(
-            ["snakemake", "--cores", "1"],
-            cwd=project.folder,
-            env=project.environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        process = project.start()
         before = len(course(project))
         wait_for(lambda process=process, before=before: process.poll() is not None or len(course(project)) > before)
         time.sleep(generator.uniform(0, 0.6))
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(LIMIT)
+        kill_group(process)
     status = project.run("python", "scripts/sweep.py", "status")
     assert f"of {N_SLOTS} runs are done" in status.stdout, status.stdout + status.stderr
     assert "round" in status.stdout

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from dlsweep.config.comparison import Comparison
-from dlsweep.config.course import slot_file
 from dlsweep.config.identity import setting_hash
 from dlsweep.config.plan import Plan
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError
-from dlsweep.files import read_json, write_json
-from dlsweep.search.decide import decide
+from dlsweep.files import read_json
+from fake import follow
 
 FAIR: dict[str, Any] = {
     "compare": "optimizer",
@@ -58,19 +57,6 @@ def test_what_is_tuned_may_be_drawn_or_follow_from_what_is_compared():
     assert [len(arm) for arm in own.arms] == [3, 1] and own.tuned == ("momentum",)
     folds = comparison(folds=3, dataset="digits", tune={"lr": [0.01, 0.1]})
     assert len(folds.arms) == 2 * 3 and list(folds.varies) == ["optimizer", "seed", "fold"]
-
-
-def follow(course: Comparison, results: Path, value: Any) -> None:
-    """Take a comparison through all its rounds without training."""
-    for one in course.rounds:
-        if one.after:
-            decide(course, one.number, results)
-        for (number, slot), (digest, setting) in course.known_runs(results).items():
-            if number == one.number:
-                path = Path(slot_file(str(results), course.name, number, slot))
-                path.parent.mkdir(parents=True, exist_ok=True)
-                content = {"hash": digest, "setting": setting, "status": "finished", "value": value(setting)}
-                write_json(path, content, sync=False)
 
 
 def test_the_best_by_validation_is_chosen_and_only_reported_runs_are_compared(tmp_path: Path):

@@ -5,7 +5,6 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,12 @@ import pytest
 from scipy.stats import qmc
 
 from conftest import ROOT
-from dlsweep.config.course import Course, slot_file
+from dlsweep.config.course import Course
 from dlsweep.config.identity import Setting
 from dlsweep.config.quasi_random import points, radical_inverse
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError
-from dlsweep.files import write_json
-from dlsweep.search.decide import decide
+from fake import follow
 
 SPACE = {"lr": {"log_uniform": [1e-4, 1]}, "hid_dim": {"int_uniform": [8, 64]}, "act": {"choice": ["relu", "tanh"]}}
 
@@ -119,19 +117,6 @@ def course_of(search: dict[str, Any], **more: Any) -> Course:
     found = expand_config({"experiments": {"a": {"search": {**SPACE, **search}, **more}}}).experiments["a"].course
     assert found
     return found
-
-
-def follow(course: Course, results: Path, value: Callable[[Setting], float | None]) -> list[str]:
-    """Take a search through all its rounds without training; return the hash of each slot's setting."""
-    for one in course.rounds:
-        if one.after:
-            decide(course, one.number, results)
-        for (number, slot), (digest, setting) in course.known_runs(results).items():
-            if number == one.number:
-                path = Path(slot_file(str(results), course.name, number, slot))
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_json(path, {"hash": digest, "status": "finished", "value": value(setting)}, sync=False)
-    return [digest for digest, _ in course.known_runs(results).values()]
 
 
 def accuracy(setting: Setting) -> float | None:
