@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, Project, outcome
+from dlsweep.config.course import slot_file
 from dlsweep.config.sweep import load_sweep
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import lines  # benchmarks/lines.py
 
 EXAMPLES = [example.folder for example in lines.EXAMPLE_LIST]
+SEARCH = "examples/lstm/search.yaml"
 INTERRUPTED = ["course", "lstm", "graphs", "text", "contrastive", "lightning", "accelerate"]
 RESULT = r"\w+=.+: "  # what a plain script prints of the first setting that it has trained
 
@@ -65,16 +67,23 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
-    """The first record of each example, all from one start of Snakemake."""
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Those of the first run of each example and of the search, all from one start of Snakemake."""
     project = prepare(tmp_path_factory.mktemp("examples"))
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(ROOT)
         targets = [f"results/{first_setting(example)[0]}" for example in EXAMPLES]
+        course = load_sweep([SEARCH]).experiments["lstm_search"].course
+    assert course
     files = [f"examples/{example}/{example}.yaml" for example in EXAMPLES]
-    done = project.snakemake(*targets, "--configfile", *files)
+    done = project.snakemake(*targets, slot_file("results", course.name, 0, 0), "--configfile", *files, SEARCH)
     assert done.returncode == 0, done.stdout + done.stderr
-    return project.records()
+    return project.results
+
+
+@pytest.fixture(scope="module")
+def records(results: Path) -> dict[str, dict]:
+    return {path.name: json.loads(path.read_text()) for path in results.glob("*-*.json")}
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +144,13 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(records: dict[str, dict],
     record = again[1][name]
     assert record["timing"]["resumed"] == 1
     assert outcome(record) == outcome(records[name])
+
+
+def test_a_search_pauses_a_function_as_it_is(results: Path):
+    (slot,) = results.glob("search/lstm_search-*/0-0.json")
+    found = json.loads(slot.read_text())
+    assert found["status"] == "pruned" and len(found["record"]["epochs"]) == 1
+    assert found["value"] == found["record"]["epochs"][0]["val_mae"]
 
 
 def test_a_program_goes_on_from_its_checkpoint(again: tuple):

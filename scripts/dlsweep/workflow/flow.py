@@ -180,10 +180,9 @@ class Flow:
             internals.shorten_failures(Failures(self.sweep, Path(self.paths.results)).in_short)
             show = functools.partial(internals.show_progress, workflow)
             self._ticker = Ticker(self.sweep, Path(self.paths.results), show)
-        print(
-            f"{len(self.paths.records)} runs in {len(self.sweep.experiments)} experiments; {done} are finished",
-            flush=True,
-        )
+        n_experiments = len(self.sweep.experiments)
+        where = f"{n_experiments} experiment{'s' if n_experiments > 1 else ''}"
+        print(f"{len(self.paths.records)} runs in {where}; {done} are finished", flush=True)
 
     def _request_again(self, jobs: list[Any]) -> list[tuple[str, str]]:
         """Ask train.py for the records of this start that are there and made again, and say so; return them."""
