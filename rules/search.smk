@@ -39,6 +39,7 @@ rule search_slot:
         "../envs/python.yaml"
     threads: SWEEP.threads
     resources:
+        **SWEEP.cluster_resources(workflow),
         gpu=SWEEP.gpus_asked_for,
         mem_mb=SWEEP.memory_of_run,
         runtime=240,

@@ -14,6 +14,8 @@ import pytest
 import yaml
 
 from conftest import LIMIT, ROOT, Project, wait_for
+from dlsweep.config.sweep import expand_config
+from fake import follow
 from test_faults import own_tasks, write_own_tasks
 
 # Daemons of another program, killed on a machine that is busy with other tests: a rerun is told in the summary.
@@ -154,14 +156,60 @@ def test_a_sweep_in_one_job(cluster: Project, local_outcomes: dict[str, str]):
     assert {record["provenance"]["device_slot"] for record in cluster.records().values()} == {"gpu0/0", "gpu1/0"}
 
 
-def test_a_job_asks_for_the_gpus_of_its_run(cluster: Project):
-    """The profile says gpu: 1, the config how many: SLURM gives the job both."""
+def test_a_job_asks_for_the_gpus_of_its_run(cluster: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The profile says gpu: 1, the config how many: SLURM gives the job both. So it is with the slots of a search.
+
+    That is decided where Snakemake runs, as it is without SLURM.
+    """
     (cluster.folder / "mine.py").write_text("def train(run, *, lr: float = 0.1): return {'val_loss': lr}\n")
     mine = {"train": "mine:train", "figures": []}
-    cluster.configure({"gpus_per_run": 2, "experiments": {"mine": mine}})
-    done = cluster.run(*SNAKEMAKE, "mine", *PROFILE, timeout=LIMIT)
+    search = {"method": "tpe", "n": 2, "startup": 1, "parallel": 1, "lr": {"log_uniform": [0.01, 0.1]}}
+    config = {"gpus_per_run": 2, "experiments": {"mine": mine, "find": {**mine, "search": search}}}
+    cluster.configure(config)
+    done = cluster.run(*SNAKEMAKE, "mine", "find", *PROFILE, timeout=LIMIT)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [record["provenance"]["device_slot"] for record in cluster.records().values()] == ["gpu0/0,gpu1/0"]
+    records = cluster.records()
+    assert [record["provenance"]["device_slot"] for record in records.values()] == ["gpu0/0,gpu1/0"] * 3
+    monkeypatch.chdir(cluster.folder)
+    course = expand_config(config).experiments["find"].course
+    assert course
+    runs = follow(course, tmp_path / "followed", lambda setting: setting["lr"])
+    assert records.keys() == {f"find-{digest}.json" for digest in runs} | {
+        path.name for path in cluster.results.glob("mine-*")
+    }
+    decision = f"search/{course.name}/1.json"
+    assert (cluster.results / decision).read_bytes() == (tmp_path / "followed" / decision).read_bytes()
+
+
+def test_a_slot_that_an_earlier_start_still_makes_is_waited_for(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """As a run is: in the queue, without a GPU. A part of an array is told by the array."""
+    (project.folder / "mine.py").write_text("def train(run, *, lr: float = 0.1, epochs: int = 2): ...\n")
+    search = {"method": "halving", "n": 3, "eta": 2, "lr": {"log_uniform": [0.01, 0.1]}}
+    config = {"experiments": {"find": {"train": "mine:train", "search": search, "figures": []}}}
+    project.configure(config)
+    monkeypatch.chdir(project.folder)
+    course = expand_config(config).experiments["find"].course
+    assert course
+    queue = "".join(
+        f"{job}|rule_search_slot_wildcards_{course.name}_0_{i}|$PWD\\n" for i, job in enumerate(("7", "8_[3-4]"))
+    )
+    commands = {"squeue": f'printf "{queue}"', "sbatch": 'echo "$@" >>submitted.txt; exit 1'}
+    (tmp_path / "bin").mkdir()
+    for name, line in commands.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    done = project.run(*SNAKEMAKE, *PROFILE, "--retries", "0")
+    assert "2 runs are in SLURM jobs of an earlier start; new ones wait for the end of " in done.stdout
+    submitted = (project.folder / "submitted.txt").read_text().splitlines()
+    waits = {
+        line.partition(f"{course.name}_0_")[2][0]: line.partition("afterany:")[2].partition(" ")[0]
+        for line in submitted
+    }
+    assert waits == {"0": "7", "1": "8", "2": ""}, submitted
+    assert all("--signal=TERM@120" in line for line in submitted)
 
 
 def test_each_option_has_one_profile():

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from dlsweep.workflow.memory import Memory
 from dlsweep.workflow.messages import Messages
 from dlsweep.workflow.paths import RESULTS, Paths, check_folders
 from dlsweep.workflow.session import claim, still_output_in_notebooks, stop_jobs_on_signals
-from dlsweep.workflow.slurm import jobs_left
+from dlsweep.workflow.slurm import job_key, jobs_left
 from dlsweep.workflow.ticker import Ticker
 
 AT_START = ".start"  # suffix of the plan as a start has written it, until its job takes it over
@@ -50,6 +50,7 @@ class Flow:
     threads: int = 1
     _trainer: Any = None  # the process of the warm trainer
     _ticker: Ticker | None = None
+    _jobs_left: dict[str, str] = field(default_factory=dict)  # SLURM's, of an earlier start
 
     def __post_init__(self) -> None:
         self.paths = Paths(self.sweep)
@@ -86,6 +87,8 @@ class Flow:
                 flow.remember()
         elif internals.does_a_group(workflow):
             warm.start(own_sources(run[2] for run in flow.sweep.records()))
+        if internals.submits(workflow):
+            flow._jobs_left = jobs_left(Path.cwd())
         return flow
 
     def experiments(self, workflow: Any) -> list[str]:
@@ -129,13 +132,12 @@ class Flow:
         SLURM jobs outlive a Snakemake that was killed. A new job for what one of them still makes waits for its
         end, in the queue: it would wait for the setting's lock otherwise, with a GPU that it does not use.
         """
-        self._jobs_left = jobs_left(Path.cwd()) if internals.submits(workflow) else {}
         options = internals.slurm_options(workflow) if self._jobs_left else None
         if options is None:
             return {}
 
         def slurm_extra(wildcards: Any) -> str:
-            job = self._jobs_left.get((wildcards.exp, wildcards.hash))
+            job = self._jobs_left.get(job_key(wildcards))
             return options + (f" --dependency=afterany:{job}" if job else "")
 
         return {"slurm_extra": slurm_extra}
@@ -165,9 +167,7 @@ class Flow:
         if remark := self.memory.disk_remark(to_do, self.sweep.save == "all", self.sweep.keep_state):
             print(remark, file=sys.stderr)
         again = self._request_again(jobs)
-        records = set(self.paths.records)
-        left = [job for run, job in self._jobs_left.items() if self.paths.record(*run) in records]
-        if left:
+        if left := [self._jobs_left[key] for key in map(job_key, jobs) if key in self._jobs_left]:
             waited_for = ", ".join(left)
             print(f"{len(left)} runs are in SLURM jobs of an earlier start; new ones wait for the end of {waited_for}")
         self.remember()

@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from dlsweep.config.files import plain_value, read_value
@@ -315,6 +316,7 @@ def shorten_failures(in_short: Callable[[str], str | None]) -> None:
             return True
         said = in_short(str(logs[0]))
         if said is None:
+            record.log = [log for log in logs if Path(log).exists()]  # a job may be cancelled before it has any
             return True
         record.event, record.msg, record.args = None, said, ()
         return bool(said)

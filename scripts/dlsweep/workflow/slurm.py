@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
-# What snakemake-executor-plugin-slurm writes into --comment: the rule and the wildcards, exp and hash.
-_COMMENT = re.compile(r"rule_train_wildcards_(.+)_([0-9a-f]{40})")
+from dlsweep.workflow.internals import TRAINING_RULES
+
+# What snakemake-executor-plugin-slurm writes into --comment: the rule and the wildcards.
+_COMMENT = re.compile(rf"rule_(?:{'|'.join(TRAINING_RULES)})_wildcards_(.+)")
 
 
-def jobs_left(folder: Path) -> dict[tuple[str, str], str]:
-    """Return the user's SLURM jobs, waiting or running, that make a record in this folder, by (exp_name, hash).
+def jobs_left(folder: Path) -> dict[str, str]:
+    """Return the user's SLURM jobs, waiting or running, that train in this folder, by their wildcards (`job_key`).
 
     {} where SLURM does not answer. Runs in groups, and in arrays but for the first, are not told by their jobs.
     """
@@ -24,5 +27,10 @@ def jobs_left(folder: Path) -> dict[tuple[str, str], str]:
     for line in listed.splitlines():
         job, comment, workdir = line.split("|", 2)
         if (found := _COMMENT.fullmatch(comment)) and Path(workdir) == folder:
-            jobs[found[1], found[2]] = job
+            jobs[found[1]] = job.partition("_")[0]  # of an array the whole: all its parts have the comment of the first
     return jobs
+
+
+def job_key(wildcards: Iterable[str]) -> str:
+    """Return what the comment of a job says of its wildcards."""
+    return "_".join(wildcards)
