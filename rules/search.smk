@@ -43,6 +43,7 @@ rule search_slot:
         gpu=SWEEP.gpus_asked_for,
         mem_mb=SWEEP.memory_of_run,
         runtime=240,
+        attempt=lambda wildcards, attempt: attempt,
     params:
         script=SWEEP.script("train.py"),
         options=lambda wildcards: JOBS.slot_arguments(wildcards),
@@ -51,4 +52,4 @@ rule search_slot:
     shell:
         "exec {params.script} {params.options} --threads={threads}"
         " --jobs-per-gpu={params.jobs_per_gpu} --gpus-per-run={params.gpus_per_run}"
-        " --time-limit={resources.runtime} >>{log} 2>&1"
+        " --time-limit={resources.runtime} --search-attempt={resources.attempt} >>{log} 2>&1"

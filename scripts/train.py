@@ -100,7 +100,8 @@ def main() -> int:
         if not options.search_slot:
             return run_setting(run_options, setting, command)
         log_of_record(options.results, options.exp_name, setting)
-        before = earlier_error(run_options, setting)
+        is_retry = options.search_attempt > 1  # nobody has seen yet why the run failed before
+        before = "" if is_retry else earlier_error(run_options, setting)
         status = run_setting(run_options, setting, command)
         if not status:
             write_slot(options.search_slot, run_options, setting, options.search_metric)
