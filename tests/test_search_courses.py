@@ -162,7 +162,7 @@ def test_who_asks_for_a_pruned_setting_in_full_goes_on_from_its_checkpoint(undis
         if one.get("status") == "pruned" and not list(undisturbed.results.glob(f"*-{one['hash']}.json"))
     )
     setting = {key: stopped["setting"][key] for key in ("lr", "width", "seed")}
-    configure(undisturbed, full=setting)
+    configure(undisturbed, halve={"n": 8}, full=setting)
     anew = new_project(tmp_path / "anew")
     anew.configure({"defaults": CONFIG["defaults"], "experiments": {"full": setting}})
     for project in (undisturbed, anew):
@@ -172,6 +172,17 @@ def test_who_asks_for_a_pruned_setting_in_full_goes_on_from_its_checkpoint(undis
     went_on, begun = undisturbed.records()[name], anew.records()[name]
     assert went_on["timing"]["resumed"] >= 1 and begun["timing"]["resumed"] == 0
     assert outcome(went_on) == outcome(begun)
+
+    # Its slots are the same where it was trained in full before them.
+    before, records = course(undisturbed), undisturbed.outcomes()
+    slots = [path for path, text in before.items() if json.loads(text).get("hash") == stopped["hash"]]
+    assert slots
+    for path in slots:
+        (undisturbed.results / path).unlink()
+    done = undisturbed.snakemake("halve")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert course(undisturbed) == before
+    assert undisturbed.outcomes() == records
 
 
 def test_a_record_that_is_lost_is_made_again_for_its_slot(undisturbed: Project):

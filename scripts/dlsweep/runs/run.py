@@ -78,6 +78,10 @@ class RunOptions:
                 f"--gpus-per-run: {self.gpus_per_run} whole GPUs do not go with --jobs-per-gpu or --device"
             )
 
+    def pauses_before(self, epochs: Sequence[Epoch]) -> bool:
+        """Say whether the run pauses before the end of these epochs, those of a run that did not."""
+        return self.pause_after is not None and bool(epochs) and epochs[-1]["epoch"] > self.pause_after
+
 
 def run_setting(options: RunOptions, setting: Setting, command: str) -> int:
     """Make the record of one setting; return the exit status.
@@ -106,7 +110,9 @@ def run_setting(options: RunOptions, setting: Setting, command: str) -> int:
                 return 0
             if path.exists() and redo.answers(path, token):  # the process that made it could not clear up
                 print(f"{path}: is made again already")
-            elif twin := find_twin(options.results, digest, setting, token):
+            elif (twin := find_twin(options.results, digest, setting, token)) and options.pauses_before(twin["epochs"]):
+                print(f"{path}: pauses, since its search wants no more; {twin['exp_name']} has finished the setting")
+            elif twin:
                 print(f"{path}: the same setting as {record_name(twin['exp_name'], digest)}, which is finished")
                 its_files = files_folder(options.results, twin["exp_name"], digest)
                 copy_folder(its_files, files_folder(options.results, options.exp_name, digest))

@@ -15,7 +15,7 @@ from dlsweep.files import read_json, write_json
 from dlsweep.results.measured import tested_value
 from dlsweep.results.records import read_record
 from dlsweep.results.schema import FAILED, PRUNED, Epoch, Record, is_diverged
-from dlsweep.runs.run import RunOptions
+from dlsweep.runs.run import RunOptions, find_twin
 from dlsweep.runs.states import SEE
 
 
@@ -51,19 +51,17 @@ def write_slot(slot: Path, options: RunOptions, setting: Setting, metric: str) -
     digest = setting_hash(setting)
     name = record_name(options.exp_name, digest)
     path, last = options.results / name, options.pause_after
-    is_whole = path.exists()
-    record = read_record(path) if is_whole else read_json(running_folder(options.results) / name)
+    whole = read_record(path) if path.exists() else find_twin(options.results, digest, setting)
+    record = whole or read_json(running_folder(options.results) / name)
     epochs = [epoch for epoch in record["epochs"] if last is None or epoch["epoch"] <= last]
-    status = record["status"]
-    if last is not None and (not is_whole or len(epochs) < len(record["epochs"])):
-        status = PRUNED
+    status = PRUNED if not whole or options.pauses_before(record["epochs"]) else record["status"]
     value = _value(record, epochs, status, metric)
     if value is None and status != "diverged":
         when = f" in the first {last} epochs" if status == PRUNED else ""
         raise ConfigError(f"{slot}: the run has not measured {metric}{when}, by which the search decides")
     content: dict[str, Any] = {"hash": digest, "setting": setting, "status": status, "value": value}
-    if not is_whole:
-        content["record"] = pruned_record({**record, "epochs": epochs})
+    if status == PRUNED:
+        content["record"] = pruned_record({**record, "exp_name": options.exp_name, "epochs": epochs})
     slot.parent.mkdir(parents=True, exist_ok=True)
     write_json(slot, content)
 
