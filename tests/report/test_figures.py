@@ -380,6 +380,8 @@ def test_words_and_missing_values_have_their_place_on_an_axis(sweep: tuple):
     _, tables = sweep
     ax = draw(tables["batches"], "batches", kind="speed").axes[0]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["4", "16", "64", "full"]
+    few = tables["batches"].summary.query("batch_size != 'full'").astype({"batch_size": int})  # NumPy's, in its heading
+    assert draw(replace(tables["batches"], summary=few), "batches", kind="speed", x="batch_size")
     ax = draw(tables["off"], "off", kind="bars", x="grad_clip", hue="batch_norm", y="test_acc").axes[0]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0.1", "1", "none"]
 

@@ -11,6 +11,7 @@ import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dlsweep.config.course import VERSION, Course, digest_of
@@ -84,6 +85,14 @@ class Comparison(Course):
     def may_be_best(self, number: int) -> bool:
         """Only what is reported may be the best."""
         return not self.is_tuning(number)
+
+    def n_alike(self, number: int) -> int:
+        """Not known: folds and splits may have chosen the same setting."""
+        return 0
+
+    def reporting(self, results: Path) -> dict[str, Setting]:
+        """Return the settings that report, as far as they are decided, by their hashes."""
+        return {run[0]: run[1] for (number, _), run in self.known_runs(results).items() if not self.is_tuning(number)}
 
     @functools.cached_property
     def data_settings(self) -> list[Setting]:

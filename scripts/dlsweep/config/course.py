@@ -68,6 +68,10 @@ class Course:
         """Say whether a run of a round may be the experiment's best one, whose weights are kept."""
         return True
 
+    def n_alike(self, number: int) -> int:
+        """Return how many runs of a round have one setting but for what repeats it; 0 where that is not known."""
+        return self.n_seeds(number)
+
     def progress(self, left: Sequence[tuple[int, int]]) -> str:
         """Return how far it is, of which these slots are left, in words."""
         raise NotImplementedError

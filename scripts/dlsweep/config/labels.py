@@ -19,7 +19,8 @@ BASELINE = "baseline"
 
 
 def format_value(value: Any) -> str:
-    """Return a value as short text: 0.001, 1e-05, true, none."""
+    """Return a value as short text: 0.001, 1e-05, true, none. It may be a scalar of NumPy's."""
+    value = value.item() if hasattr(value, "item") else value
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "none"
     if isinstance(value, float):
@@ -82,11 +83,14 @@ def is_grid(settings: Mapping[str, Setting], varies: Mapping[str, list[Any]]) ->
     return len(groups) >= 0.8 * math.prod(len(varies[key]) for key in keys)
 
 
-def setting_labels(settings: Mapping[str, Setting], varies: Mapping[str, list[Any]]) -> dict[str, str]:
+def setting_labels(
+    settings: Mapping[str, Setting], varies: Mapping[str, list[Any]], compared: Collection[str] = ()
+) -> dict[str, str]:
     """Return each setting's label, by hash: what varies in its experiment, seeds, splits and folds aside.
 
     A grid's settings name all of it ("lr=0.1, act=relu"); the settings of a list only where they leave the
-    default ("weight_decay=0.01, dropout=0.5", "baseline"). Different settings have different labels.
+    default ("weight_decay=0.01, dropout=0.5", "baseline"), but always what is `compared`. Different settings have
+    different labels.
     """
     keys, groups = _by_what_varies(settings, varies)
     grid = is_grid(settings, varies)
@@ -96,7 +100,7 @@ def setting_labels(settings: Mapping[str, Setting], varies: Mapping[str, list[An
         setting = flat(settings[digests[0]], keys)
         shown = {key: setting[key] for key in keys if key in setting}
         if not grid:
-            shown = {key: value for key, value in shown.items() if value != default(key, setting)}
+            shown = {key: value for key, value in shown.items() if key in compared or value != default(key, setting)}
         label = ", ".join(f"{key}={format_value(value)}" for key, value in shown.items()) or BASELINE
         if label in used:  # two numbers that differ after the fourth digit
             label = ", ".join(f"{key}={value}" for key, value in shown.items())

@@ -109,6 +109,11 @@ class PlannedExperiment:
     """
 
     @property
+    def compared(self) -> tuple[str, ...]:
+        """The hyper-parameters that it compares fairly, which every label names."""
+        return self.comparison.compared if self.comparison else ()
+
+    @property
     def static(self) -> Mapping[str, Setting]:
         """The settings that do not depend on results: those that the plan's file says."""
         return self.search.first if self.search else self.settings

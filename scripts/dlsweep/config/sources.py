@@ -38,6 +38,9 @@ def value_sources(files: list[Path], overrides: Mapping[str, Any], exp_name: str
     found = {}
     for key in setting:
         place = _place(key, space, parts, rules)
+        if place == "tune_seeds" and spec.get(place) is None:
+            found[key] = "default of tune_seeds"
+            continue
         if place:
             path = f"experiments.{_stated_by(place, key, exp_name, experiments)}.{place}"
         else:

@@ -150,7 +150,8 @@ def _scores(part: pd.DataFrame, experiment: PlannedExperiment, columns: Columns)
     if not keys:
         return []
     report = columns.objective.report
-    labels = setting_labels(experiment.settings, {k: v for k, v in experiment.varies.items() if k not in DATA_SETS})
+    varies = {key: values for key, values in experiment.varies.items() if key not in DATA_SETS}
+    labels = setting_labels(experiment.settings, varies, experiment.compared)
     within, better = columns.metric(report).within, columns.objective.better
     worst = within[0] if better == "max" else within[1]
     diverged = part["status"] == "diverged"

@@ -7,6 +7,7 @@ leaderboard.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -447,17 +448,24 @@ def _tuned_in_words(decision: Decision) -> list[str]:
         how = f"by {decision.known.by}: " + ", ".join(f"{label} with {n} settings" for label, n in n_settings.items())
     else:
         how = f"the best of {least} to {most} settings by {decision.known.by}"
-    return [f"Each was tuned by itself with other seeds, {how} ({spent})."]
+    lost = dict.fromkeys(row["label"] for row in decision.tuning if row["chosen"] and pd.isna(row["selected"]))
+    return [
+        f"Each was tuned by itself with other seeds, {how} ({spent}).",
+        *(f"No setting that {label} was tuned with gave a result, so the first is reported." for label in lost),
+    ]
 
 
 def _tuned_edges(decision: Decision) -> list[str]:
     """Where what was chosen lies on the edge of what was tuned: then more tuning may change the answer."""
-    found = {
-        ", ".join(row[key] for key in ("label", "split") if isinstance(row[key], str) and row[key]): row["edge"]
-        for row in decision.tuning
-        if isinstance(row["edge"], str) and row["edge"]
-    }
-    return [f"The best of {what} lies on the edge of what was tuned: {edge} to tune." for what, edge in found.items()]
+    n_splits = Counter(row["label"] for row in decision.tuning)
+    n_on_edge = Counter(
+        (row["label"], row["edge"]) for row in decision.tuning if isinstance(row["edge"], str) and row["edge"]
+    )
+    return [
+        f"The best of {label}{'' if n == n_splits[label] else f', on {n} of {n_splits[label]} splits,'}"
+        f" lies on the edge of what was tuned: {edge} to tune."
+        for (label, edge), n in n_on_edge.items()
+    ]
 
 
 def _compared_in_words(decision: Decision) -> list[str]:

@@ -117,7 +117,7 @@ def _difference(first: float | None, second: float | None) -> float | None:
 def summary_table(records: Iterable[Record], plan: Plan) -> pd.DataFrame:
     """Return one row per record, in the plan's order."""
     labels = {
-        exp_name: setting_labels(experiment.settings, experiment.varies)
+        exp_name: setting_labels(experiment.settings, experiment.varies, experiment.compared)
         for exp_name, experiment in plan.experiments.items()
     }
     records = list(records)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -10,10 +11,14 @@ from typing import Any
 
 import pandas as pd
 
+from dlsweep.config.dotted import MISSING, value_of
+from dlsweep.config.paths import record_name
 from dlsweep.config.plan import Plan, PlannedExperiment, PlannedSearch
 from dlsweep.config.replicates import without_replicates
+from dlsweep.errors import RecordError
 from dlsweep.results.columns import TRIALS
 from dlsweep.results.frames import make_table
+from dlsweep.results.records import read_record
 from dlsweep.results.schema import PRUNED, Epoch, Record
 
 
@@ -39,10 +44,13 @@ def _rows(
     spent: defaultdict[str, float] = defaultdict(float)
     for number, slot, content in search.slots(results):
         digest, status = content["hash"], content["status"]
-        epochs, seconds = _trained(content.get("record") or there.get((exp_name, digest)), status, search.until[number])
+        record = (
+            content.get("record") or there.get((exp_name, digest)) or _read(results / record_name(exp_name, digest))
+        )
+        epochs, seconds = _trained(record, status, search.until[number])
         added = max(seconds - spent[digest], 0.0)  # a run that went on has spent the rest in earlier rounds
         spent[digest] += added
-        keys = without_replicates(key for key in search.swept if key in content["setting"])
+        point = {key: value_of(content["setting"], key) for key in without_replicates(search.swept)}
         yield {
             "exp_name": exp_name,
             "hash": digest,
@@ -50,12 +58,19 @@ def _rows(
             "slot": slot,
             "bracket": search.brackets[number],
             "trial": slot // search.n_seeds[number],
-            "point": json.dumps({key: content["setting"][key] for key in keys}),
+            "point": json.dumps({key: value for key, value in point.items() if value is not MISSING}),
             "status": status,
             "value": content["value"],
             "epochs": epochs[-1]["epoch"] if epochs else None,
             "seconds": added,
         }
+
+
+def _read(path: Path) -> Record | None:
+    """The record of a run that only tuned what is compared; None of one that failed."""
+    with contextlib.suppress(RecordError):
+        return read_record(path)
+    return None
 
 
 def _trained(record: Record | None, status: str, until: int | None) -> tuple[list[Epoch], float]:

@@ -50,7 +50,7 @@ def _rows(
     for number, _, content in search.slots(results):
         slots[number].append(content)
     tried = {one["hash"]: one["setting"] for i in range(len(comparison.n_settings)) for one in slots[i]}
-    labels = setting_labels({**tried, **experiment.settings}, experiment.varies)
+    labels = setting_labels({**tried, **experiment.settings}, experiment.varies, experiment.compared)
     rows = []
     for i, n_settings in enumerate(comparison.n_settings):
         if not slots[i]:
@@ -60,7 +60,7 @@ def _rows(
         like = _without_seed(chosen) if chosen else ""
         by = [one for one in slots[i] if _without_seed(one["setting"]) == like]  # what it was chosen by
         records = _records(results, exp_name, slots[i])
-        first = slots[i][0]
+        selected, first = _mean_of(by), slots[i][0]
         splits = {key: first["setting"].get(key) for key in REPLICATES if key != "seed" and key in experiment.varies}
         rows.append(
             {
@@ -73,8 +73,10 @@ def _rows(
                 "epochs": sum(len(record["epochs"]) for record in records),
                 "seconds": sum(record["timing"]["train_seconds"] or 0.0 for record in records),
                 "chosen": _in_words(chosen, comparison.tuned),
-                "selected": _mean_of(by),
-                "edge": _edges(plan, exp_name, experiment, known, records, {one["hash"] for one in by}, summarize),
+                "selected": selected,
+                "edge": ""
+                if selected is None
+                else _edges(plan, exp_name, experiment, known, records, {one["hash"] for one in by}, summarize),
             }
         )
     return rows
@@ -137,7 +139,9 @@ def tuning_markdown(table: pd.DataFrame, columns: Columns) -> list[str]:
     lines += ["|---|--:|--:|--:|---|--:|---|"]
     for row in table.to_dict("records"):
         text = {key: row[key] if isinstance(row[key], str) else "" for key in ("split", "chosen", "edge")}
-        cells = [", ".join(filter(None, (row["label"], text["split"]))), row["n_settings"], row["n"], row["epochs"]]
+        lost = [f"{row[f'n_{how}']} {how}" for how in ("diverged", FAILED) if row[f"n_{how}"]]
+        runs = f"{row['n']} ({', '.join(lost)})" if lost else row["n"]
+        cells = [", ".join(filter(None, (row["label"], text["split"]))), row["n_settings"], runs, row["epochs"]]
         cells += [text["chosen"], columns.text(columns.objective.metric, row["selected"]), text["edge"]]
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     return lines

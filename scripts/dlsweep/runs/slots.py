@@ -56,7 +56,8 @@ def write_slot(slot: Path, options: RunOptions, setting: Setting, metric: str) -
     epochs = [epoch for epoch in record["epochs"] if last is None or epoch["epoch"] <= last]
     status = PRUNED if not whole or options.pauses_before(record["epochs"]) else record["status"]
     value = _value(record, epochs, status, metric)
-    if value is None and status != "diverged":
+    measured = {name for epoch in epochs for name in epoch} | (record["final"].keys() if status != PRUNED else set())
+    if value is None and status != "diverged" and metric not in measured:  # NaN, though, is the worst
         when = f" in the first {last} epochs" if status == PRUNED else ""
         raise ConfigError(f"{slot}: the run has not measured {metric}{when}, by which the search decides")
     content: dict[str, Any] = {"hash": digest, "setting": setting, "status": status, "value": value}

@@ -295,10 +295,9 @@ class Jobs:
         exp_name, results = self.experiment_of(wildcards.search).name, self.paths.results
         objective = course.objective
         place = sum(course.n_slots(before) for before in range(number)) + slot
+        save = self.sweep.save if self.sweep.save == "all" or course.may_be_best(number) else "none"
         options: dict[str, Any] = {
-            "keep_weights": str(
-                Keep(self.sweep.save, objective.metric, objective.better, course.n_seeds(number), place)
-            ),
+            "keep_weights": str(Keep(save, objective.metric, objective.better, course.n_alike(number), place)),
             "search_slot": slot_file(results, course.name, number, slot),
             "search_metric": objective.metric,
         }

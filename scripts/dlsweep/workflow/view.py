@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from dlsweep.config.comparison import Comparison
 from dlsweep.config.course import decision_file
 from dlsweep.config.labels import setting_labels, with_version
 from dlsweep.config.metrics import UNBOUNDED, Range
@@ -59,7 +60,7 @@ class View:
         known = self.sweep.with_decided(self.results)
         if known is not self.sweep:
             self.sweep = self.survey.sweep = known
-            for cached in ("_labels", "columns"):
+            for cached in ("_labels", "_reporting", "columns"):
                 self.__dict__.pop(cached, None)
         self.open_slots = open_slots(self.sweep, self.results)
         self.runs = self.survey.read()
@@ -103,6 +104,17 @@ class View:
         experiments = self.sweep.experiments.values()
         return {exp.name: setting_labels(exp.settings, exp.varies) for exp in experiments}
 
+    @functools.cached_property
+    def _reporting(self) -> dict[str, dict[str, str]]:
+        """The labels of the runs that report what an experiment compares, by hash, as the tables have them."""
+        found = {}
+        for exp in self.sweep.experiments.values():
+            if isinstance(course := exp.course, Comparison):
+                known = course.reporting(self.results)
+                labels = setting_labels({**course.examples, **known}, course.varies, course.compared)
+                found[exp.name] = {digest: labels[digest] for digest in known}
+        return found
+
     def label(self, run: RunStatus) -> str:
         """Return what tells a run's setting from the others of its experiment, the seed left out."""
         return self._labels[run.exp_name][run.digest]
@@ -134,10 +146,17 @@ class View:
         return [*lines, *(str(stop) for stop in held_back(self.sweep, self.results, self.runs))]
 
     def best(self, exp_name: str) -> dict[str, Any] | None:
-        """Return an experiment's best setting so far, of its finished runs, as the leaderboard ranks them."""
+        """Return an experiment's best setting so far, of its finished runs, as the leaderboard ranks them.
+
+        Of what is compared fairly, as soon as any of it is reported: no run that tuned counts then.
+        """
         done = [run for run in self.runs if run.exp_name == exp_name and run.state in FINISHED]
+        reporting = self._reporting.get(exp_name, {})
+        done = [run for run in done if run.digest in reporting] or done
         versions = tell_apart({run.digest: run.made for run in done})
-        labels = {run.digest: with_version(self.label(run), versions[run.digest]) for run in done}
+        labels = {
+            run.digest: with_version(reporting.get(run.digest) or self.label(run), versions[run.digest]) for run in done
+        }
         columns = self.columns[exp_name]
         objective = columns.objective
         values = ((labels[run.digest], run.selected, run.state == "diverged") for run in done)

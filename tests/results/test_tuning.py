@@ -1,0 +1,144 @@
+"""What tables, findings and live views say of settings that were each tuned by itself, from invented results."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from dlsweep.config.comparison import Comparison
+from dlsweep.config.identity import Setting, setting_hash
+from dlsweep.config.keep import Keep
+from dlsweep.config.paths import record_name
+from dlsweep.config.plan import Plan
+from dlsweep.config.sources import value_sources
+from dlsweep.config.sweep import Sweep, expand_config
+from dlsweep.errors import ConfigError
+from dlsweep.files import read_json, write_json
+from dlsweep.results.decisions import decisions, sentences
+from dlsweep.results.tables import make_tables, read_records, summary_table, write_tables
+from dlsweep.results.tuning import tuning_table
+from dlsweep.runs.run import RunOptions
+from dlsweep.runs.slots import write_slot
+from dlsweep.workflow.jobs import Jobs
+from dlsweep.workflow.paths import Paths
+from dlsweep.workflow.view import View
+from fake import fake_record, follow
+
+NESTED: dict[str, Any] = {
+    "compare": "optimizer",
+    "grid": {"optimizer": ["sgd", "adam"]},
+    "tune": {"lr": [0.0003, 0.003, 0.03]},
+    "folds": 3,
+    "seeds": 2,
+    "epochs": 2,
+    "dataset": "digits",
+    "figures": [],
+}
+
+
+def tuned(results: Path, **changes: Any) -> tuple[Sweep, Comparison, Plan]:
+    """Take a comparison through its rounds, with an invented record for each run; the plan is as its file has it."""
+    sweep = expand_config({"experiments": {"e": {**NESTED, **changes}}})
+    course = sweep.experiments["e"].course
+    assert isinstance(course, Comparison)
+
+    def value(setting: Setting) -> float | None:
+        record = fake_record("e", setting_hash(setting), setting)
+        write_json(results / record_name("e", record["hash"]), record, sync=False)
+        found: float | None = record["epochs"][-1]["val_acc"]
+        return found
+
+    follow(course, results, value)
+    plan = json.loads(json.dumps(sweep.plan(str(results)).to_json()))
+    return sweep, course, Plan.from_json(plan)
+
+
+def test_each_fold_is_tuned_by_its_own_validation_and_all_are_tested_once(tmp_path: Path):
+    sweep, course, plan = tuned(tmp_path)
+    write_tables(plan, tmp_path)
+    tables = {name: pd.read_csv(tmp_path / f"{name}.csv") for name in ("summary", "tuning", "trials", "leaderboard")}
+    trials, tuning, board = tables["trials"], tables["tuning"], tables["leaderboard"]
+    assert len(trials) == 2 * 3 * (3 + 2) and set(trials["epochs"]) == {2} and (trials["seconds"] > 0).all()
+    assert trials.groupby("round")["point"].nunique().tolist() == [3] * 6 + [1] * 6
+    assert list(tuning["split"]) == ["fold=0", "fold=1", "fold=2"] * 2
+    for i in range(6):  # each by the runs of its own fold alone
+        tried = trials[trials["round"] == i]
+        of_fold = [course.static_runs()[digest]["fold"] for digest in tried["hash"]]
+        assert set(of_fold) == {i % 3}
+        best = json.loads(tried.loc[tried["value"].idxmax(), "point"])
+        assert tuning["chosen"][i] == f"lr={best['lr']:g}" and tuning["selected"][i] == tried["value"].max()
+    assert set(tables["summary"]["seed"]) == {0, 1} and board["test"][1] == "corrected paired"
+    said = " ".join((tmp_path / "leaderboard.md").read_text().split())
+    assert said.count("The best of optimizer=sgd lies on the edge of what was tuned: lr=0.03 is the largest") == 1
+    # What is looked at while it runs says the same: of the runs that report, none that tuned.
+    best = View(sweep, tmp_path).best("e")
+    assert best and best["setting"] == board["label"][0] == "optimizer=adam" and best["seeds"] == 6
+    assert (best["val_acc"], best["test_acc"]) == pytest.approx((board["val_acc"][0], board["test_acc"][0]))
+    for path in tmp_path.glob("search/*/[0-9]*.json"):
+        if int(path.stem.partition("-")[0]) >= 6:
+            path.unlink()
+    best = View(sweep, tmp_path).best("e")
+    assert best and best["setting"] == "optimizer=adam, lr=0.03" and best["seeds"] == 3
+
+
+def test_what_gave_no_result_has_no_edge_and_is_said(tmp_path: Path):
+    _, _, plan = tuned(tmp_path, folds=None, when={"if": {"optimizer": "sgd"}, "set": {"lr": [2, 3, 4]}})
+    tables, known = make_tables(plan, read_records(plan)[0])
+    tuning = tuning_table(plan, known, summary_table)
+    decided = decisions(plan, tables["summary"], tables["leaderboard"], known, tuning)["e"]
+    said = " ".join(sentences(decided))
+    assert "No setting that optimizer=sgd was tuned with gave a result, so the first is reported." in said
+    assert "The best of optimizer=sgd lies" not in said
+    rows = [{**decided.tuning[1], "edge": edge} for edge in ("lr=1 is the largest that was tried: add 10", "", "")]
+    said = " ".join(sentences(replace(decided, tuning=tuple(rows))))
+    assert "The best of optimizer=adam, on 1 of 3 splits, lies on the edge" in said
+
+
+def test_a_label_names_what_is_compared_also_where_it_is_the_default(tmp_path: Path):
+    spec = {**NESTED, "compare": ["optimizer", "batch_size"], "folds": None}
+    spec["grid"] = {"optimizer": ["sgd", "adam"], "batch_size": [32, 64]}
+    spec["exclude"] = {"optimizer": "sgd", "batch_size": 32}
+    _, _, plan = tuned(tmp_path, **spec)
+    tables, _ = make_tables(plan, read_records(plan)[0])
+    assert set(tables["summary"]["label"]) == {
+        "optimizer=sgd, batch_size=64",
+        "optimizer=adam, batch_size=32",
+        "optimizer=adam, batch_size=64",
+    }
+
+
+def test_only_the_weights_of_runs_that_report_are_kept_as_the_best(tmp_path: Path):
+    sweep, course, _ = tuned(tmp_path)
+    for save, expected in (("best", ["none", "best"]), ("all", ["all", "all"]), ("none", ["none", "none"])):
+        jobs = Jobs(replace(sweep, save=save), Paths(sweep, str(tmp_path)), ["config.yaml"], None)
+        told = [
+            jobs.slot_arguments(SimpleNamespace(search=course.name, round=number, slot="0")) for number in ("0", "6")
+        ]
+        assert [text.partition("--keep-weights=")[2].partition(":")[0] for text in told] == expected
+
+
+def test_explain_says_where_the_seed_of_a_run_that_tuned_comes_from(tmp_path: Path):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"experiments": {"e": NESTED}}))
+    _, course, _ = tuned(tmp_path)
+    sources = value_sources([tmp_path / "config.yaml"], {}, "e", next(iter(course.static_runs().values())))
+    assert sources["seed"] == "default of tune_seeds" and sources["lr"].startswith("experiments.e.tune.lr (")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"experiments": {"e": {**NESTED, "tune_seeds": [1000]}}}))
+    sources = value_sources([tmp_path / "config.yaml"], {}, "e", next(iter(course.static_runs().values())))
+    assert sources["seed"].startswith("experiments.e.tune_seeds (")
+
+
+def test_a_score_that_is_not_a_number_is_the_worst_and_one_that_was_never_measured_a_mistake(tmp_path: Path):
+    setting = next(iter(expand_config({"experiments": {"e": {"epochs": 2}}}).experiments["e"].settings.values()))
+    record = fake_record("e", setting_hash(setting), setting)
+    record["epochs"][-1]["val_acc"] = None  # NaN in JSON
+    write_json(tmp_path / record_name("e", record["hash"]), record)
+    options, slot = RunOptions("e", tmp_path, None, None, "cpu", 1, 1, 1, None, Keep("none")), tmp_path / "0-0.json"
+    write_slot(slot, options, setting, "val_acc")
+    assert read_json(slot)["value"] is None and read_json(slot)["status"] == "finished"
+    with pytest.raises(ConfigError, match="has not measured val_score"):
+        write_slot(slot, options, setting, "val_score")
