@@ -69,7 +69,8 @@ def test_each_is_reported_at_its_best_and_the_tables_say_how_it_was_tuned(undist
     board = " ".join((undisturbed.results / "leaderboard.md").read_text().split())
     said = "Each was tuned by itself with other seeds, the best of 3 settings by validation loss (6 runs, 12 epochs)."
     assert said in board.replace("the validation loss", "validation loss") and "| method=plain | 3 | 3 | 6 |" in board
-    assert said.split(",")[0] in (undisturbed.results / "report.html").read_text()
+    page = (undisturbed.results / "report.html").read_text()
+    assert said.split(",")[0] in page and "How each was tuned (2)" in page and "<td>lr=0.01</td>" in page
     assert len(undisturbed.records()) == 6 + 4
     status = undisturbed.run("python", "scripts/sweep.py", "status")
     assert "10 of 10 runs are done" in status.stdout, status.stdout + status.stderr

@@ -90,6 +90,7 @@ def test_the_best_by_validation_is_chosen_and_only_reported_runs_are_compared(tm
         ({"grid": {"momentum": [0.1, 0.2], "optimizer": ["adam"]}, "compare": "momentum", "tune": {"lr": [1]}}, "same"),
         ({"tune": {"lrr": [1]}}, "a.tune.lrr: unknown hyper-parameter. Did you mean 'lr'?"),
         ({"tune": {"lr": 1}}, "a.tune.lr: must be a list of values"),
+        ({"tune": {"n_folds": [2, 3]}}, "a.tune.n_folds: is not tuned, since it repeats a setting"),
         ({"tune": {"seed": [1, 2]}}, "a.tune.seed: is not tuned, since it repeats a setting; see tune_seeds"),
         ({"tune": {"optimizer": ["sgd"]}}, "a.tune: sets optimizer, which experiments.a.grid sets as well"),
         ({"tune": {"method": "tpe", "n": 3, "lr": {"uniform": [0.1, 1]}}}, 'a.tune.method: "tpe" is not allowed here'),

@@ -74,6 +74,7 @@ def test_each_fold_is_tuned_by_its_own_validation_and_all_are_tested_once(tmp_pa
         assert tuning["chosen"][i] == f"lr={best['lr']:g}" and tuning["selected"][i] == tried["value"].max()
     assert set(tables["summary"]["seed"]) == {0, 1} and board["test"][1] == "corrected paired"
     said = " ".join((tmp_path / "leaderboard.md").read_text().split())
+    assert "Each was tuned by itself, on each fold separately, with other seeds, the best of 3 settings" in said
     assert said.count("The best of optimizer=sgd lies on the edge of what was tuned: lr=0.03 is the largest") == 1
     # What is looked at while it runs says the same: of the runs that report, none that tuned.
     best = View(sweep, tmp_path).best("e")
@@ -94,6 +95,10 @@ def test_what_gave_no_result_has_no_edge_and_is_said(tmp_path: Path):
     said = " ".join(sentences(decided))
     assert "No setting that optimizer=sgd was tuned with gave a result, so the first is reported." in said
     assert "The best of optimizer=sgd lies" not in said
+    alone = [{**row, "n_settings": 1} for row in decided.tuning]
+    said = " ".join(sentences(replace(decided, tuning=(alone[0], decided.tuning[1]))))
+    assert "optimizer=sgd with 1 setting, optimizer=adam with 3 settings" in said
+    assert "Nothing was tuned" in " ".join(sentences(replace(decided, tuning=tuple(alone))))
     rows = [{**decided.tuning[1], "edge": edge} for edge in ("lr=1 is the largest that was tried: add 10", "", "")]
     said = " ".join(sentences(replace(decided, tuning=tuple(rows))))
     assert "The best of optimizer=adam, on 1 of 3 splits, lies on the edge" in said

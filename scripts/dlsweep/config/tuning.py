@@ -13,7 +13,7 @@ from typing import Any
 from dlsweep.config.axes import SAMPLERS, a_mapping, read_grid, read_sample, read_seeds
 from dlsweep.config.files import Values, shown
 from dlsweep.config.names import nearest
-from dlsweep.config.replicates import REPLICATES
+from dlsweep.config.replicates import CONSTRUCTS
 from dlsweep.config.search import checked_point, read_search
 from dlsweep.config.tasks import Task
 from dlsweep.errors import ConfigError
@@ -78,7 +78,7 @@ def read_tune(spec: Any, where: str, task: Task) -> list[Values]:
     else:
         points = read_sample(spec, where, task) if drawn or "n" in spec else read_grid(spec, where, task)
     for key in points[0]:
-        if key in REPLICATES:
+        if any(key in keys for keys in CONSTRUCTS.values()):
             raise ConfigError(f"{where}.{key}: is not tuned, since it repeats a setting; see tune_seeds")
     return points
 

@@ -442,15 +442,20 @@ def _tuned_in_words(decision: Decision) -> list[str]:
     least, most = min(n_settings.values()), max(n_settings.values())
     n_runs, epochs = (sum(row[key] for row in decision.tuning) for key in ("n", "epochs"))
     spent = f"{n_runs} runs{f', {epochs} epochs' if epochs else ''}"
+    splits = decision.known.splits
+    by_itself = f"by itself, on each {splits.words[:-1]} separately," if splits.keys else "by itself"
+    if most == 1:
+        return [f"Nothing was tuned: each had one setting alone ({spent})."]
     if least == most:
         how = f"the best of {most} settings by {decision.known.by}"
     elif len(n_settings) <= MOST_STEPS:
-        how = f"by {decision.known.by}: " + ", ".join(f"{label} with {n} settings" for label, n in n_settings.items())
+        of_each = (f"{label} with {n} setting{'s' if n > 1 else ''}" for label, n in n_settings.items())
+        how = f"by {decision.known.by}: {', '.join(of_each)}"
     else:
         how = f"the best of {least} to {most} settings by {decision.known.by}"
     lost = dict.fromkeys(row["label"] for row in decision.tuning if row["chosen"] and pd.isna(row["selected"]))
     return [
-        f"Each was tuned by itself with other seeds, {how} ({spent}).",
+        f"Each was tuned {by_itself} with other seeds, {how} ({spent}).",
         *(f"No setting that {label} was tuned with gave a result, so the first is reported." for label in lost),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,17 +131,24 @@ def _edges(
     )
 
 
+def tuning_cells(rows: Iterable[Mapping[str, Any]], columns: Columns) -> list[list[str]]:
+    """Return rows of the table of tuning as texts: of which, settings tried, runs, epochs, chosen, its value, edge."""
+    found = []
+    for row in rows:
+        split, chosen, edge = (row[key] if isinstance(row[key], str) else "" for key in ("split", "chosen", "edge"))
+        lost = ", ".join(f"{row[f'n_{how}']} {how}" for how in ("diverged", FAILED) if row[f"n_{how}"])
+        what, runs = f"{row['label']}, {split}" if split else row["label"], f"{row['n']} ({lost})" if lost else row["n"]
+        value = columns.text(columns.objective.metric, row["selected"])
+        found.append([str(cell) for cell in (what, row["n_settings"], runs, row["epochs"], chosen, value, edge)])
+    return found
+
+
 def tuning_markdown(table: pd.DataFrame, columns: Columns) -> list[str]:
     """Return the lines of leaderboard.md on how each of what an experiment compares was tuned."""
     title = columns.title(columns.objective.metric)
     lines = ["", f"How each was tuned, with other seeds; the best by {columns.by} was chosen:"]
     lines += ["", f"| of | settings tried | runs | epochs | chosen | {title} | at the edge |"]
     lines += ["|---|--:|--:|--:|---|--:|---|"]
-    for row in table.to_dict("records"):
-        text = {key: row[key] if isinstance(row[key], str) else "" for key in ("split", "chosen", "edge")}
-        lost = [f"{row[f'n_{how}']} {how}" for how in ("diverged", FAILED) if row[f"n_{how}"]]
-        runs = f"{row['n']} ({', '.join(lost)})" if lost else row["n"]
-        cells = [", ".join(filter(None, (row["label"], text["split"]))), row["n_settings"], runs, row["epochs"]]
-        cells += [text["chosen"], columns.text(columns.objective.metric, row["selected"]), text["edge"]]
-        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+    for cells in tuning_cells(table.to_dict("records"), columns):
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return lines

@@ -34,6 +34,7 @@ from dlsweep.results.columns import Columns
 from dlsweep.results.decisions import decisions
 from dlsweep.results.statistics import IMAGES_DOC, p_text, runs_text
 from dlsweep.results.tables import fitted_columns, read_tables, read_tables_of_data, remarks
+from dlsweep.results.tuning import tuning_cells
 from dlsweep.results.versions import outdated_note
 from dlsweep.runs.eta import duration
 
@@ -121,6 +122,7 @@ def _templates() -> jinja2.Environment:
     templates.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":"), "allow_nan": False}
     templates.globals |= {
         "p": p_text,
+        "tuning_cells": tuning_cells,
         "runs": runs_text,
         "over_images": IMAGES_DOC,
         "as_is": _as_is,
