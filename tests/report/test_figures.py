@@ -45,7 +45,7 @@ MANY = {
 }
 GRID = {"grid": {"lr": [round(0.001 * 1.5**i, 6) for i in range(15)], "hid_dim": list(range(10, 210, 10))}}
 RANGES = {"lr": {"log_uniform": [0.01, 1]}, "hid_dim": {"int_uniform": [4, 8]}}
-OF_SETTINGS = [kind for kind in KINDS if kind != "rungs"]  # that one is of a search only
+OF_SETTINGS = [kind for kind in KINDS if kind not in ("rungs", "tuning")]  # of a search, of a comparison
 EXPERIMENTS = {
     "few": {**FEW, "figures": OF_SETTINGS},
     "many": {**MANY, "figures": OF_SETTINGS},

@@ -88,7 +88,7 @@ def test_the_figures_that_fit():
     assert (line.kind, line.y) == ("line", "reward")
 
 
-NOT_OWN = ("gradients", "confusion", "classes", "calibration", "mistakes", "speed", "rungs")
+NOT_OWN = ("gradients", "confusion", "classes", "calibration", "mistakes", "speed", "rungs", "tuning")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in NOT_OWN])

@@ -12,7 +12,9 @@ from dlsweep.config.paths import record_name
 from dlsweep.config.sweep import expand_config
 from dlsweep.files import write_json
 from dlsweep.report.figures import data, drawing
+from dlsweep.report.figures.headings import heading_of
 from dlsweep.report.figures.searches import contour_data, history_data, most_important, rungs_data, trials_of
+from dlsweep.report.figures.tuning import tuning_data
 from dlsweep.results.statistics import partial_dependence
 from dlsweep.results.tables import write_tables
 from dlsweep.runs.slots import pruned_record
@@ -29,6 +31,13 @@ EXPERIMENTS = {
     "bands": {"search": {"method": "hyperband", "eta": 2, **SPACE}, "epochs": 4},
     "model": {"search": {"method": "tpe", "n": 8, "startup": 8, **SPACE}, "epochs": 2},
     "lost": {"search": {"method": "tpe", "n": 2, "lr": {"uniform": [1.1, 2]}}, "epochs": 2},
+    "fair": {
+        "compare": "act",
+        "grid": {"act": ["relu", "tanh"]},
+        "tune": {"lr": [0.01, 0.1, 2]},
+        "seeds": 2,
+        "epochs": 2,
+    },
     "one": {"search": {"method": "tpe", "n": 1, **SPACE}, "epochs": 2},
 }
 
@@ -72,7 +81,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, data.Tables]:
         drawn[name] = {
             spec.kind: drawing.draw_one(name, spec, found[name])[0]
             for spec in plan.experiments[name].figures
-            if spec.kind in ("history", "rungs", "slices", "contour", "importance")
+            if spec.kind in ("history", "rungs", "slices", "contour", "importance", "tuning")
             and not (name in ("lost", "one") and spec.kind != "history")
             and name != "lost"
         }
@@ -124,6 +133,23 @@ def test_rungs_end_where_a_setting_was_stopped(tables: dict[str, data.Tables]):
     assert "12 settings began; stopped were" in texts(drawn["halve"]["rungs"])
     n_lost = int(trials_of(tables["halve"]).last["value"].isna().sum())
     assert n_lost and f"{n_lost} of 12 settings diverged" in texts(drawn["halve"]["rungs"])
+
+
+def test_tuning_shows_what_each_was_tried_with_and_what_was_chosen(tables: dict[str, data.Tables]):
+    found = tables["fair"]
+    rows = tuning_data(found).rows
+    assert list(rows["lr"]) == [0.01, 0.1, 2] * 2 and list(rows["arm"]) == ["relu"] * 3 + ["tanh"] * 3
+    assert list(rows["value"].isna()) == [False, False, True] * 2
+    best = rows.loc[rows.groupby("arm", observed=True)["value"].idxmax()]
+    assert list(rows.index[rows["chosen"]]) == list(best.index)
+    reported = found.summary.groupby("act")["lr"].unique()
+    assert [list(reported[arm]) for arm in best["arm"]] == [[lr] for lr in best["lr"]]
+    said = heading_of(found, drawing.FigureSpec("tuning"))
+    assert said.question == "How much does lr matter to each act?" and "for relu" in said.finding
+    (panel,) = drawn["fair"]["tuning"].axes
+    assert "Ring: what is reported" in texts(drawn["fair"]["tuning"])
+    rings = [line for line in panel.lines if line.get_fillstyle() == "none"]
+    assert sorted(y for ring in rings for y in ring.get_ydata()) == sorted(best["value"])
 
 
 def test_slices_show_each_setting_over_each_value(tables: dict[str, data.Tables]):

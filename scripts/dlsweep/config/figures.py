@@ -24,14 +24,15 @@ def figures_for(
     given: list[Any] | None = None,
     objective: Objective = STANDARD,
     search: str = "",
+    tuned: tuple[str, ...] = (),
 ) -> list[FigureSpec]:
     """Return an experiment's figures, each with a name and a column for every axis it uses.
 
     `varies` are the hyper-parameters that vary, in the config's order; `given` is the config's list, None for
-    the automatic choice; `search` is the method of its search. Raises ConfigError naming the key, the bad value and
-    the nearest one.
+    the automatic choice; `search` is the method of its search, and `tuned` what a comparison tunes. Raises ConfigError
+    naming the key, the bad value and the nearest one.
     """
-    varied = Varied(flattened(settings, varies), varies, objective, search)
+    varied = Varied(flattened(settings, varies), varies, objective, search, tuned)
     if given is None:
         return [_complete(figure, varied) for figure in _automatic(varied)]
     if not isinstance(given, list):
@@ -113,6 +114,8 @@ def _automatic(varied: Varied) -> list[FigureSpec]:
     else:
         figures = [replace(answer, x="label"), *(replace(curve, hue="label") for curve in curves)]
         figures += [FigureSpec(kind) for kind in ("parallel", "importance", "scatter")]
+    if varied.tuned:
+        figures.insert(1, FigureSpec("tuning"))
     if "batch_size" in keys and varied.classifies:
         figures += [FigureSpec("budget"), FigureSpec("speed")]
     if varied.logs_gradients:

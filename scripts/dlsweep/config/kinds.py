@@ -85,6 +85,7 @@ class Varied:
     values: Mapping[str, list[Any]]  # of each hyper-parameter that varies
     objective: Objective = STANDARD
     search: str = ""  # its method
+    tuned: tuple[str, ...] = ()  # what a comparison tunes
 
     @functools.cached_property
     def hyperparameters(self) -> Mapping[str, Hyperparameter]:
@@ -297,6 +298,12 @@ def _slices(figure: FigureSpec, varied: Varied) -> dict[str, str]:
     return {}
 
 
+def _tuning(figure: FigureSpec, varied: Varied) -> dict[str, str]:
+    if not varied.tuned:
+        raise ConfigError("tuning needs compare and tune in the experiment")
+    return {}
+
+
 def _contour(figure: FigureSpec, varied: Varied) -> dict[str, str]:
     for axis in figure.axes.values():
         if axis not in varied.keys:
@@ -397,6 +404,13 @@ KINDS: Mapping[str, Kind] = {
     ),
     "slices": Kind(
         "the objective over each hyper-parameter, a point a setting", "searches:slices", {}, _slices, averages=False
+    ),
+    "tuning": Kind(
+        "what each of what is compared reached with the values that it was tuned over",
+        "tuning:tuning",
+        {},
+        _tuning,
+        averages=False,
     ),
     "contour": Kind(
         "what a random forest predicts over two hyper-parameters, by default those that matter most",

@@ -114,6 +114,12 @@ class PlannedExperiment:
         return self.comparison.compared if self.comparison else ()
 
     @property
+    def n_tuning_rounds(self) -> int:
+        """The number of rounds of a comparison that tune; in each of the others one of what is compared is reported."""
+        assert self.search and self.comparison
+        return len(self.search.n_slots) - len(self.comparison.n_settings)
+
+    @property
     def static(self) -> Mapping[str, Setting]:
         """The settings that do not depend on results: those that the plan's file says."""
         return self.search.first if self.search else self.settings

@@ -377,7 +377,8 @@ def _with_course(
     """Return an experiment that runs in rounds; its figures are for settings such as `examples`."""
     question = _question(spec.get("question"), f"{where}.question")
     try:
-        figures = figures_for(examples, varies, spec.get("figures"), course.objective, course.method)
+        tuned = course.tuned if isinstance(course, Comparison) else ()
+        figures = figures_for(examples, varies, spec.get("figures"), course.objective, course.method, tuned)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
     return Experiment(exp_name, course.static_runs(), figures, swept, space.task, course.objective, question, course)

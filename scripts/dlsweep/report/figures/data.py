@@ -53,6 +53,7 @@ class Tables:
     decision: Decision | None = None
     predictions: Path | None = None  # of the best run, where its mistakes are known
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)
+    tuned: tuple[str, ...] = ()  # what a comparison tuned; its trials are the runs that did
 
     @functools.cached_property
     def images(self) -> dict[int, np.ndarray]:

@@ -99,9 +99,15 @@ def load(folder: Path, plan: Plan | None = None) -> dict[str, Tables]:
     tables["summary"] = summary.assign(**{name: _shortened(summary[name]) for name in texts})
     names = tables["summary"]["exp_name"].unique()
     parts = {name: dict(list(table.groupby("exp_name", sort=False))) for name, table in tables.items()}
+    tuned: dict[str, tuple[str, ...]] = {}
+    for exp_name, experiment in plan.experiments.items() if plan else ():
+        if experiment.comparison and exp_name in parts["trials"]:
+            tuned[exp_name], trials = experiment.comparison.tuned, parts["trials"][exp_name]
+            parts["trials"][exp_name] = trials[trials["round"] < experiment.n_tuning_rounds]
     return {
         exp_name: Tables(
             **{name: parts[name].get(exp_name, table.head(0)) for name, table in tables.items()},
+            tuned=tuned.get(exp_name, ()),
             columns=known.get(exp_name, Columns()),
             question=plan.experiments[exp_name].question if plan and exp_name in plan.experiments else "",
             decision=decided.get(exp_name),

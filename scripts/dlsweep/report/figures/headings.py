@@ -29,11 +29,13 @@ from dlsweep.report.figures.searches import (
     rungs_data,
     trials_of,
 )
+from dlsweep.report.figures.tuning import chosen_in_words, tuning_data
 from dlsweep.results.decisions import decide, sentences
 
 NEARLY = 0.95  # of the best value there is: a curve that is there has learned nearly all
 FEWEST_GOOD = 3  # settings between whose values good ones are said to lie
 MOST_RANGES = 4  # hyper-parameters of which that is said
+MOST_LETTERS = 300  # of what was chosen for each
 MANY_CLASSES = 10  # more of them have a top-5 accuracy worth knowing
 LATER_WORSE = 0.1  # of its best value: a loss that ends this much higher has risen again
 
@@ -265,6 +267,18 @@ def _slices(tables: Tables, spec: FigureSpec) -> Heading:
     return Heading(question, f"The best {n} of {len(trials.last)} settings have {', '.join(ranges)}.")
 
 
+def _tuning(tables: Tables, spec: FigureSpec) -> Heading:
+    """What each was chosen with."""
+    what = tables.tuned[0] if len(tables.tuned) == 1 else "what is tuned"
+    try:
+        data = tuning_data(tables)
+    except Undrawable:
+        return Heading(f"How much does {what} matter to each?")
+    chosen = chosen_in_words(data)
+    found = f"Chosen: {chosen}." if len(chosen) <= MOST_LETTERS else ""
+    return Heading(f"How much does {what} matter to each {data.compared}?", found)
+
+
 def _range(values: pd.Series) -> str:
     """From the least to the greatest of numbers; words by their number."""
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values) and values.notna().all():
@@ -405,6 +419,7 @@ _HEADINGS: dict[str, Callable[[Tables, FigureSpec], Heading]] = {
     "history": _history,
     "rungs": _rungs,
     "slices": _slices,
+    "tuning": _tuning,
     "contour": _contour,
     "gap": _gap,
     "speed": _speed,

@@ -203,7 +203,7 @@ def history(tables: Tables, spec: FigureSpec) -> Drawing:
         ax.set_xlabel(title)
         if len(data) > 1:
             ax.xaxis.set_major_locator(MaxNLocator(6, integer=name != "seconds"))
-    beyond = _scale(tables, list(axes[0]), data["value"])
+    beyond = scale(tables, list(axes[0]), data["value"])
     axes[0][0].set_ylabel(columns.title(columns.objective.metric))
     what = "A grey point: a setting at the end of a rung" if trials.pauses else "A grey point: a setting"
     note = f"{what}{_seeds(tables)}. Line: the best so far; diamond: where it was found"
@@ -214,7 +214,7 @@ def _seeds(tables: Tables) -> str:
     return seeds_in_words(tables.summary, " ({})")
 
 
-def _scale(tables: Tables, axes: list[Axes], values: pd.Series) -> str:
+def scale(tables: Tables, axes: list[Axes], values: pd.Series) -> str:
     """Scale the axes of the objective: by its logarithm where it spans decades, else with room for most values."""
     columns, metric = tables.columns, tables.columns.objective.metric
     if spans_decades(columns, metric, values):
@@ -273,7 +273,7 @@ def rungs(tables: Tables, spec: FigureSpec) -> Drawing:
         draw_crosses(ax, part.loc[part["value"].isna(), "epochs"].dropna())
         if ticks:
             ax.set_xlim(ticks[0] / 1.15, ticks[-1] * 1.15)
-    beyond = _scale(tables, [ax for ax, _ in panels], rows["value"])
+    beyond = scale(tables, [ax for ax, _ in panels], rows["value"])
     label_axes(panels, "epochs", columns.title(columns.objective.metric))
     note = f"A line a setting{_seeds(tables)}, to the rung that it reached; the darker, the earlier it was stopped"
     return figure, sentences(
@@ -321,7 +321,7 @@ def slices(tables: Tables, spec: FigureSpec) -> Drawing:
             ax.scatter(at, [best["value"]], s=60, facecolors="none", edgecolors=[RED], linewidths=1.6, zorder=4)
         ax.set_xlabel(columns.title(keys[i]))
     shown = [ax for ax in figure.axes if ax.has_data()]
-    beyond = _scale(tables, shown, data["value"])
+    beyond = scale(tables, shown, data["value"])
     for row in axes:
         row[0].set_ylabel(columns.title(columns.objective.metric))
     title = "epochs" if trials.pauses else "setting, in the order tried"
