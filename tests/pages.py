@@ -131,11 +131,15 @@ REACHED = ("exp_name", "hash", "status", "learned", "tested_val_acc", "test_acc"
 
 
 def keep_first_sweep(project: Project) -> None:
-    """Keep what each run of config.yaml reached."""
-    with (project.results / "summary.csv").open(newline="") as summary, FIRST_SWEEP.open("w", newline="") as file:
+    """Keep what each run of config.yaml reached; of those that tuned the value by which they were compared."""
+    rows = {}
+    for name in ("trials", "summary"):
+        with (project.results / f"{name}.csv").open(newline="") as table:
+            rows |= {row["hash"]: {"tested_val_acc": row.get("value"), **row} for row in csv.DictReader(table)}
+    with FIRST_SWEEP.open("w", newline="") as file:
         kept = csv.DictWriter(file, REACHED, extrasaction="ignore", lineterminator="\n")
         kept.writeheader()
-        kept.writerows(csv.DictReader(summary))
+        kept.writerows(rows.values())
 
 
 def main() -> None:

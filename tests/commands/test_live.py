@@ -15,7 +15,7 @@ import pytest
 
 from conftest import LIMIT, Project
 from dlsweep.commands.live import View
-from dlsweep.config.sweep import load_sweep
+from dlsweep.config.sweep import expand_config, load_sweep
 from dlsweep.runs.eta import current_stretch, duration, sweep_seconds_left
 from dlsweep.runs.survey import RunStatus
 
@@ -172,6 +172,20 @@ def test_a_setting_of_two_experiments_is_trained_once():
     one = run(0, "running", 5, began=50)
     copy = RunStatus("b", one.digest, one.setting, "new", n_planned=10)
     assert sweep_seconds_left([copy, one, copy], NOW) == pytest.approx(50)
+
+
+def test_the_time_left_counts_what_a_comparison_has_yet_to_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What it reports takes as long with any values; of a search nobody knows."""
+    counted = []
+    monkeypatch.setattr("dlsweep.workflow.view.sweep_seconds_left", lambda runs: counted.extend(runs))
+    fair = {"compare": "act", "grid": {"act": ["relu", "tanh"]}, "tune": {"lr": [0.1, 0.2, 0.3]}, "seeds": 4}
+    view = View(expand_config({"experiments": {"fair": fair}}), tmp_path)
+    assert len(counted) == view.n_runs == 2 * 3 + 2 * 4
+    assert view.headline() == "0 of 14 runs are done, 6 new, 8 not decided"
+    assert {run.state for run in counted} == {"new"} and len({run.digest for run in counted}) == len(counted)
+    search = {"search": {"method": "tpe", "n": 12, "lr": {"uniform": [0.1, 1]}}}
+    assert View(expand_config({"experiments": {"fair": fair, "model": search}}), tmp_path).seconds_left is None
+    assert len(counted) == view.n_runs
 
 
 @pytest.mark.parametrize("cores", [1, 3, 8])

@@ -72,8 +72,13 @@ class Survey:
                     ended[exp_name] = course.without_record(self.results)
                 if state := ended[exp_name].get(digest):  # another experiment has finished the setting, and cleared up
                     status = RunStatus(exp_name, digest, setting, state)
-            found.append(status or RunStatus(exp_name, digest, setting, "new", n_planned=_n_planned(setting, {})))
+            found.append(status or new_run(exp_name, digest, setting))
         return found
+
+
+def new_run(exp_name: str, digest: str, setting: Setting) -> RunStatus:
+    """Return the status of a run that has not begun."""
+    return RunStatus(exp_name, digest, setting, "new", n_planned=_n_planned(setting, {}))
 
 
 def _names(folder: Path) -> set[str]:

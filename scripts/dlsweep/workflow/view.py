@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from dlsweep.results.statistics import rank
 from dlsweep.results.versions import tell_apart
 from dlsweep.runs.eta import duration, sweep_seconds_left
 from dlsweep.runs.states import STATES
-from dlsweep.runs.survey import RunStatus, Survey
+from dlsweep.runs.survey import RunStatus, Survey, new_run
 from dlsweep.workflow.failures import held_back, open_slots
 
 SHOWN_FAILURES = 10
@@ -65,17 +67,27 @@ class View:
         self.open_slots = open_slots(self.sweep, self.results)
         self.runs = self.survey.read()
         self.states = Counter(run.state for run in self.runs)
-        self.seconds_left = None if self._has_undecided() else sweep_seconds_left(self.runs)
+        undecided = list(self._undecided())
+        self.n_undecided = len(undecided)
+        to_come = [run for run in undecided if run]
+        is_known = len(to_come) == len(undecided)
+        self.seconds_left = sweep_seconds_left([*self.runs, *to_come]) if is_known else None
 
-    def _has_undecided(self) -> bool:
-        """Say whether a search is still to decide what it runs: then nobody knows how long that takes."""
-        courses = {name: exp.course for name, exp in self.sweep.experiments.items() if exp.course}
-        return any(
-            courses[name].rounds[number].after
-            and not Path(decision_file(str(self.results), courses[name].name, number)).exists()
-            for name, left in self.open_slots.items()
-            for number in {slot[0] for slot in left}
-        )
+    def _undecided(self) -> Iterator[RunStatus | None]:
+        """Yield what is known of each run whose setting is still to be decided.
+
+        What a comparison will report takes about as long with whatever values it chooses; of a search nobody knows.
+        """
+        for name, left in self.open_slots.items():
+            course = self.sweep.experiments[name].course
+            for number, slots in itertools.groupby(left, key=lambda slot: slot[0]):
+                assert course
+                decision = Path(decision_file(str(self.results), course.name, number))
+                if not course.rounds[number].after or decision.exists():
+                    continue
+                reports = isinstance(course, Comparison) and not course.is_tuning(number)
+                for _, slot in slots:
+                    yield new_run(name, f"{number}-{slot}", course.example(number)) if reports else None
 
     @property
     def n_runs(self) -> int:
@@ -129,6 +141,8 @@ class View:
         """Return the state of the whole sweep in one line."""
         others = [f"{self.states[state]} {state}" for state in STATES if state != "finished" and self.states[state]]
         parts = [f"{self.n_finished} of {self.n_runs} runs are done", *others]
+        if self.n_undecided:
+            parts.append(f"{self.n_undecided} not decided")
         if self.seconds_left is not None and self.n_finished < self.n_runs:
             parts.append(f"about {duration(self.seconds_left)} left")
         return ", ".join(parts)
