@@ -160,7 +160,7 @@ def test_one_run_of_one_setting_is_drawn(tmp_path: Path):
     kinds = [
         kind
         for kind in KINDS
-        if kind not in ("line", "heatmap", "parallel", "importance", "rungs", "slices", "contour")
+        if kind not in ("line", "heatmap", "parallel", "importance", "rungs", "slices", "tuning", "contour")
     ]
     found = drawn(*make(tmp_path, {"log_gradients": True, "figures": kinds}))
     assert [why for why in found.values() if isinstance(why, str)] == []
