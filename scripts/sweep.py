@@ -10,7 +10,19 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from dlsweep.commands import derived, explain, export_model, live, orphans, plan, predict, show, verify, weights
+from dlsweep.commands import (
+    derived,
+    explain,
+    export_model,
+    give_up,
+    live,
+    orphans,
+    plan,
+    predict,
+    show,
+    verify,
+    weights,
+)
 from dlsweep.commands.importing import import_from
 from dlsweep.config.files import CONFIG_FILE, look_beside, parse_override
 from dlsweep.config.sweep import load_sweep
@@ -63,6 +75,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--unknown", action="store_true", help="with --delete: also those that no config is known to have named"
     )
     add_config_options(others)
+
+    giving_up = command("give-up", give_up.give_up_run, "let a search go on without a run that is killed in each start")
+    giving_up.add_argument("run", metavar="hash", help="the beginning of its hash")
+    add_config_options(giving_up)
 
     remaking = command("weights", weights.weights, "the weights of a run that were not kept, by training it again")
     remaking.add_argument("runs", nargs="+", metavar="hash", help="the beginning of its hash, or its record's name")

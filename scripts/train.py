@@ -28,7 +28,7 @@ from dlsweep.config.paths import data_file
 from dlsweep.config.tasks import BUILT_IN, Task, is_task_name, task_of
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.runs.run import RunOptions, run_setting
-from dlsweep.runs.slots import earlier_error, give_up, log_of_record, setting_of_slot, write_slot
+from dlsweep.runs.slots import run_slot, setting_of_slot
 from dlsweep.runs.trial import try_model
 
 OWN = ("train", "command")  # the words of tasks that can be run
@@ -99,15 +99,9 @@ def main() -> int:
         run_options = RunOptions(**{field.name: getattr(options, field.name) for field in fields(RunOptions)})
         if not options.search_slot:
             return run_setting(run_options, setting, command)
-        log_of_record(options.results, options.exp_name, setting)
-        is_retry = options.search_attempt > 1  # nobody has seen yet why the run failed before
-        before = "" if is_retry else earlier_error(run_options, setting)
-        status = run_setting(run_options, setting, command)
-        if not status:
-            write_slot(options.search_slot, run_options, setting, options.search_metric)
-        elif before and give_up(options.search_slot, run_options, setting, before):
-            return 0
-        return status
+        return run_slot(
+            options.search_slot, run_options, setting, options.search_metric, command, options.search_attempt
+        )
     except (ConfigError, RecordError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -10,11 +10,14 @@ import pytest
 from conftest import Project, kill_group, outcome, wait_for
 
 TRAINING = """
+import os
 import time
 
 def train(run, *, lr: float = 0.1, width: int = 8, epochs: int = 4, seed: int = 0):
     if width == 53:
         raise ValueError("53 is too wide")
+    if width == 54:
+        os.kill(os.getpid(), 9)
     state = {"w": 1.0}
     run.restore(state=state)
     for epoch in run.epochs(epochs):
@@ -40,6 +43,7 @@ CONFIG = {
     "experiments": {
         "model": {"search": {"method": "tpe", "n": 6, "startup": 3, "parallel": 2, **SPACE}, "figures": []},
         "halve": {"search": {"method": "halving", "n": 4, "eta": 2, **SPACE}, "seeds": 2, "figures": []},
+        "killed": {"search": {"method": "halving", "n": 2, "eta": 2, "width": SPACE["width"]}, "figures": []},
         "program": {
             "command": "sh program.sh {lr} {epochs} {checkpoint} {metrics}",
             "epochs": 4,
@@ -48,7 +52,7 @@ CONFIG = {
         },
     },
 }
-N_SLOTS = 6 + 2 * (4 + 2 + 1) + (2 + 1 + 1)
+N_SLOTS = 6 + 2 * (4 + 2 + 1) + 2 * (2 + 1 + 1)
 
 
 def new_project(folder: Path, **changes: dict) -> Project:
@@ -83,16 +87,29 @@ def course(project: Project) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = new_project(tmp_path_factory.mktemp("search") / "undisturbed")
-    first = project.snakemake("--retries", "1", cores=4)  # which is no other start: nobody has seen the error yet
+    first = project.snakemake("--retries", "1", cores=8)  # which is no other start: nobody has seen the error yet
     assert first.returncode == 1
     assert "ValueError: 53 is too wide\n" in first.stderr, first.stderr
     assert "if the next start fails in the same way, it counts as the worst, and the search goes on" in first.stderr
-    done = project.snakemake(cores=4)
+    assert "\n    killed by signal 9 (SIGKILL)\n" in first.stderr
+    release(project, first.stderr)
+    done = project.snakemake(cores=8)
     assert done.returncode == 0, done.stdout + done.stderr
-    told = [line for line in done.stderr.splitlines() if "failed twice and counts as the worst" in line]
-    assert len(told) == 3, done.stderr
-    assert told[0].startswith("warning: model lr=1.76704378848 width=53: failed twice")
+    told = [line for line in done.stderr.splitlines() if "counts as the worst of its search" in line]
+    assert len(told) == 4, done.stderr
+    assert told[0].startswith("warning: model lr=1.76704378848 width=53: counts as the worst of its search: ValueError")
     return project
+
+
+def release(project: Project, said: str) -> None:
+    """Do what a start says of the run that is killed each time: who does it, the search cannot know."""
+    table = said[said.index("\nkilled width=54: interrupted after epoch 0 of 4\n") :]
+    words, command = table.splitlines()[5].split(": ")
+    assert words == "    its search waits for it; to count it as the worst and go on", table
+    done = project.run(*command.split())
+    assert done.returncode == 0, done.stderr
+    again = project.run(*command.split())
+    assert (again.returncode, again.stderr) == (1, f"error: {command.split()[-1]}: no search waits for this run\n")
 
 
 def test_a_search_ends_with_ordinary_records_and_nothing_to_do(undisturbed: Project):
@@ -100,7 +117,7 @@ def test_a_search_ends_with_ordinary_records_and_nothing_to_do(undisturbed: Proj
     records = undisturbed.records()
     assert sum(name.startswith("model-") for name in records) == 5
     failed = [content for content in map(json.loads, course(undisturbed).values()) if content.get("status") == "failed"]
-    assert [one["setting"]["width"] for one in failed] == [53, 53, 53]
+    assert [one["setting"]["width"] for one in failed] == [53, 53, 54, 53]
     whole = [record for name, record in records.items() if name.startswith("halve-")]
     slots = [json.loads(text) for name, text in course(undisturbed).items() if name.startswith("search/halve-")]
     assert {len(record["epochs"]) for record in whole if record["status"] == "finished"} == {4}
@@ -115,11 +132,15 @@ def test_a_search_ends_with_ordinary_records_and_nothing_to_do(undisturbed: Proj
     assert orphans.stdout.startswith("0 records")
 
 
-def test_killed_anywhere_and_one_at_a_time_it_takes_the_same_course(undisturbed: Project, tmp_path: Path):
+def test_killed_anywhere_and_one_at_a_time_it_takes_the_same_course(
+    undisturbed: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Also where each run has been a process of its own for a while, eight at a time."""
     project = new_project(tmp_path / "killed")
     generator = random.Random(7)
-    for _ in range(3):
-        process = project.start()
+    for is_cold in (False, True, False):
+        monkeypatch.setenv("DLSWEEP_WARM", "0") if is_cold else monkeypatch.delenv("DLSWEEP_WARM", raising=False)
+        process = project.start(cores=8 if is_cold else 1)
         before = len(course(project))
         wait_for(lambda process=process, before=before: process.poll() is not None or len(course(project)) > before)
         time.sleep(generator.uniform(0, 0.6))
@@ -133,6 +154,8 @@ def test_killed_anywhere_and_one_at_a_time_it_takes_the_same_course(undisturbed:
         done = project.snakemake(cores=1)
         if not done.returncode:
             break
+        if "killed width=54" in done.stderr:
+            release(project, done.stderr)
     assert done.returncode == 0, done.stdout + done.stderr
     assert course(project) == course(undisturbed)
     assert project.outcomes() == undisturbed.outcomes()

@@ -28,7 +28,7 @@ from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import read_json
 
 FOLDER = "search"  # in the results
-STOPPED = ("pruned", "failed")  # the runs of slots without a record: of those that did not go on, or failed twice
+STOPPED = ("pruned", "failed")  # the runs of slots without a record: of those that did not go on, or were given up
 VERSION = 1
 """Of the methods: another one decides otherwise, so its courses have other names."""
 N_EXAMPLES = 16

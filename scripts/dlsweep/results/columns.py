@@ -432,7 +432,7 @@ TUNING: Mapping[str, Column] = {
     "n_settings": Column(int, "Settings that it is tried with.", "settings"),
     "n": Column(int, "Runs of them: their seeds.", "runs"),
     "n_diverged": Column(int, "Those that diverged.", "runs"),
-    "n_failed": Column(int, "Those that failed twice.", "runs"),
+    "n_failed": Column(int, "Those that were given up.", "runs"),
     "epochs": Column(int, "Epochs of them all.", "epochs"),
     "seconds": Column(float, "Time that they trained.", "s"),
     "chosen": Column(str, "The values that were chosen, with which it is reported; empty where that is not decided."),

@@ -8,7 +8,7 @@ import stat
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ from dlsweep.tasks.own_code import import_installed
 PACKAGE = Path(__file__).parents[1]
 PAUSED = -1  # no exit status: the run is not finished, and its checkpoint stays
 RUNNING_SECONDS = 0.2  # at least, between two running records
+NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ class RunOptions:
         return self.pause_after is not None and bool(epochs) and epochs[-1]["epoch"] > self.pause_after
 
 
-def run_setting(options: RunOptions, setting: Setting, command: str) -> int:
-    """Make the record of one setting; return the exit status.
+def run_setting(options: RunOptions, setting: Setting, command: str, shown: Mapping[str, Any] = NOTHING) -> int:
+    """Make the record of one setting; return the exit status. `shown` is what its running record says besides.
 
     A lock per setting keeps two processes from training it at once; the later one then finds the record.
     A record with an open request (redo.py) is made again; it stays until the new one replaces it.
@@ -126,7 +127,7 @@ def run_setting(options: RunOptions, setting: Setting, command: str) -> int:
             else:
                 per_device = options.jobs_per_gpu if options.device == "auto" else 0
                 with take_slot(per_device, snakemake_is_gone, options.gpus_per_run) as slot:
-                    status = Run(options, setting, digest, path, command, slot, token).train()
+                    status = Run(options, setting, digest, path, command, slot, token, shown).train()
                 if status:
                     return max(status, 0)
             redo.withdraw(options.results, options.exp_name, digest)
@@ -182,11 +183,12 @@ class Run:
         command: str,
         slot: str | None,
         token: str,
+        shown: Mapping[str, Any],
     ) -> None:
         self.start, started = time.perf_counter(), now_text()
         self.options, self.setting, self.digest, self.path, self.token = options, setting, digest, path, token
         self.running = running_folder(options.results)
-        self.slot = slot
+        self.slot, self.shown = slot, shown
         self.record: Begun = {
             "schema_version": SCHEMA_VERSION,
             "exp_name": options.exp_name,
@@ -301,7 +303,8 @@ class Run:
         known = {"n_epochs": self.n_epochs} if self.n_epochs else {}  # of an own task, no setting may tell it
         shown = self.running / self.path.name
         try:
-            write_json(shown, {**self.record, **known, **show, "by_signal": self.stop.by_signal}, sync=False)
+            content = {**self.record, **known, **show, **self.shown, "by_signal": self.stop.by_signal}
+            write_json(shown, content, sync=False)
         except OSError:  # it is only for show, but it must not show a run that has failed as running
             if error:
                 mark_failed(shown, status, error)

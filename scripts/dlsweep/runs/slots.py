@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from dlsweep.files import read_json, write_json
 from dlsweep.results.measured import tested_value
 from dlsweep.results.records import read_record
 from dlsweep.results.schema import FAILED, PRUNED, Epoch, Record, is_diverged
-from dlsweep.runs.run import RunOptions, find_twin
-from dlsweep.runs.states import SEE
+from dlsweep.runs.run import RunOptions, find_twin, run_setting
+from dlsweep.runs.states import lacked_memory, run_state
+from dlsweep.runs.warm.handover import SEE
 
 
 def setting_of_slot(decision: Path, slot: Path) -> Setting:
@@ -29,6 +32,27 @@ def setting_of_slot(decision: Path, slot: Path) -> Setting:
             f"{decision}: has no setting for slot {number}; delete it, and the next start decides again"
         ) from None
     return setting
+
+
+def run_slot(slot: Path, options: RunOptions, setting: Setting, metric: str, command: str, attempt: int) -> int:
+    """Make the run of a slot, and write what came of it; return the exit status.
+
+    A run that fails in the same way in two starts is given up: it counts as the worst of its search. So is one that
+    the system has killed for lack of memory after the same epoch in two. Who else kills a run does not say so, so it
+    is tried again. At a retry, an `attempt` after the first, nobody has seen yet why it failed before.
+    """
+    log_of_record(options.results, options.exp_name, setting)
+    before, earlier = earlier_errors(options, setting)
+    if attempt == 1 and before.lacked_memory and before == earlier:
+        give_up(slot, options.results, options.exp_name, setting, before.error)
+        return 0
+    status = run_setting(options, setting, command, {"before": vars(before)})
+    if not status:
+        write_slot(slot, options, setting, metric)
+    elif attempt == 1 and before.error and earlier_errors(options, setting)[0].is_like(before):
+        give_up(slot, options.results, options.exp_name, setting, before.error)
+        return 0
+    return status
 
 
 def log_of_record(results: Path, exp_name: str, setting: Setting) -> None:
@@ -67,33 +91,41 @@ def write_slot(slot: Path, options: RunOptions, setting: Setting, metric: str) -
     write_json(slot, content)
 
 
-def earlier_error(options: RunOptions, setting: Setting) -> str:
-    """Return why the last try of a run failed by itself, "" where it did not."""
-    try:
-        running = read_json(running_folder(options.results) / record_name(options.exp_name, setting_hash(setting)))
-        failed = running["status"] == FAILED and not running.get("by_signal")
-        return str(running["error"]) if failed else ""
-    except (RecordError, KeyError, TypeError):
-        return ""
+@dataclass(frozen=True)
+class Failure:
+    """Why a try of a run failed by itself, "" where it did not, and after how many epochs."""
+
+    error: str = ""
+    n_epochs: int = 0
+    lacked_memory: bool = False  # the system has killed it
+
+    def is_like(self, other: Failure) -> bool:
+        """Say whether both failed in the same way. Addresses and free bytes differ from one time to the next."""
+        return _without_numbers(self.error) == _without_numbers(other.error)
 
 
-def give_up(slot: Path, options: RunOptions, setting: Setting, before: str) -> bool:
-    """Write that a run has failed for good where it has failed as it did `before`; say whether it has.
+def earlier_errors(options: RunOptions, setting: Setting) -> tuple[Failure, Failure]:
+    """Return why the last try of a run failed, and the one before it."""
+    run = run_state(options.results, options.exp_name, setting_hash(setting))
+    if not (lacked_memory(run) or (run.state == FAILED and not run.record.get("by_signal"))):
+        return Failure(), Failure()
+    last = Failure(run.error, len(run.record["epochs"]), lacked_memory(run))
+    return last, Failure(**run.record.get("before", {}))
 
-    The search then counts it as the worst there is. A run that is killed, or fails in another way, is tried again.
-    """
-    error = earlier_error(options, setting)
-    if _without_numbers(error) != _without_numbers(before):
-        return False
-    content = {"hash": setting_hash(setting), "setting": setting, "status": FAILED, "value": None, "error": error}
+
+def give_up(slot: Path, results: Path, exp_name: str, setting: Setting, error: str) -> None:
+    """Write that a run has failed for good: its search counts it as the worst there is."""
+    digest = setting_hash(setting)
+    running = running_folder(results) / record_name(exp_name, digest)
+    with contextlib.suppress(RecordError):  # none, or torn: it shows nothing then
+        write_json(running, {**read_json(running), "status": FAILED, "error": error, "by_signal": False})
+    content = {"hash": digest, "setting": setting, "status": FAILED, "value": None, "error": error}
     slot.parent.mkdir(parents=True, exist_ok=True)
     write_json(slot, content)
-    print(f"failed twice in the same way; it counts as the worst of its search ({slot})", flush=True)
-    return True
+    print(f"{error}: given up; it counts as the worst of its search ({slot})", flush=True)
 
 
 def _without_numbers(error: str) -> str:
-    """Addresses and free bytes differ from one time to the next."""
     return re.sub(r"0x[0-9a-f]+|\d+", "0", error)
 
 

@@ -7,6 +7,7 @@ While a record is made again (redo.py), the running record counts; what it does 
 
 from __future__ import annotations
 
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,10 +24,10 @@ from dlsweep.locks import is_held
 from dlsweep.results.records import read_record
 from dlsweep.results.redo import request_file
 from dlsweep.results.schema import FINISHED, PRUNED, Record
+from dlsweep.runs.warm.handover import FOR_MEMORY
 
 STATES = (*FINISHED, PRUNED, "running", "interrupted", "failed", "damaged", "new")
-SEE = "see "
-"""What a line begins with in the log of a search's slot that names the log of its run."""
+KILLED = f"killed by signal {int(signal.SIGKILL)} (SIGKILL)"
 STALE_SECONDS = 600.0  # a running record of another host that is older than this is taken for dead
 
 
@@ -92,6 +93,11 @@ def _last_words(log: Path, begin: Any) -> str:
                 if line.startswith(("error: ", "Fatal Python error: ")):
                     return line.removeprefix("error: ")
     return "its process is gone and said nothing: it was killed or ended itself, or the machine went down"
+
+
+def lacked_memory(run: Run) -> bool:
+    """Say whether the system has killed a run for lack of memory. Who else kills one does not say so."""
+    return run.state == "interrupted" and run.error == f"{KILLED}; {FOR_MEMORY}"
 
 
 def _lives(results: Path, digest: str, path: Path, record: dict[str, Any]) -> bool:

@@ -18,8 +18,9 @@ from dlsweep.config.sweep import Experiment, Sweep
 from dlsweep.files import write_atomic
 from dlsweep.results.redo import requested
 from dlsweep.results.schema import FAILED, FINISHED
-from dlsweep.runs.states import SEE, Run, run_state
+from dlsweep.runs.states import Run, lacked_memory, run_state
 from dlsweep.runs.survey import RunStatus
+from dlsweep.runs.warm.handover import SEE
 from dlsweep.tasks.classification.own_parts import Check, PartChecks
 
 LITTLE_BYTES = 2**20
@@ -29,10 +30,13 @@ MOST_TOLD = 3  # failures, while a sweep runs
 _NOTHING = Experiment("", {}, [])
 
 
-def unfinished(sweep: Sweep, results: Path, command: Callable[[str, str], str], script: str) -> str:
+def unfinished(
+    sweep: Sweep, results: Path, command: Callable[[str, str], str], script: str, release: Callable[[str], str]
+) -> str:
     """Return how many runs are not finished, and of those that failed: setting, epoch, cause, log, command.
 
-    Records that are still to be made again count as not finished.
+    `release` is the command with which a search gives up the run of a hash. Records that are still to be made again
+    count as not finished.
     """
     again = requested(results)
     missing = [
@@ -67,8 +71,10 @@ def unfinished(sweep: Sweep, results: Path, command: Callable[[str, str], str], 
             f"    log: {_log(results, run)}",
             f"    by hand: {command(exp_name, run.digest)}",
         ]
-        if exp_name in left:
+        if exp_name in left and (run.state == FAILED or lacked_memory(run)):
             lines.append("    if the next start fails in the same way, it counts as the worst, and the search goes on")
+        elif exp_name in left:
+            lines.append(f"    its search waits for it; to count it as the worst and go on: {release(run.digest[:12])}")
     if len(alike) > MOST_NAMED:
         lines.append(f"... and {sum(map(len, list(alike.values())[MOST_NAMED:]))} more")
     lines += [line for stop in held_back(sweep, results, missing) for line in stop.lines(results, script)]
@@ -102,7 +108,7 @@ def open_slots(sweep: Sweep, results: Path) -> dict[str, list[tuple[int, int]]]:
 
 
 def given_up(sweep: Sweep, results: Path) -> list[str]:
-    """Return a line for each run that failed twice in the same way, so that a search counts it as the worst."""
+    """Return a line for each run that a search has given up, so that it counts as the worst."""
     lines = []
     for exp in sweep.experiments.values():
         for number, slot, content in exp.course.done(results) if exp.course else ():
@@ -110,7 +116,7 @@ def given_up(sweep: Sweep, results: Path) -> list[str]:
                 run = Run(exp.name, content["hash"], FAILED, {})
                 path = slot_file(str(results), exp.course.name, number, slot)
                 lines.append(
-                    f"{exp.name} {_in_words(sweep, run)}: failed twice and counts as the worst of its search:"
+                    f"{exp.name} {_in_words(sweep, run)}: counts as the worst of its search:"
                     f" {content['error']} ({_log(results, run)}); to try it again, delete {path}"
                 )
     more = [f"... and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else []

@@ -379,7 +379,7 @@ class Jobs:
 
 
 def _has_no_record(path: str) -> bool:
-    """Say whether the run of a slot ended without a record: stopped, or failed twice. One that is torn has not."""
+    """Say whether the run of a slot ended without a record: stopped, or given up. One that is torn has not."""
     try:
         return read_json(Path(path))["status"] in STOPPED
     except (RecordError, KeyError, TypeError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlsweep.config.files import BESIDE
+from dlsweep.config.files import BESIDE, CONFIG_FILE, override_options
 from dlsweep.config.identity import identity
 from dlsweep.config.jobs import train_arguments
 from dlsweep.config.paths import data_file
@@ -102,7 +102,7 @@ class Messages:
         """Say which runs are not finished and why."""
         results = Path(self.paths.results)
         command = functools.partial(self._train_command, script)
-        print(unfinished(self.sweep, results, command, script), file=sys.stderr)
+        print(unfinished(self.sweep, results, command, script, self._release_command), file=sys.stderr)
         if trouble := storage_trouble(results):
             print(trouble, file=sys.stderr)
 
@@ -114,6 +114,12 @@ class Messages:
         variable = f"{BESIDE}={shlex.quote(beside)} " if beside else ""
         options = train_arguments(exp_name, digest, identity(setting), data, self.paths.results)
         return f"{variable}{script} {options}"
+
+    def _release_command(self, digest: str) -> str:
+        """The command that has a search go on without a run."""
+        configs = [*self.jobs.config_files, *override_options(self.overrides)]
+        options = [] if configs == [CONFIG_FILE] else configs
+        return shlex.join(["python", "scripts/sweep.py", "give-up", digest, *options])
 
 
 def _read(path: Path, otherwise: Any) -> Any:

@@ -16,6 +16,9 @@ PATIENCE = 120.0  # seconds for a process that still loads torch; past it the ru
 READY_PATIENCE = 10.0  # for a trainer that has started: it answers in milliseconds
 WAIT = 0  # the trainer's answer where a process for this run still starts
 SIGNALLED, EXITED, NO_MEMORY = 256, 512, 1024  # added to the number of how a run ended that said nothing itself
+FOR_MEMORY = "meanwhile the system has killed a process for lack of memory"
+SEE = "see "
+"""What a line begins with in the log of a search's slot that names the log of its run."""
 FORWARDED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGTSTP", "SIGCONT")
 
 
@@ -65,7 +68,7 @@ def hand_over() -> None:
 
 
 def _status(number: int) -> int:
-    """Return the exit status of a run; say on standard error how it ended where it could not do so itself."""
+    """Return the exit status of a run; say in its log how it ended where it could not do so itself."""
     if number < SIGNALLED:
         return number
     code = number % SIGNALLED
@@ -73,9 +76,21 @@ def _status(number: int) -> int:
     if number & SIGNALLED:
         names = [name for name in dir(_signal) if name.startswith("SIG") and getattr(_signal, name) == code]
         text = f"error: killed by signal {code} ({' '.join(names) or 'unknown'})"
-        text += "; meanwhile the system has killed a process for lack of memory\n" if number & NO_MEMORY else "\n"
-    os.write(2, text.encode())
+        text += f"; {FOR_MEMORY}\n" if number & NO_MEMORY else "\n"
+    _log(text)
     return 128 + code if number & SIGNALLED else code or 1
+
+
+def _log(text: str) -> None:
+    """Write to standard error or, where that is the log of a slot which names the log of its run, there."""
+    here = "/proc/self/fd/2"
+    try:
+        with open(here if os.path.isfile(here) else os.devnull) as file:
+            names = [line[len(SEE) :] for line in file.read().splitlines() if line.startswith(SEE)]
+        with open(names[-1], "a") as log:
+            log.write(text)
+    except (OSError, ValueError, IndexError):
+        os.write(2, text.encode())
 
 
 def _connect(connection: _socket.socket, folder: str) -> int:
