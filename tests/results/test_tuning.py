@@ -24,6 +24,7 @@ from dlsweep.results.tables import make_tables, read_records, summary_table, wri
 from dlsweep.results.tuning import tuning_table
 from dlsweep.runs.run import RunOptions
 from dlsweep.runs.slots import write_slot
+from dlsweep.workflow.failures import chosen_before
 from dlsweep.workflow.jobs import Jobs
 from dlsweep.workflow.paths import Paths
 from dlsweep.workflow.view import View
@@ -85,6 +86,18 @@ def test_each_fold_is_tuned_by_its_own_validation_and_all_are_tested_once(tmp_pa
             path.unlink()
     best = View(sweep, tmp_path).best("e")
     assert best and best["setting"] == "optimizer=adam, lr=0.03" and best["seeds"] == 3
+
+
+def test_a_choice_that_rests_on_results_that_are_others_now_is_told(tmp_path: Path):
+    sweep, course, _ = tuned(tmp_path, tune_seeds=2, folds=None)
+    assert chosen_before(sweep, tmp_path) == []
+    slot = tmp_path / "search" / course.name / "1-3.json"
+    write_json(slot, {**read_json(slot), "value": 0.99})
+    (line,) = chosen_before(sweep, tmp_path)
+    assert line.startswith("e: 1 of 12 results by which it was tuned have changed since")
+    assert f"delete {slot.parent} (" in line
+    write_json(slot, {**read_json(slot), "value": None})  # it diverges now
+    assert len(chosen_before(sweep, tmp_path)) == 1
 
 
 def test_what_gave_no_result_has_no_edge_and_is_said(tmp_path: Path):

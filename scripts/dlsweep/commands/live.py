@@ -21,6 +21,7 @@ from dlsweep.results.statistics import mean_text
 from dlsweep.results.versions import find_outdated
 from dlsweep.runs.eta import duration, expected_seconds, run_seconds_left
 from dlsweep.runs.states import STATES
+from dlsweep.workflow.failures import chosen_before
 from dlsweep.workflow.session import is_claimed
 from dlsweep.workflow.view import View, findings
 
@@ -71,6 +72,8 @@ def status(sweep: Sweep, results: Path, configs: list[str], overrides: Mapping[s
             print("", *found, sep="\n")
     if changed := outdated.lines(configs, overrides):
         print("", *changed, sep="\n")
+    if old_choices := chosen_before(view.sweep, results):
+        print("", *old_choices, sep="\n")
     kept = kept_on_disk(results).items()
     if told := [f"{what} of {n} run{'s' * (n > 1)} ({_bytes(size)})" for what, (n, size) in kept if n]:
         print("", f"In {results}: {', '.join(told)}", sep="\n")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlsweep.config.course import slot_file
+from dlsweep.config.comparison import Comparison
+from dlsweep.config.course import decision_file, slot_file
 from dlsweep.config.dotted import flat
 from dlsweep.config.identity import Setting
 from dlsweep.config.paths import record_name, split_name
 from dlsweep.config.sweep import Experiment, Sweep
-from dlsweep.files import write_atomic
+from dlsweep.files import read_json, write_atomic
 from dlsweep.results.redo import requested
 from dlsweep.results.schema import FAILED, FINISHED
 from dlsweep.runs.states import Run, lacked_memory, run_state
@@ -121,6 +123,35 @@ def given_up(sweep: Sweep, results: Path) -> list[str]:
                 )
     more = [f"... and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else []
     return lines[:MOST_NAMED] + more
+
+
+def chosen_before(sweep: Sweep, results: Path) -> list[str]:
+    """Return a line for each comparison whose choices rest on results that have been made again, and differ, since."""
+    lines = []
+    for exp in sweep.experiments.values():
+        if not isinstance(course := exp.course, Comparison):
+            continue
+        decisions = [
+            decision_file(str(results), course.name, one.number)
+            for one in course.rounds
+            if course.may_be_best(one.number)
+        ]
+        then = {key: value for path in decisions if Path(path).exists() for key, value in _decided_from(path).items()}
+        sign = -1.0 if course.objective.better == "max" else 1.0
+        done = course.done(results) if then else ()
+        now = {one["hash"]: math.inf if one["value"] is None else sign * one["value"] for _, _, one in done}
+        if changed := [digest for digest, value in then.items() if now.get(digest, value) != value]:
+            folder = Path(decisions[0]).parent
+            lines.append(
+                f"{exp.name}: {len(changed)} of {len(then)} results by which it was tuned have changed since; to"
+                f" choose by what they are now, delete {folder} (no record is lost) and start again"
+            )
+    return lines
+
+
+def _decided_from(path: str) -> dict[str, float]:
+    found = read_json(Path(path)).get("decided_from", {})
+    return {digest: math.inf if value is None else float(value) for digest, value in found.items()}
 
 
 class Failures:

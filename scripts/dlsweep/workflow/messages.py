@@ -22,7 +22,7 @@ from dlsweep.results import redo
 from dlsweep.results.records import DAMAGED
 from dlsweep.tasks.classification.own_parts import has_own_parts, part_faults
 from dlsweep.workflow import internals
-from dlsweep.workflow.failures import MOST_NAMED, given_up, storage_trouble, unfinished
+from dlsweep.workflow.failures import MOST_NAMED, chosen_before, given_up, storage_trouble, unfinished
 from dlsweep.workflow.jobs import Jobs
 from dlsweep.workflow.paths import Paths
 from dlsweep.workflow.view import findings
@@ -68,7 +68,8 @@ class Messages:
         if internals.touches(workflow):
             print("Touched the files that are there; no run, table or figure was made.")
             return
-        for line in given_up(self.sweep, Path(self.paths.results)):
+        results = Path(self.paths.results)
+        for line in [*given_up(self.sweep, results), *chosen_before(self.sweep, results)]:
             print(f"warning: {line}", file=sys.stderr)
         finished = f"of what is finished: {self.paths.partial_folder}/"
         partial = f"snakemake --cores 1 partial makes tables and figures {finished}"
