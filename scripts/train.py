@@ -28,7 +28,7 @@ from dlsweep.config.paths import data_file
 from dlsweep.config.tasks import BUILT_IN, Task, is_task_name, task_of
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.runs.run import RunOptions, run_setting
-from dlsweep.runs.slots import run_slot, setting_of_slot
+from dlsweep.runs.slots import run_slot, setting_of_slot, skip
 from dlsweep.runs.trial import try_model
 
 OWN = ("train", "command")  # the words of tasks that can be run
@@ -77,8 +77,11 @@ def _task_of(arguments: list[str]) -> Task:
     return task_of(named)
 
 
-def decided_arguments(arguments: list[str]) -> list[str]:
-    """Return the arguments with the setting that a search has decided for its slot, in place of --search-decision."""
+def decided_arguments(arguments: list[str]) -> list[str] | None:
+    """Return the arguments with the setting that a search has decided for its slot, in place of --search-decision.
+
+    None where there is nothing to run, which the slot's file then says.
+    """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for option in ("--search-decision", "--search-slot", "--results"):
         first.add_argument(option, type=Path)
@@ -86,13 +89,19 @@ def decided_arguments(arguments: list[str]) -> list[str]:
     if found.search_decision is None:
         return arguments
     setting = setting_of_slot(found.search_decision, found.search_slot)
+    if setting is None:
+        skip(found.search_slot)
+        return None
     data = data_file(str(found.results), setting)
     return [*arguments, *setting_options(setting), *([f"--data={data}"] if data else [])]
 
 
 def main() -> int:
     try:
-        options, setting = parse_arguments(decided_arguments(sys.argv[1:]))
+        arguments = decided_arguments(sys.argv[1:])
+        if arguments is None:
+            return 0
+        options, setting = parse_arguments(arguments)
         if options.check:
             return try_model(setting, options.data, options.check, options.threads, options.time_limit)
         command = shlex.join(["python", *sys.argv])

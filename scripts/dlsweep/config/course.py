@@ -29,6 +29,7 @@ from dlsweep.files import read_json
 
 FOLDER = "search"  # in the results
 STOPPED = ("pruned", "failed")  # the runs of slots without a record: of those that did not go on, or were given up
+SKIPPED = "skipped"  # the status of a slot whose round has less to do than it could have had: it has no run
 VERSION = 1
 """Of the methods: another one decides otherwise, so its courses have other names."""
 N_EXAMPLES = 16
@@ -213,7 +214,7 @@ def decided(folder: Path, number: int) -> list[tuple[str, Setting]]:
 
 
 def slots_done(results: Path, name: str, n_slots: Sequence[int]) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """Yield (round, slot, what came of it) of each slot of a search that is done by now.
+    """Yield (round, slot, what came of it) of each slot of a search that is done by now, without those that had no run.
 
     `n_slots` are the numbers of slots of its rounds. One that is torn is not done.
     """
@@ -224,7 +225,8 @@ def slots_done(results: Path, name: str, n_slots: Sequence[int]) -> Iterator[tup
             path = Path(slot_file(str(results), name, number, slot))
             if path.name in there:
                 with contextlib.suppress(RecordError):
-                    yield number, slot, read_json(path)
+                    if (content := read_json(path))["status"] != SKIPPED:
+                        yield number, slot, content
 
 
 def without_record(done: Iterable[Mapping[str, Any]]) -> dict[str, str]:

@@ -107,6 +107,8 @@ class PlannedExperiment:
     comparison: PlannedComparison | None = None
     """What it compares, each as it was tuned: then `settings` are those that are reported, as far as they are decided.
     """
+    most_runs: int = 0
+    """Of a race, how many runs it would have had if nothing could be told apart."""
 
     @property
     def compared(self) -> tuple[str, ...]:
@@ -144,6 +146,7 @@ class PlannedExperiment:
             **({"question": self.question} if self.question else {}),
             **({"search": self.search.to_json()} if self.search else {}),
             **({"comparison": self.comparison.to_json()} if self.comparison else {}),
+            **({"most_runs": self.most_runs} if self.most_runs else {}),
         }
 
     @classmethod
@@ -172,6 +175,7 @@ class PlannedExperiment:
             content.get("question", ""),
             search,
             comparison,
+            content.get("most_runs", 0),
         )
 
 

@@ -80,17 +80,20 @@ def read_search(spec: Any, where: str, task: Task) -> Search:
                 f"{where}.{key}: unknown option of {method}; allowed: {', '.join(names)}, and hyper-parameters with"
                 f" their ranges.{nearest(key, (*names, *task.hyperparameters))}"
             )
+    spaces = {key: space for key, space in spec.items() if isinstance(space, Mapping)}
+    needs_n = spaces or METHODS[method].ranges
     for key, option in known.items():
         said = spec.get(key)
-        if said is None and (key in BUDGETS or (key == "n" and any(spec.get(one) is not None for one in BUDGETS))):
+        if said is None and (
+            key in BUDGETS or (key == "n" and (not needs_n or any(spec.get(one) is not None for one in BUDGETS)))
+        ):
             continue
         if option.default is not None and (said is None or isinstance(said, Mapping)):
             options[key] = option.default
         else:
             options[key] = integer(said, f"{where}.{key}", *((option.low, MOST_SETTINGS) if key != "seed" else ()))
-    spaces = {key: space for key, space in spec.items() if isinstance(space, Mapping)}
     dimensions = {key: read_dimension(key, space, f"{where}.{key}", task) for key, space in spaces.items()}
-    if not dimensions:
+    if not dimensions and METHODS[method].ranges:
         raise ConfigError(f"{where}: names no hyper-parameter with a range, such as lr: {{log_uniform: [1e-4, 1]}}")
     for key, dimension in dimensions.items():
         for end in dimension.values or (dimension.at(0), dimension.within(dimension.high)):
@@ -143,6 +146,8 @@ class Method:
     stages: bool = False
     grows: bool = True
     needs: tuple[str, ...] = ()
+    ranges: bool = True
+    """Whether it needs ranges to search in."""
 
 
 def within_budget(search: Search, whole: int, n_seeds: int) -> Search:
@@ -252,6 +257,7 @@ _STAGES = {"eta": Option(3, 2), "min_epochs": Option(1), **_BUDGETS}
 
 METHODS: Mapping[str, Method] = {
     "quasi_random": Method({"n": Option(None), **_SEED}),
+    "race": Method({"n": Option(None), **_SEED, "first": Option(3, 2), "step": Option(1)}, ranges=False),
     "tpe": Method(_MODEL, model_rounds, needs=("optuna",)),
     "gp": Method(_MODEL, model_rounds, needs=("optuna",)),
     "cmaes": Method(_MODEL, model_rounds, needs=("optuna", "cmaes")),

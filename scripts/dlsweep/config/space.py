@@ -63,6 +63,8 @@ class Space:
     exclude: list[Condition]
     search: Search | None = None
     """What it searches in rounds, beside the axes; the points of a search that needs no results are one of them."""
+    race: Search | None = None
+    """Where its settings race over seeds: how many of them they get at a time."""
     tuning: Tuning | None = None
     """What is tuned for each setting of the axes, before it is reported by their seeds."""
 
@@ -151,11 +153,13 @@ def read_space(spec: Mapping[str, Any], defaults: Mapping[str, Any], where: str)
     said = {name: read for name, read in AXES.items() if spec.get(name) is not None}
     axes = {name: read(spec[name], f"{where}.{name}", task) for name, read in said.items()}
     search = read_search(spec["search"], f"{where}.search", task) if spec.get("search") is not None else None
-    if search and search.is_static:
+    race = search if search and search.method == "race" else None
+    if search and search.dimensions and search.is_static:
         first = itertools.islice(search.points(), search.options["n"])
         points = [checked_point(point, f"{where}.search", task) for point in first]
         repeated = {name: axes.pop(name) for name in CONSTRUCTS if name in axes}
         axes = {**axes, "search": points, **repeated}
+    if search and search.is_static:
         search = None
     tuning = read_tuning(spec, axes, where, task)
     n_tried = len(tuning.points) * len(tuning.seeds) if tuning else 1
@@ -177,6 +181,7 @@ def read_space(spec: Mapping[str, Any], defaults: Mapping[str, Any], where: str)
         when=when,
         exclude=exclude,
         search=search,
+        race=race,
         tuning=tuning,
     )
 

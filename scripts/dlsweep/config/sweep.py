@@ -43,6 +43,7 @@ from dlsweep.config.names import nearest
 from dlsweep.config.objectives import read_metrics, read_objective
 from dlsweep.config.paths import FOLDERS
 from dlsweep.config.plan import Plan, PlannedComparison, PlannedExperiment, PlannedSearch
+from dlsweep.config.race import Race, plan_race, racers_of
 from dlsweep.config.space import Space, merged_spec, read_space
 from dlsweep.config.tasks import BUILT_IN, TASK_WORDS, Task
 from dlsweep.errors import ConfigError
@@ -134,6 +135,7 @@ class Sweep:
                     experiment.question,
                     _planned_search(experiment),
                     _planned_comparison(experiment.course),
+                    experiment.n_runs if isinstance(experiment.course, Race) else 0,
                 )
                 for experiment in self.experiments.values()
             },
@@ -296,6 +298,8 @@ def _expand(
     space = read_space(spec, defaults, where)
     if space.search:
         return _expand_search(exp_name, spec, defaults, metrics, space, where)
+    if space.race:
+        return _expand_race(exp_name, spec, defaults, metrics, space, where)
     if space.tuning:
         return _expand_comparison(exp_name, spec, defaults, metrics, space, where)
     try:
@@ -356,6 +360,24 @@ def _expand_comparison(
     course = plan_comparison(exp_name, space, arms, objective, where)
     swept = _swept(space.while_tuning())
     return _with_course(exp_name, spec, space, course, swept, course.examples, course.varies, where)
+
+
+def _expand_race(
+    exp_name: str,
+    spec: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    metrics: Mapping[str, Column],
+    space: Space,
+    where: str,
+) -> Experiment:
+    """Return an experiment whose settings race: those of their first seeds; who gets more follows from these."""
+    racers = racers_of(space, where)
+    tried = [run[1] for racer in racers for run in racer[0]]
+    objective = read_objective(spec, defaults, space.task, metrics, where, tried)
+    course = plan_race(exp_name, space, racers, objective, where)
+    swept = _swept(space)
+    varies = what_varies(course.all_runs.values(), swept)
+    return _with_course(exp_name, spec, space, course, swept, course.all_runs, varies, where)
 
 
 def _swept(space: Space) -> tuple[str, ...]:

@@ -117,6 +117,8 @@ class Decision:
     """Test images of the best setting, of which its runs' predictions are kept."""
     tuning: tuple[Mapping[str, Any], ...] = ()
     """How each was tuned before, of an experiment with `compare`: the rows of its table."""
+    most_runs: int = 0
+    """Of a race over seeds, how many runs it would have had if nothing could be told apart."""
 
     @property
     def best(self) -> Place | None:
@@ -183,7 +185,10 @@ def decisions(
         return table[table["exp_name"] == exp_name]
 
     decided = {
-        exp_name: decide(of(summary, exp_name), known[exp_name], experiment.varies, of(board, exp_name))
+        exp_name: replace(
+            decide(of(summary, exp_name), known[exp_name], experiment.varies, of(board, exp_name)),
+            most_runs=experiment.most_runs,
+        )
         for exp_name, experiment in plan.experiments.items()
     }
     if tuning is None:
@@ -392,6 +397,7 @@ def sentences(decision: Decision) -> list[str]:
     return [
         *_first(decision),
         *_tuned_in_words(decision),
+        *_raced_in_words(decision),
         *_others_in_words(decision),
         *_diverged_in_words(decision),
         *_seeds_in_words(decision),
@@ -458,6 +464,13 @@ def _tuned_in_words(decision: Decision) -> list[str]:
         f"Each was tuned {by_itself} with other seeds, {how} ({spent}).",
         *(f"No setting that {label} was tuned with gave a result, so the first is reported." for label in lost),
     ]
+
+
+def _raced_in_words(decision: Decision) -> list[str]:
+    """How many runs a race over seeds has saved."""
+    if not decision.most_runs or decision.best is None:
+        return []
+    return [f"A race over seeds: {decision.n_runs} of {decision.most_runs} runs were needed."]
 
 
 def _tuned_edges(decision: Decision) -> list[str]:

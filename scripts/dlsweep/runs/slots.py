@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dlsweep.config.course import SKIPPED
 from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.paths import record_name, running_folder
 from dlsweep.errors import ConfigError, RecordError
@@ -22,11 +23,17 @@ from dlsweep.runs.states import lacked_memory, run_state
 from dlsweep.runs.warm.handover import SEE
 
 
-def setting_of_slot(decision: Path, slot: Path) -> Setting:
-    """Return the setting that a decision has for a slot. Raises RecordError or ConfigError where it has none."""
+def setting_of_slot(decision: Path, slot: Path) -> Setting | None:
+    """Return the setting that a decision has for a slot, None where it says that there is nothing to run.
+
+    Raises RecordError or ConfigError where it says neither.
+    """
     number = int(slot.stem.rpartition("-")[2])
+    content = read_json(decision)
     try:
-        setting: Setting = read_json(decision)["runs"][number]["setting"]
+        if len(content["runs"]) <= number < len(content["runs"]) + content.get("n_skipped", 0):
+            return None
+        setting: Setting = content["runs"][number]["setting"]
     except (KeyError, TypeError, IndexError):
         raise ConfigError(
             f"{decision}: has no setting for slot {number}; delete it, and the next start decides again"
@@ -89,6 +96,13 @@ def write_slot(slot: Path, options: RunOptions, setting: Setting, metric: str) -
         content["record"] = pruned_record({**record, "exp_name": options.exp_name, "epochs": epochs})
     slot.parent.mkdir(parents=True, exist_ok=True)
     write_json(slot, content)
+
+
+def skip(slot: Path) -> None:
+    """Write that a slot had nothing to run."""
+    slot.parent.mkdir(parents=True, exist_ok=True)
+    write_json(slot, {"status": SKIPPED})
+    print("nothing to do: its round needs fewer runs than it could have had", flush=True)
 
 
 @dataclass(frozen=True)

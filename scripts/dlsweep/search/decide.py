@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from dlsweep.config.comparison import Comparison, Run
-from dlsweep.config.course import FOLDER, Course, SearchCourse, decision_file
+from dlsweep.config.course import FOLDER, Course, SearchCourse, decided, decision_file
 from dlsweep.config.files import Values
+from dlsweep.config.race import Race
 from dlsweep.config.search import METHODS, checked_point
 from dlsweep.errors import ConfigError
 from dlsweep.files import write_json
 from dlsweep.search.halving import promoted
 from dlsweep.search.history import Trial, trials_of, value_of_slot
 from dlsweep.search.model import propose
+from dlsweep.search.race import still_in
 
 
 def decide(course: Course, number: int, results: Path) -> Path:
@@ -25,6 +27,8 @@ def decide(course: Course, number: int, results: Path) -> Path:
     """
     if isinstance(course, Comparison):
         return choose(course, number, results)
+    if isinstance(course, Race):
+        return race_on(course, number, results)
     assert isinstance(course, SearchCourse)
     one = course.rounds[number]
     if METHODS[course.search.method].stages:
@@ -59,6 +63,29 @@ def choose(course: Comparison, number: int, results: Path) -> Path:
     chosen = course.arm_of(number)[min(tried)[2]]
     runs = course.reported(chosen)
     return _write(course, number, results, runs, {"chosen": [run[0] for run in chosen]}, decided_from)
+
+
+def race_on(course: Race, number: int, results: Path) -> Path:
+    """Decide which settings get more seeds, and write it down; return the file.
+
+    Those are the ones that had the seeds before and are still not told from the best; nothing where one is left alone.
+    Raises RecordError where a result is missing or cannot be read.
+    """
+    folder = results / FOLDER / course.name
+    decided_from: dict[str, float] = {}
+    in_race: list[int] = []
+    for before in range(number):
+        runs = decided(folder, before) if before else course.static_round(0)
+        for slot, (digest, _) in enumerate(runs):
+            decided_from[digest] = value_of_slot(folder / f"{before}-{slot}.json", digest, course)
+        there = {digest for digest, _ in runs}
+        in_race = [i for i in range(len(course.racers)) if course.runs_of(i, before)[0][0] in there]
+    seeds = range(course.n_seeds_before(number))
+    values = [[[decided_from[run[0]] for run in course.racers[i][seed]] for seed in seeds] for i in in_race]
+    left = [in_race[i] for i in still_in(values)] if in_race else []
+    runs = [run for i in left if len(left) > 1 for run in course.runs_of(i, number)]
+    what = {"n_skipped": course.n_slots(number) - len(runs)}
+    return _write(course, number, results, runs, what, decided_from)
 
 
 def _write(

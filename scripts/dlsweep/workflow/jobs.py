@@ -279,7 +279,10 @@ class Jobs:
             elif not is_lost:
                 return []
             internals.force(self.workflow, {path})
-        waits = [decision_file(self.paths.results, course.name, number)] if course.rounds[number].after else []
+        decision = decision_file(self.paths.results, course.name, number)
+        if Path(path).exists() and path not in self._known_slots and Path(decision).exists():
+            return []  # it had nothing to run
+        waits = [decision] if course.rounds[number].after else []
         setting = course.setting_like(number, slot)
         tried = [check.output(self.paths.results) for check in self.model_checks.of_run(setting)]
         waits += self._started_from(setting)
