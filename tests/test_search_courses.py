@@ -13,7 +13,7 @@ TRAINING = """
 import os
 import time
 
-def train(run, *, lr: float = 0.1, width: int = 8, epochs: int = 4, seed: int = 0):
+def train(run, *, lr: float = 0.1, width: int = 8, name: str = "a", epochs: int = 4, seed: int = 0):
     if width == 53:
         raise ValueError("53 is too wide")
     if width == 54:
@@ -44,6 +44,12 @@ CONFIG = {
         "model": {"search": {"method": "tpe", "n": 6, "startup": 3, "parallel": 2, **SPACE}, "figures": []},
         "halve": {"search": {"method": "halving", "n": 4, "eta": 2, **SPACE}, "seeds": 2, "figures": []},
         "killed": {"search": {"method": "halving", "n": 2, "eta": 2, "width": SPACE["width"]}, "figures": []},
+        "race": {
+            "grid": {"lr": [0.1, 0.5], "name": ["a", "b"]},
+            "search": {"method": "race", "first": 2},
+            "seeds": 4,
+            "figures": [],
+        },
         "program": {
             "command": "sh program.sh {lr} {epochs} {checkpoint} {metrics}",
             "epochs": 4,
@@ -52,7 +58,7 @@ CONFIG = {
         },
     },
 }
-N_SLOTS = 6 + 2 * (4 + 2 + 1) + 2 * (2 + 1 + 1)
+N_SLOTS = 6 + 2 * (4 + 2 + 1) + 4 * (2 + 1 + 1) + 2 * (2 + 1 + 1)
 
 
 def new_project(folder: Path, **changes: dict) -> Project:
@@ -130,6 +136,20 @@ def test_a_search_ends_with_ordinary_records_and_nothing_to_do(undisturbed: Proj
     assert verified.returncode == 0, verified.stdout
     orphans = undisturbed.run("python", "scripts/sweep.py", "orphans")
     assert orphans.stdout.startswith("0 records")
+
+
+def test_a_race_gives_more_seeds_only_to_those_that_cannot_be_told_apart(undisturbed: Project):
+    """A `name` changes nothing, so nothing tells two of them apart; the smaller rate is clearly worse."""
+    raced = [record["setting"] for name, record in undisturbed.records().items() if name.startswith("race-")]
+    seeds = {
+        (lr, name): sorted(one["seed"] for one in raced if (one["lr"], one["name"]) == (lr, name))
+        for lr in (0.1, 0.5)
+        for name in "ab"
+    }
+    assert seeds == {(0.1, "a"): [0, 1], (0.1, "b"): [0, 1], (0.5, "a"): [0, 1, 2, 3], (0.5, "b"): [0, 1, 2, 3]}
+    written = [json.loads(text) for path, text in course(undisturbed).items() if path.startswith("search/race-")]
+    assert sum(one.get("status") == "skipped" for one in written) == 4
+    assert "12 of 16 runs were needed" in (undisturbed.results / "leaderboard.md").read_text()
 
 
 def test_killed_anywhere_and_one_at_a_time_it_takes_the_same_course(
