@@ -5,6 +5,7 @@ import copy
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -456,14 +457,21 @@ def small_disk(project: Project) -> Iterator[Project]:
 
 def test_a_full_or_read_only_disk(small_disk: Project):
     project = small_disk
-    few = {"experiments": {"small": {**SMALL["experiments"]["small"], "figures": []}}}
-    project.configure({**SMALL, **few})
-    assert project.snakemake().returncode == 0
-    before = stamps(project)
-    more = {"grid": {"lr": [0.01, 0.1, 0.2], "act": ["relu", "tanh"]}, "figures": []}
-    more |= {"epochs": 2, "train_size": 200, "n_layer": 1, "hid_dim": 8}
+    own = own_tasks(1)["experiments"]
+    search = {"method": "halving", "n": 2, "eta": 2, "lr": {"log_uniform": [0.01, 0.1]}}
+    find = {**own["function"], "epochs": 2, "search": search}
+    few = {"grid": {"lr": [0.01, 0.1], "act": ["relu", "tanh"]}, "figures": [], **SMALL["defaults"]}
     write_own_tasks(project)
-    project.configure({"experiments": {"small": more, **own_tasks(1)["experiments"]}})
+    project.configure({"experiments": {"small": few, "find": find}})
+    assert project.snakemake().returncode == 0
+    (decision,) = project.results.glob("search/find-*/1.json")
+    decided = decision.read_bytes()
+    for path in (decision, decision.with_name("1-0.json"), *project.results.glob("find-*.json")):
+        path.unlink()  # the search is to go on while the disk is full
+    shutil.rmtree(project.results / "logs")  # Snakemake deletes each log before its job, which would make room
+    before = stamps(project)
+    more = {**few, "grid": {"lr": [0.01, 0.1, 0.2], "act": ["relu", "tanh"]}}
+    project.configure({"experiments": {"small": more, "find": find, **own}})
 
     filler = project.results / "filler"
     with filler.open("wb", buffering=0) as file:
@@ -475,7 +483,7 @@ def test_a_full_or_read_only_disk(small_disk: Project):
     full = project.snakemake()
     assert full.returncode != 0
     assert "the disk is full" in full.stderr and "Traceback" not in full.stderr
-    assert stamps(project) == before
+    assert stamps(project) == before and not decision.exists()
     filler.unlink()
 
     subprocess.run(["mount", "-o", "remount,ro", project.results], check=True)
@@ -484,8 +492,9 @@ def test_a_full_or_read_only_disk(small_disk: Project):
     assert "Write-protected output files" in read_only.stderr and "Traceback" not in read_only.stderr
     subprocess.run(["mount", "-o", "remount,rw", project.results], check=True)
 
-    assert project.snakemake("--until", "train").returncode == 0
-    assert len(project.records()) == 6 + 3
+    assert project.snakemake("--until", "train", "search_slot").returncode == 0
+    assert len(project.records()) == 6 + 3 + 1
+    assert decision.read_bytes() == decided
     assert stamps(project).items() >= before.items()
     assert not list(project.results.rglob("*.tmp"))
 

@@ -228,11 +228,21 @@ def test_who_asks_for_a_pruned_setting_in_full_goes_on_from_its_checkpoint(undis
     assert undisturbed.outcomes() == records
 
 
-def test_a_record_that_is_lost_is_made_again_for_its_slot(undisturbed: Project):
-    (slot,) = undisturbed.results.glob("search/model-*/2-0.json")
-    name = f"model-{json.loads(slot.read_text())['hash']}.json"
-    before = undisturbed.outcomes()[name]
+def test_what_is_lost_or_torn_is_made_again(undisturbed: Project):
+    """A record for its slot, a slot from its record, and a decision from the slots before it."""
+    (folder,) = undisturbed.results.glob("search/model-*")
+    before, records = course(undisturbed), undisturbed.outcomes()
+    name = f"model-{json.loads((folder / '2-0.json').read_text())['hash']}.json"
     (undisturbed.results / name).unlink()
+    torn, decision = folder / "2-1.json", folder / "3.json"
+    for path in (torn, decision):
+        path.write_text(path.read_text()[:-9])
+    refused = undisturbed.snakemake("-n")
+    assert refused.returncode == 1
+    told = "is not the decision of a round; delete it, and the next start decides again"
+    assert f"error: results/{decision.relative_to(undisturbed.results)}: {told}" in refused.stderr, refused.stderr
+    decision.unlink()
     done = undisturbed.snakemake("model")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert undisturbed.outcomes()[name] == before
+    assert course(undisturbed) == before
+    assert undisturbed.outcomes() == records

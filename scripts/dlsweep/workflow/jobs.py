@@ -19,7 +19,7 @@ from dlsweep.config.plan import Plan
 from dlsweep.config.registry import entry, own_parts
 from dlsweep.config.sweep import Experiment, Sweep
 from dlsweep.errors import ConfigError, RecordError
-from dlsweep.files import read_json
+from dlsweep.files import is_torn, read_json
 from dlsweep.results import redo
 from dlsweep.results.init_from import find_weights_file
 from dlsweep.results.records import list_records
@@ -268,12 +268,12 @@ class Jobs:
     def slot_input(self, wildcards: Any) -> list[str]:
         """What a slot waits for: the decision of its round, prepared data, and the check of the user's own parts.
 
-        Nothing where it is done, as for a run. It is not done where its record was lost since.
+        Nothing where it is done, as for a run. It is not done where its record was lost since, or its own file is torn.
         """
         course, number, slot = self._slot(wildcards)
         path = slot_file(self.paths.results, course.name, number, slot)
         if Path(path).exists() and (run := self._known_slots.get(path)):
-            is_lost = run not in self._present and not _has_no_record(path)
+            is_lost = is_torn(Path(path)) or (run not in self._present and not _has_no_record(path))
             if run in self._to_redo or "search_slot" in self.forced[0] or path in self.forced[1]:
                 self.again.add(run)
             elif not is_lost:
@@ -382,7 +382,7 @@ class Jobs:
 
 
 def _has_no_record(path: str) -> bool:
-    """Say whether the run of a slot ended without a record: stopped, or given up. One that is torn has not."""
+    """Say whether the run of a slot ended without a record: stopped, or given up."""
     try:
         return read_json(Path(path))["status"] in STOPPED
     except (RecordError, KeyError, TypeError):
