@@ -55,6 +55,12 @@ def test_what_is_tuned_may_be_drawn_or_follow_from_what_is_compared():
     assert [len(arm) for arm in spread.arms] == [4, 4]
     own = comparison(tune={"lr": [0.1]}, when={"if": {"optimizer": "sgd"}, "set": {"momentum": [0, 0.5, 0.9]}})
     assert [len(arm) for arm in own.arms] == [3, 1] and own.tuned == ("momentum",)
+    rules = [
+        {"if": {"optimizer": "sgd"}, "set": {"momentum": [0, 0.9]}},
+        {"if": {"optimizer": "adam"}, "set": {"beta1": [0.5, 0.7, 0.9]}},
+    ]
+    by_rules = comparison(tune={}, when=rules)
+    assert [len(arm) for arm in by_rules.arms] == [2, 3] and by_rules.tuned == ("momentum", "beta1")
     folds = comparison(folds=3, dataset="digits", tune={"lr": [0.01, 0.1]})
     assert len(folds.arms) == 2 * 3 and list(folds.varies) == ["optimizer", "seed", "fold"]
 
@@ -89,6 +95,7 @@ def test_the_best_by_validation_is_chosen_and_only_reported_runs_are_compared(tm
         ({"grid": {"optimizer": ["sgd"]}}, 'a.compare: "optimizer" is not allowed'),
         ({"grid": {"momentum": [0.1, 0.2], "optimizer": ["adam"]}, "compare": "momentum", "tune": {"lr": [1]}}, "same"),
         ({"tune": {"lrr": [1]}}, "a.tune.lrr: unknown hyper-parameter. Did you mean 'lr'?"),
+        ({"tune": {}}, "a.tune: is empty"),
         ({"tune": {"lr": 1}}, "a.tune.lr: must be a list of values"),
         ({"tune": {"n_folds": [2, 3]}}, "a.tune.n_folds: is not tuned, since it repeats a setting"),
         ({"tune": {"seed": [1, 2]}}, "a.tune.seed: is not tuned, since it repeats a setting; see tune_seeds"),

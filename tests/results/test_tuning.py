@@ -101,20 +101,27 @@ def test_a_choice_that_rests_on_results_that_are_others_now_is_told(tmp_path: Pa
 
 
 def test_what_gave_no_result_has_no_edge_and_is_said(tmp_path: Path):
-    _, _, plan = tuned(tmp_path, folds=None, when={"if": {"optimizer": "sgd"}, "set": {"lr": [2, 3, 4]}})
+    _, _, plan = tuned(
+        tmp_path,
+        when=[
+            {"if": {"optimizer": "sgd"}, "set": {"lr": [2, 3, 4]}},
+            {"if": {"optimizer": "adam"}, "set": {"weight_decay": [0, 0.01]}},
+        ],
+    )
     tables, known = make_tables(plan, read_records(plan)[0])
     tuning = tuning_table(plan, known, summary_table)
+    assert tuning["chosen"][0] == "lr=2" and "weight_decay=" in tuning["chosen"][3]  # each what it was tuned in
     decided = decisions(plan, tables["summary"], tables["leaderboard"], known, tuning)["e"]
     said = " ".join(sentences(decided))
     assert "No setting that optimizer=sgd was tuned with gave a result, so the first is reported." in said
     assert "The best of optimizer=sgd lies" not in said
     alone = [{**row, "n_settings": 1} for row in decided.tuning]
-    said = " ".join(sentences(replace(decided, tuning=(alone[0], decided.tuning[1]))))
-    assert "optimizer=sgd with 1 setting, optimizer=adam with 3 settings" in said
+    said = " ".join(sentences(replace(decided, tuning=(alone[0], decided.tuning[3]))))
+    assert "optimizer=sgd with 1 setting, optimizer=adam with 6 settings" in said
     assert "Nothing was tuned" in " ".join(sentences(replace(decided, tuning=tuple(alone))))
-    rows = [{**decided.tuning[1], "edge": edge} for edge in ("lr=1 is the largest that was tried: add 10", "", "")]
+    rows = [{**decided.tuning[3], "edge": edge} for edge in ("lr=1 is the largest that was tried: add 10", "", "")]
     said = " ".join(sentences(replace(decided, tuning=tuple(rows))))
-    assert "The best of optimizer=adam, on 1 of 3 splits, lies on the edge" in said
+    assert "The best of optimizer=adam, on 1 of 3 folds, lies on the edge" in said
 
 
 def test_a_label_names_what_is_compared_also_where_it_is_the_default(tmp_path: Path):

@@ -303,7 +303,7 @@ def _without(spec: Mapping[str, Any], child: Mapping[str, Any]) -> Values:
         if place in KEYED and isinstance(value, Mapping):
             options = _options(place, value)
             left = {key: item for key, item in value.items() if key in options or is_left(key)}
-            if left.keys() - options:
+            if left.keys() - options or not value:
                 kept[place] = left
         elif place == "settings" and isinstance(value, list):
             kept[place] = [

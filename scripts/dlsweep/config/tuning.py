@@ -49,7 +49,8 @@ def read_tuning(spec: Mapping[str, Any], axes: Mapping[str, list[Values]], where
         if spec.get(name) is not None:
             raise ConfigError(f"{where}.{name}: does not go with compare; write what is tuned under tune")
     compared = _read_compared(spec["compare"], axes, f"{where}.compare")
-    points = read_tune(spec["tune"], f"{where}.tune", task)
+    all_by_when = spec["tune"] == {} and spec.get("when") is not None
+    points = [{}] if all_by_when else read_tune(spec["tune"], f"{where}.tune", task)
     if "seeds" not in axes:
         raise ConfigError(f"{where}.seeds: is missing; how many seeds is each to be reported by, such as 5?")
     seeds = _read_tune_seeds(spec.get("tune_seeds", 1), f"{where}.tune_seeds", task)

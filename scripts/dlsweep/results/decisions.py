@@ -479,11 +479,11 @@ def _tuned_edges(decision: Decision) -> list[str]:
     n_on_edge = Counter(
         (row["label"], row["edge"]) for row in decision.tuning if isinstance(row["edge"], str) and row["edge"]
     )
-    return [
-        f"The best of {label}{'' if n == n_splits[label] else f', on {n} of {n_splits[label]} splits,'}"
-        f" lies on the edge of what was tuned: {edge} to tune."
-        for (label, edge), n in n_on_edge.items()
-    ]
+    found = []
+    for (label, edge), n in n_on_edge.items():
+        some = f", on {n} of {n_splits[label]} {decision.known.splits.words}," if n < n_splits[label] else ""
+        found.append(f"The best of {label}{some} lies on the edge of what was tuned: {edge} to tune.")
+    return found
 
 
 def _compared_in_words(decision: Decision) -> list[str]:

@@ -72,7 +72,7 @@ def _rows(
                 "n_failed": sum(one["status"] == FAILED for one in slots[i]),
                 "epochs": sum(len(record["epochs"]) for record in records),
                 "seconds": sum(record["timing"]["train_seconds"] or 0.0 for record in records),
-                "chosen": _in_words(chosen, comparison.tuned),
+                "chosen": _in_words(chosen, [one["setting"] for one in slots[i]], comparison.tuned),
                 "selected": selected,
                 "edge": ""
                 if selected is None
@@ -90,8 +90,10 @@ def _records(results: Path, exp_name: str, slots: list[dict[str, Any]]) -> list[
     return found
 
 
-def _in_words(chosen: Setting, tuned: tuple[str, ...]) -> str:
-    values = {key: value_of(chosen, key) for key in tuned}
+def _in_words(chosen: Setting, tried: list[Setting], tuned: tuple[str, ...]) -> str:
+    """What was chosen of that in which the settings that were tried differ; of one alone, all that is tuned."""
+    differ = [key for key in tuned if any(value_of(one, key) != value_of(tried[0], key) for one in tried)]
+    values = {key: value_of(chosen, key) for key in differ or tuned}
     return ", ".join(f"{key}={format_value(value)}" for key, value in values.items() if value is not MISSING)
 
 
