@@ -28,7 +28,7 @@ from dlsweep.config.paths import data_file
 from dlsweep.config.tasks import BUILT_IN, Task, is_task_name, task_of
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.runs.run import RunOptions, run_setting
-from dlsweep.runs.slots import run_slot, setting_of_slot, skip
+from dlsweep.runs.slots import leave_out, run_slot, setting_of_slot, skip
 from dlsweep.runs.trial import try_model
 
 OWN = ("train", "command")  # the words of tasks that can be run
@@ -108,6 +108,9 @@ def main() -> int:
         run_options = RunOptions(**{field.name: getattr(options, field.name) for field in fields(RunOptions)})
         if not options.search_slot:
             return run_setting(run_options, setting, command)
+        hours = options.search_max_hours
+        if hours and leave_out(options.search_slot, run_options, setting, hours):
+            return 0
         return run_slot(
             options.search_slot, run_options, setting, options.search_metric, command, options.search_attempt
         )

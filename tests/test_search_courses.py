@@ -44,6 +44,10 @@ CONFIG = {
         "model": {"search": {"method": "tpe", "n": 6, "startup": 3, "parallel": 2, **SPACE}, "figures": []},
         "halve": {"search": {"method": "halving", "n": 4, "eta": 2, **SPACE}, "seeds": 2, "figures": []},
         "killed": {"search": {"method": "halving", "n": 2, "eta": 2, "width": SPACE["width"]}, "figures": []},
+        "hours": {
+            "search": {"method": "tpe", "n": 4, "startup": 1, "parallel": 1, "max_hours": 1e-9, "lr": SPACE["lr"]},
+            "figures": [],
+        },
         "race": {
             "grid": {"lr": [0.1, 0.5], "name": ["a", "b"]},
             "search": {"method": "race", "first": 2},
@@ -58,7 +62,7 @@ CONFIG = {
         },
     },
 }
-N_SLOTS = 6 + 2 * (4 + 2 + 1) + 4 * (2 + 1 + 1) + 2 * (2 + 1 + 1)
+N_SLOTS = 6 + 4 + 2 * (4 + 2 + 1) + 4 * (2 + 1 + 1) + 2 * (2 + 1 + 1)
 
 
 def new_project(folder: Path, **changes: dict) -> Project:
@@ -186,11 +190,17 @@ def test_a_larger_budget_keeps_all_that_was_run(undisturbed: Project):
     records, decided = undisturbed.records(), course(undisturbed)
     modified = {path: path.stat().st_mtime_ns for path in undisturbed.results.glob("*-*.json")}
     stale = next(undisturbed.results.glob("search/halve-*"))
-    configure(undisturbed, model={"n": 9}, halve={"n": 8})
+    left_out = "hours: 3 of 4 runs were left out, since its 1e-09 hours of training are spent (max_hours)\n"
+    assert left_out in undisturbed.run("python", "scripts/sweep.py", "status").stdout
+    assert "3 runs were left out, since" in (undisturbed.results / "leaderboard.md").read_text()
+    assert len([name for name in records if name.startswith("hours-")]) == 1
+    configure(undisturbed, model={"n": 9}, halve={"n": 8}, hours={"max_hours": 1})
     done = undisturbed.snakemake(cores=4)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {path: path.stat().st_mtime_ns for path in modified} == modified
-    assert decided.items() <= course(undisturbed).items()
+    kept = {path: text for path, text in decided.items() if not path.startswith("search/hours-")}
+    assert kept.items() <= course(undisturbed).items()
+    assert len([name for name in undisturbed.records() if name.startswith("hours-")]) == 4
     assert len([name for name in undisturbed.records() if name.startswith("model-")]) == 9 - 1
     assert records.items() <= undisturbed.records().items()
     orphans = undisturbed.run("python", "scripts/sweep.py", "orphans", "--delete")

@@ -206,7 +206,7 @@ def test_another_search_has_another_name_and_its_budget_does_not_count():
         course_of({"method": "halving", "n": 9}).name,
     ]
     assert len(set(names)) == len(names)
-    assert course_of({**tpe, "n": 80}).name == names[0]
+    assert course_of({**tpe, "n": 80, "max_hours": 2}).name == names[0]
 
 
 @pytest.mark.parametrize(
@@ -216,6 +216,9 @@ def test_another_search_has_another_name_and_its_budget_does_not_count():
         ({"method": "tpe"}, {}, "a.search.n: null is not allowed"),
         ({"method": "tpe", "max_runs": 0}, {}, "a.search.max_runs: 0 is not allowed"),
         ({"method": "hyperband", "max_epochs": 4}, {"epochs": 9}, "max_epochs: 4 is not allowed; hyperband needs 21"),
+        ({"method": "tpe", "n": 4, "max_hours": 0}, {}, "a.search.max_hours: 0 is not allowed; allowed: hours above 0"),
+        ({"method": "tpe", "n": 4, "max_hours": "2h"}, {}, 'a.search.max_hours: "2h" is not a number'),
+        ({"method": "quasi_random", "n": 4, "max_hours": 2}, {}, "a.search.max_hours: unknown option of quasi_random"),
         ({"method": "tpe", "n": 4, "eta": 3}, {}, "a.search.eta: unknown option of tpe"),
         ({"method": "cmaes", "n": 4}, {}, "cmaes needs two hyper-parameters or more, all of them numbers"),
         ({"method": "halving", "n": 4, "eta": 1}, {}, "a.search.eta: 1 is not allowed"),

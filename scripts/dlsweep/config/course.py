@@ -28,7 +28,8 @@ from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import read_json
 
 FOLDER = "search"  # in the results
-STOPPED = ("pruned", "failed")  # the runs of slots without a record: of those that did not go on, or were given up
+LEFT_OUT = "left_out"  # the status of a slot whose run did not start, since the hours of its search are spent
+STOPPED = ("pruned", "failed", LEFT_OUT)  # the runs of slots without a record: they did not go on, or were given up
 SKIPPED = "skipped"  # the status of a slot whose round has less to do than it could have had: it has no run
 VERSION = 1
 """Of the methods: another one decides otherwise, so its courses have other names."""
@@ -56,6 +57,11 @@ class Course:
     def method(self) -> str:
         """The method of a search that decides; "" for none."""
         raise NotImplementedError
+
+    @property
+    def max_hours(self) -> float | None:
+        """The hours of training of all its runs after which none starts."""
+        return None
 
     def example(self, number: int) -> Setting:
         """Return a setting of those that the slots of a round may have, whose settings are not decided."""
@@ -116,6 +122,10 @@ class Course:
         """Yield (round, slot, what came of it) of each slot that is done by now."""
         return slots_done(results, self.name, [self.n_slots(one.number) for one in self.rounds])
 
+    def left_out(self, results: Path) -> int:
+        """Return how many runs were left out by now, since its hours are spent."""
+        return left_out(results, self.name, [self.n_slots(one.number) for one in self.rounds])
+
     def without_record(self, results: Path) -> dict[str, str]:
         """Return the hashes of the runs that have ended without a record by now, each with its status."""
         return without_record(content for _, _, content in self.done(results))
@@ -142,6 +152,11 @@ class SearchCourse(Course):
     def method(self) -> str:
         """The method of the search."""
         return self.search.method
+
+    @property
+    def max_hours(self) -> float | None:
+        """The hours after which no run of the search starts."""
+        return self.search.max_hours
 
     def points_of(self, number: int) -> list[Values]:
         """Return the points of a round that the config decides."""
@@ -227,6 +242,24 @@ def slots_done(results: Path, name: str, n_slots: Sequence[int]) -> Iterator[tup
                 with contextlib.suppress(RecordError):
                     if (content := read_json(path))["status"] != SKIPPED:
                         yield number, slot, content
+
+
+def left_out(results: Path, name: str, n_slots: Sequence[int]) -> int:
+    """Return how many runs of a search were left out by now; `n_slots` are the numbers of slots of its rounds."""
+    n = len([0 for _, _, content in slots_done(results, name, n_slots) if content["status"] == LEFT_OUT])
+    decisions = (Path(decision_file(str(results), name, number)) for number in range(len(n_slots)))
+    return n + sum(
+        size for path, size in zip(decisions, n_slots, strict=True) if path.exists() and hours_of_left_out(path)
+    )
+
+
+def hours_of_left_out(path: Path) -> float | None:
+    """Return the budget for which a slot or a round was left out, as its file says; None where it was not."""
+    try:
+        hours: float | None = read_json(path).get("max_hours")
+        return hours
+    except (RecordError, AttributeError):
+        return None
 
 
 def without_record(done: Iterable[Mapping[str, Any]]) -> dict[str, str]:

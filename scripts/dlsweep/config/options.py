@@ -53,6 +53,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = {
     "search_slot": RunOption("of a search: the file that says what came of the run", read=Path),
     "search_decision": RunOption("of a search: the file that says the setting of that slot", read=Path),
     "search_metric": RunOption("of a search: what it decides by"),
+    "search_max_hours": RunOption("of a search: hours of its training after which no run starts", read=float),
     "search_attempt": RunOption("of a search: 1, or more where this start has tried the slot before", 1, int),
     "data": RunOption("the prepared data set (see scripts/prepare.py); must be given", read=Path, built_in=True),
     "check": RunOption(

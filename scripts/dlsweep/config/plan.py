@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dlsweep.config.course import FOLDER, decided, slots_done, without_record
+from dlsweep.config.course import FOLDER, decided, left_out, slots_done, without_record
 from dlsweep.config.hyperparameters import Hyperparameter
 from dlsweep.config.identity import Setting
 from dlsweep.config.kinds import FigureSpec
@@ -62,6 +62,10 @@ class PlannedSearch:
     def decided(self, results: Path, number: int) -> list[tuple[str, Setting]]:
         """Return (hash, setting) of each slot of a round, nothing where it is not decided yet."""
         return decided(results / FOLDER / self.name, number)[: self.n_slots[number]]
+
+    def left_out(self, results: Path) -> int:
+        """Return how many runs were left out by now, since its hours are spent."""
+        return left_out(results, self.name, self.n_slots)
 
     def slots(self, results: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
         """Yield (round, slot, what came of it) of each slot that is done by now."""
@@ -166,7 +170,7 @@ class PlannedExperiment:
             varies = varies if comparison else what_varies(found.values(), search.swept)
             ended = without_record(content for _, _, content in search.slots(results))
             stopped = {key for key in ended if not (results / record_name(name, key)).exists()}
-            found = {key: setting for key, setting in found.items() if key not in stopped} or found
+            found = {key: setting for key, setting in found.items() if key not in stopped}
         return cls(
             found,
             varies,

@@ -34,6 +34,12 @@ class Race(Course):
     racers: tuple[Racer, ...]
     first: int
     step: int
+    hours: float | None = None
+
+    @property
+    def max_hours(self) -> float | None:
+        """The hours after which no run of the race starts."""
+        return self.hours
 
     def n_seeds_before(self, number: int) -> int:
         """Return how many seeds a setting has had before a round."""
@@ -96,7 +102,7 @@ def plan_race(exp_name: str, space: Space, racers: Sequence[Racer], objective: O
     is_counted = [part["seed"] for part in seeds] == list(range(len(seeds)))
     axes = {key: axis for key, axis in space.axes.items() if key != "seeds" or not is_counted}
     digest = digest_of(["race", VERSION, first, step], replace(space, axes=axes), objective)
-    course = Race(f"{exp_name}-{digest}", objective, tuple(rounds), tuple(racers), first, step)
+    course = Race(f"{exp_name}-{digest}", objective, tuple(rounds), tuple(racers), first, step, space.race.max_hours)
     if (n_slots := sum(course.n_slots(one.number) for one in rounds)) > MOST_SLOTS:
         raise ConfigError(f"{where}.seeds: makes {n_slots:,} runs; allowed: up to {MOST_SLOTS:,} of one race")
     return course

@@ -12,7 +12,7 @@ from dlsweep.config.axes import RANGES, SAMPLERS
 from dlsweep.config.hyperparameters import HYPERPARAMETERS, OWN_FORMS, OWN_NAME, Hyperparameter
 from dlsweep.config.kinds import KINDS
 from dlsweep.config.objectives import DIRECTIONS
-from dlsweep.config.search import METHODS
+from dlsweep.config.search import MAX_HOURS, METHODS
 from dlsweep.config.sweep import MOST_CHARACTERS, OUTDATED, SAFE_NAME, SAVE
 from dlsweep.config.tasks import FUNCTION_NAME, IMPORTED_NAME, TASK_KEYS
 
@@ -148,6 +148,7 @@ def _of_search(values: dict[str, Any] | None) -> dict[str, Any]:
     """The options of all methods, and hyper-parameters with their ranges."""
     space = {"$ref": "#/definitions/_space"}
     options: dict[str, Any] = {"method": {"enum": list(METHODS)}, "seed": {"anyOf": [{"type": "integer"}, space]}}
+    options[MAX_HOURS] = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _NUMBER_TEXT]}
     for method in METHODS.values():
         for key, option in method.options.items():
             number = {"type": "integer", "minimum": option.low}

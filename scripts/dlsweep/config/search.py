@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dlsweep.config.axes import MOST_SETTINGS, Dimension, a_mapping, checked, integer, read_dimension
+from dlsweep.config.axes import MOST_SETTINGS, Dimension, a_mapping, checked, integer, number, read_dimension
 from dlsweep.config.files import Values, shown
 from dlsweep.config.hyperparameters import find
 from dlsweep.config.names import nearest
@@ -21,6 +21,8 @@ from dlsweep.errors import ConfigError
 
 BUDGETS = ("max_runs", "max_epochs")
 """Options that say how large a search may become, in place of `n` or beside it."""
+MAX_HOURS = "max_hours"
+"""The option that bounds what starts, by the hours of training that the search has spent."""
 MOST_SLOTS = 100_000
 """Of one search: each is a job, and each round is decided by one."""
 
@@ -40,6 +42,7 @@ class Search:
     method: str
     options: Mapping[str, int]
     dimensions: Mapping[str, Dimension]
+    max_hours: float | None = None
 
     @property
     def is_static(self) -> bool:
@@ -66,16 +69,17 @@ def read_search(spec: Any, where: str, task: Task) -> Search:
             f"{where}.method: {shown(method)} is not allowed; allowed: {allowed}.{nearest(method, METHODS)}"
         )
     known = METHODS[method].options
+    in_rounds = METHODS[method].in_rounds
     options: dict[str, int] = {}
     for key in options_of(spec):
-        if key == "method":
+        if key == "method" or (key == MAX_HOURS and in_rounds):
             continue
         if find(key, task.hyperparameters) and key not in known:
             raise ConfigError(
                 f"{where}.{key}: must be a range such as {{uniform: [low, high]}}, not {shown(spec[key])}"
             )
         if key not in known:
-            names = ("method", *known)
+            names = ("method", *known, *([MAX_HOURS] if in_rounds else []))
             raise ConfigError(
                 f"{where}.{key}: unknown option of {method}; allowed: {', '.join(names)}, and hyper-parameters with"
                 f" their ranges.{nearest(key, (*names, *task.hyperparameters))}"
@@ -102,7 +106,16 @@ def read_search(spec: Any, where: str, task: Task) -> Search:
         raise ConfigError(
             f"{where}.method: cmaes needs two hyper-parameters or more, all of them numbers; use tpe or gp"
         )
-    return Search(method, options, dimensions)
+    return Search(method, options, dimensions, _read_max_hours(spec.get(MAX_HOURS), f"{where}.{MAX_HOURS}"))
+
+
+def _read_max_hours(said: Any, where: str) -> float | None:
+    if said is None:
+        return None
+    hours = number(said, where)
+    if hours <= 0:
+        raise ConfigError(f"{where}: {shown(said)} is not allowed; allowed: hours above 0, such as 1.5")
+    return hours
 
 
 def options_of(spec: Mapping[str, Any]) -> list[str]:
@@ -148,6 +161,11 @@ class Method:
     needs: tuple[str, ...] = ()
     ranges: bool = True
     """Whether it needs ranges to search in."""
+
+    @property
+    def in_rounds(self) -> bool:
+        """Whether its later runs depend on the results of earlier ones."""
+        return self.rounds is not None or not self.ranges
 
 
 def within_budget(search: Search, whole: int, n_seeds: int) -> Search:

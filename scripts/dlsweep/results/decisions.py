@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,8 @@ class Decision:
     """Test images of the best setting, of which its runs' predictions are kept."""
     tuning: tuple[Mapping[str, Any], ...] = ()
     """How each was tuned before, of an experiment with `compare`: the rows of its table."""
+    n_left_out: int = 0
+    """Runs of a search that did not start, since its hours are spent."""
     most_runs: int = 0
     """Of a race over seeds, how many runs it would have had if nothing could be told apart."""
 
@@ -188,6 +191,7 @@ def decisions(
         exp_name: replace(
             decide(of(summary, exp_name), known[exp_name], experiment.varies, of(board, exp_name)),
             most_runs=experiment.most_runs,
+            n_left_out=experiment.search.left_out(Path(plan.results)) if experiment.search else 0,
         )
         for exp_name, experiment in plan.experiments.items()
     }
@@ -398,6 +402,7 @@ def sentences(decision: Decision) -> list[str]:
         *_first(decision),
         *_tuned_in_words(decision),
         *_raced_in_words(decision),
+        *_left_out_in_words(decision),
         *_others_in_words(decision),
         *_diverged_in_words(decision),
         *_seeds_in_words(decision),
@@ -471,6 +476,13 @@ def _raced_in_words(decision: Decision) -> list[str]:
     if not decision.most_runs or decision.best is None:
         return []
     return [f"A race over seeds: {decision.n_runs} of {decision.most_runs} runs were needed."]
+
+
+def _left_out_in_words(decision: Decision) -> list[str]:
+    if not decision.n_left_out:
+        return []
+    runs = "1 run was" if decision.n_left_out == 1 else f"{decision.n_left_out} runs were"
+    return [f"{runs} left out, since the hours of the search are spent (max_hours)."]
 
 
 def _tuned_edges(decision: Decision) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from dlsweep.config.course import LEFT_OUT
 from dlsweep.config.dotted import MISSING, value_of
 from dlsweep.config.paths import record_name
 from dlsweep.config.plan import Plan, PlannedExperiment, PlannedSearch
@@ -44,6 +45,8 @@ def _rows(
     spent: defaultdict[str, float] = defaultdict(float)
     for number, slot, content in search.slots(results):
         digest, status = content["hash"], content["status"]
+        if status == LEFT_OUT:
+            continue
         record = (
             content.get("record") or there.get((exp_name, digest)) or _read(results / record_name(exp_name, digest))
         )

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
+from dlsweep.config.course import LEFT_OUT
 from dlsweep.config.identity import Setting
 from dlsweep.config.replicates import REPLICATES
 from dlsweep.config.tasks import is_built_in
@@ -54,14 +55,14 @@ def sweep_seconds_left(runs: Iterable[RunStatus], now: float | None = None) -> f
 
 def _weight(run: RunStatus) -> int:
     """Of the runs of one setting in several experiments, one is trained and the others copy its record."""
-    return ("new", "damaged", "failed", "interrupted", PRUNED, "running", *FINISHED).index(run.state)
+    return ("new", "damaged", "failed", "interrupted", LEFT_OUT, PRUNED, "running", *FINISHED).index(run.state)
 
 
 def run_seconds_left(
     run: RunStatus, expect: Callable[[RunStatus], float | None], now: float | None = None
 ) -> float | None:
     """Return the seconds of training that are left of one run, None where nothing is known yet."""
-    if run.state in (*FINISHED, PRUNED):
+    if run.state in (*FINISHED, PRUNED, LEFT_OUT):
         return 0.0
     now = time.time() if now is None else now
     if run.epoch_seconds is not None and run.n_planned is not None:

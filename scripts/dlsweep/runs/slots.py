@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlsweep.config.course import SKIPPED
+from dlsweep.config.course import LEFT_OUT, SKIPPED
 from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.paths import record_name, running_folder
 from dlsweep.errors import ConfigError, RecordError
@@ -96,6 +96,33 @@ def write_slot(slot: Path, options: RunOptions, setting: Setting, metric: str) -
         content["record"] = pruned_record({**record, "exp_name": options.exp_name, "epochs": epochs})
     slot.parent.mkdir(parents=True, exist_ok=True)
     write_json(slot, content)
+
+
+def leave_out(slot: Path, options: RunOptions, setting: Setting, max_hours: float) -> bool:
+    """Write that a run does not start where its search has trained for that long; say whether it has.
+
+    What is trained already is taken, whatever it took.
+    """
+    digest = setting_hash(setting)
+    record = options.results / record_name(options.exp_name, digest)
+    if record.exists() or hours_spent(slot.parent, options.results, options.exp_name) < max_hours:
+        return False
+    content = {"hash": digest, "setting": setting, "status": LEFT_OUT, "value": None, "max_hours": max_hours}
+    write_json(slot, content)
+    print(f"left out: {max_hours:g} hours of training are spent (max_hours)", flush=True)
+    return True
+
+
+def hours_spent(folder: Path, results: Path, exp_name: str) -> float:
+    """Return the hours of training of all runs of a search, by what came of its slots, which lie in this folder."""
+    seconds: dict[str, float] = {}
+    for path in folder.glob("*-*.json"):
+        with contextlib.suppress(RecordError, KeyError):  # of a slot that had no run, or a run that was given up
+            content = read_json(path)
+            digest = content["hash"]
+            record = content.get("record") or read_json(results / record_name(exp_name, digest))
+            seconds[digest] = max(seconds.get(digest, 0.0), record["timing"]["total_seconds"] or 0.0)
+    return sum(seconds.values()) / 3600
 
 
 def skip(slot: Path) -> None:

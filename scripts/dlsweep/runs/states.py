@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dlsweep.config.course import LEFT_OUT
 from dlsweep.config.paths import record_name, running_folder
 from dlsweep.config.sweep import Sweep
 from dlsweep.errors import RecordError
@@ -26,7 +27,7 @@ from dlsweep.results.redo import request_file
 from dlsweep.results.schema import FINISHED, PRUNED, Record
 from dlsweep.runs.warm.handover import FOR_MEMORY
 
-STATES = (*FINISHED, PRUNED, "running", "interrupted", "failed", "damaged", "new")
+STATES = (*FINISHED, PRUNED, LEFT_OUT, "running", "interrupted", "failed", "damaged", "new")
 KILLED = f"killed by signal {int(signal.SIGKILL)} (SIGKILL)"
 STALE_SECONDS = 600.0  # a running record of another host that is older than this is taken for dead
 

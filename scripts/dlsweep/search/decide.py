@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dlsweep.config.comparison import Comparison, Run
-from dlsweep.config.course import FOLDER, Course, SearchCourse, decided, decision_file
+from dlsweep.config.course import FOLDER, Course, SearchCourse, decided, decision_file, hours_of_left_out, slot_file
 from dlsweep.config.files import Values
 from dlsweep.config.race import Race
 from dlsweep.config.search import METHODS, checked_point
@@ -25,6 +25,8 @@ def decide(course: Course, number: int, results: Path) -> Path:
 
     Raises RecordError where one of these results is missing or cannot be read, ConfigError where it cannot be decided.
     """
+    if hours := _hours_of_left_out(course, number, results):
+        return _write(course, number, results, [], {"n_skipped": course.n_slots(number), "max_hours": hours}, {})
     if isinstance(course, Comparison):
         return choose(course, number, results)
     if isinstance(course, Race):
@@ -40,6 +42,16 @@ def decide(course: Course, number: int, results: Path) -> Path:
         points = _propose(course, number, rounds)
     values = {trial.key: trial.value for trial in before}
     return _write(course, number, results, course.runs_of(points), {"points": points}, values)
+
+
+def _hours_of_left_out(course: Course, number: int, results: Path) -> float | None:
+    """The hours of training after which runs were left out that a round depends on; None where none was."""
+    for before in course.rounds[number].after:
+        slots = (slot_file(str(results), course.name, before, slot) for slot in range(course.n_slots(before)))
+        for path in (decision_file(str(results), course.name, before), *slots):
+            if Path(path).exists() and (hours := hours_of_left_out(Path(path))):
+                return hours
+    return None
 
 
 def choose(course: Comparison, number: int, results: Path) -> Path:

@@ -125,6 +125,16 @@ def given_up(sweep: Sweep, results: Path) -> list[str]:
     return lines[:MOST_NAMED] + more
 
 
+def left_out(sweep: Sweep, results: Path) -> list[str]:
+    """Return a line for each search that has left out runs, since its hours are spent."""
+    return [
+        f"{exp.name}: {n} of {exp.n_runs} runs were left out, since its {exp.course.max_hours:g} hours of training are"
+        " spent (max_hours)"
+        for exp in sweep.experiments.values()
+        if exp.course and exp.course.max_hours and (n := exp.course.left_out(results))
+    ]
+
+
 def chosen_before(sweep: Sweep, results: Path) -> list[str]:
     """Return a line for each comparison whose choices rest on results that have been made again, and differ, since."""
     lines = []

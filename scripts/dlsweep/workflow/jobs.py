@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dlsweep.config.axes import refuse_braces
-from dlsweep.config.course import STOPPED, Course, decision_file, slot_file
+from dlsweep.config.course import STOPPED, Course, decision_file, hours_of_left_out, slot_file
 from dlsweep.config.identity import Setting
 from dlsweep.config.jobs import keeps, prepare_arguments, run_options, source_files, train_arguments, twins
 from dlsweep.config.keep import Keep
@@ -257,7 +257,9 @@ class Jobs:
         if number >= len(course.rounds) or not course.rounds[number].after:
             internals.stop(f"{course.name}: has no decision for round {number}")
         output = decision_file(self.paths.results, course.name, number)
-        if Path(output).exists() and not ("search_decide" in self.forced[0] or output in self.forced[1]):
+        if self._may_go_on(course, output):
+            internals.force(self.workflow, {output})
+        elif Path(output).exists() and not ("search_decide" in self.forced[0] or output in self.forced[1]):
             return []
         return [
             slot_file(self.paths.results, course.name, before, slot)
@@ -272,21 +274,28 @@ class Jobs:
         """
         course, number, slot = self._slot(wildcards)
         path = slot_file(self.paths.results, course.name, number, slot)
-        if Path(path).exists() and (run := self._known_slots.get(path)):
+        decision = decision_file(self.paths.results, course.name, number)
+        if self._may_go_on(course, path) or self._may_go_on(course, decision):
+            internals.force(self.workflow, {path})
+        elif Path(path).exists() and (run := self._known_slots.get(path)):
             is_lost = is_torn(Path(path)) or (run not in self._present and not _has_no_record(path))
             if run in self._to_redo or "search_slot" in self.forced[0] or path in self.forced[1]:
                 self.again.add(run)
             elif not is_lost:
                 return []
             internals.force(self.workflow, {path})
-        decision = decision_file(self.paths.results, course.name, number)
-        if Path(path).exists() and path not in self._known_slots and Path(decision).exists():
+        elif Path(path).exists() and Path(decision).exists():
             return []  # it had nothing to run
         waits = [decision] if course.rounds[number].after else []
         setting = course.setting_like(number, slot)
         tried = [check.output(self.paths.results) for check in self.model_checks.of_run(setting)]
         waits += self._started_from(setting)
         return [*waits, *(data for one in course.data_settings for data in self._prepared(one)), *tried]
+
+    def _may_go_on(self, course: Course, path: str) -> bool:
+        """Say whether what a slot or a round was left out for, by its file, is less than it may have by now."""
+        hours = hours_of_left_out(Path(path)) if Path(path).exists() else None
+        return hours is not None and (course.max_hours is None or course.max_hours > hours)
 
     @functools.cached_property
     def _present(self) -> set[tuple[str, str]]:
@@ -304,6 +313,8 @@ class Jobs:
             "search_slot": slot_file(results, course.name, number, slot),
             "search_metric": objective.metric,
         }
+        if course.max_hours:
+            options["search_max_hours"] = course.max_hours
         options |= self._keep_state
         if epochs := course.rounds[number].epochs:
             options["pause_after"] = epochs

@@ -22,7 +22,7 @@ from dlsweep.results import redo
 from dlsweep.results.records import DAMAGED
 from dlsweep.tasks.classification.own_parts import has_own_parts, part_faults
 from dlsweep.workflow import internals
-from dlsweep.workflow.failures import MOST_NAMED, chosen_before, given_up, storage_trouble, unfinished
+from dlsweep.workflow.failures import MOST_NAMED, chosen_before, given_up, left_out, storage_trouble, unfinished
 from dlsweep.workflow.jobs import Jobs
 from dlsweep.workflow.paths import Paths
 from dlsweep.workflow.view import findings
@@ -71,6 +71,8 @@ class Messages:
         results = Path(self.paths.results)
         for line in [*given_up(self.sweep, results), *chosen_before(self.sweep, results)]:
             print(f"warning: {line}", file=sys.stderr)
+        for line in left_out(self.sweep, results):
+            print(line)
         finished = f"of what is finished: {self.paths.partial_folder}/"
         partial = f"snakemake --cores 1 partial makes tables and figures {finished}"
         targets = internals.targets(workflow) - {"all"}

@@ -27,7 +27,7 @@ from dlsweep.results.versions import tell_apart
 from dlsweep.runs.eta import duration, sweep_seconds_left
 from dlsweep.runs.states import STATES
 from dlsweep.runs.survey import RunStatus, Survey, new_run
-from dlsweep.workflow.failures import held_back, open_slots
+from dlsweep.workflow.failures import held_back, left_out, open_slots
 
 SHOWN_FAILURES = 10
 
@@ -109,7 +109,7 @@ class View:
             if course is None or not left:
                 continue
             lines.append(f"{name}: {course.progress(left)}")
-        return lines
+        return [*lines, *left_out(self.sweep, self.results)]
 
     @functools.cached_property
     def _labels(self) -> dict[str, dict[str, str]]:
