@@ -76,7 +76,7 @@ def test_each_fold_is_tuned_by_its_own_validation_and_all_are_tested_once(tmp_pa
     assert set(tables["summary"]["seed"]) == {0, 1} and board["test"][1] == "corrected paired"
     said = " ".join((tmp_path / "leaderboard.md").read_text().split())
     assert "Each was tuned by itself, on each fold separately, with other seeds, the best of 3 settings" in said
-    assert said.count("The best of optimizer=sgd lies on the edge of what was tuned: lr=0.03 is the largest") == 1
+    assert "The best of optimizer=sgd and of optimizer=adam, on 2 of 3 folds, lie on the edge of what was tuned" in said
     # What is looked at while it runs says the same: of the runs that report, none that tuned.
     best = View(sweep, tmp_path).best("e")
     assert best and best["setting"] == board["label"][0] == "optimizer=adam" and best["seeds"] == 6
@@ -122,6 +122,9 @@ def test_what_gave_no_result_has_no_edge_and_is_said(tmp_path: Path):
     rows = [{**decided.tuning[3], "edge": edge} for edge in ("lr=1 is the largest that was tried: add 10", "", "")]
     said = " ".join(sentences(replace(decided, tuning=tuple(rows))))
     assert "The best of optimizer=adam, on 1 of 3 folds, lies on the edge" in said
+    rows = [{**rows[0], "label": f"optimizer={i}"} for i in range(4)]
+    said = " ".join(sentences(replace(decided, tuning=tuple(rows))))
+    assert "The best of 4 of the 4 that are compared lie on the edge of what was tuned: lr=1 is" in said
 
 
 def test_a_label_names_what_is_compared_also_where_it_is_the_default(tmp_path: Path):

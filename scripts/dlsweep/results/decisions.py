@@ -491,10 +491,16 @@ def _tuned_edges(decision: Decision) -> list[str]:
     n_on_edge = Counter(
         (row["label"], row["edge"]) for row in decision.tuning if isinstance(row["edge"], str) and row["edge"]
     )
-    found = []
+    names: dict[str, list[str]] = {}
     for (label, edge), n in n_on_edge.items():
         some = f", on {n} of {n_splits[label]} {decision.known.splits.words}," if n < n_splits[label] else ""
-        found.append(f"The best of {label}{some} lies on the edge of what was tuned: {edge} to tune.")
+        names.setdefault(edge, []).append(f"{label}{some}")
+    found = []
+    for edge, of in names.items():
+        what = f"{len(of)} of the {len(n_splits)} that are compared" if len(of) > NAMED else " and of ".join(of)
+        found.append(
+            f"The best of {what} lie{'s' if len(of) == 1 else ''} on the edge of what was tuned: {edge} to tune."
+        )
     return found
 
 
