@@ -212,6 +212,21 @@ def test_a_slot_that_an_earlier_start_still_makes_is_waited_for(
     assert all("--signal=TERM@120" in line for line in submitted)
 
 
+def test_a_run_that_fails_does_not_stop_the_others_of_its_group(project: Project, monkeypatch: pytest.MonkeyPatch):
+    """The Snakemake that does a group, in a job of the cluster, reads no profile."""
+    fails = "def train(run, *, lr: float = 0.1): return {'val_loss': 1 / (lr > 0.2)}\n"
+    (project.folder / "mine.py").write_text(fails)
+    config = {"experiments": {"a": {"train": "mine:train", "grid": {"lr": [0.1, 0.2, 0.3]}, "figures": []}}}
+    project.configure(config)
+    monkeypatch.chdir(project.folder)
+    group = [f"train:exp=a,hash={digest}" for _, digest, _ in expand_config(config).records()]
+    options = ("--workflow-profile", "none", "--mode", "remote", "--nolock", "--force", "--allowed-rules", "train")
+    done = project.snakemake(*options, "--target-jobs", *group, cores=1)
+    assert done.returncode == 1
+    assert [record["setting"]["lr"] for record in project.records().values()] == [0.3], done.stderr
+    assert "2 of 3 runs are not finished (2 failed)" in done.stderr
+
+
 def test_each_option_has_one_profile():
     """Snakemake reads both profiles on a cluster, so what holds everywhere stands in the default one alone."""
     default, slurm = (

@@ -110,6 +110,15 @@ def does_a_group(workflow: Any) -> bool:
     return not is_main(workflow) and sum(argument.startswith(_OF_RUNS) for argument in sys.argv) > 1
 
 
+@soft("a run that fails ends the others of its group, until the next start", lambda: None)
+def keep_going(workflow: Any) -> None:
+    """Have a run that fails stop nothing but itself. To be called while the DAG is built.
+
+    A Snakemake that another one starts reads no profile, and is not told this option.
+    """
+    workflow.execution_settings.keep_going = True
+
+
 @soft("SLURM jobs that an earlier start left behind are not waited for", lambda: False)
 def submits(workflow: Any) -> bool:
     """Say whether this process has its runs done by a cluster."""

@@ -67,6 +67,8 @@ class Jobs:
         after them. Not even with ancient(), which moreover hides from Snakemake that other runs are missing.
         A record that is to be made again has them again.
         """
+        if internals.does_a_group(self.workflow):
+            internals.keep_going(self.workflow)
         run = wildcards.exp, wildcards.hash
         setting = self.setting(*run)
         if setting.get("imported"):
