@@ -152,7 +152,7 @@ def test_what_is_not_of_the_record_or_of_the_same_images_is_not_compared(
     missing.unlink()
     board, said = tables_of(plan, tmp_path)
     assert board["p_images"].isna().all() and board["n_images"].notna().tolist() == [True, False, False, False]
-    assert said[-1] == "Not compared over images, as predictions are missing: 3."
+    assert said[-1] == "Not compared over images, as predictions of them are missing: 3."
     err = capsys.readouterr().err
     assert f"warning: {torn}: is not a file of predictions, or is damaged; its setting is not compared" in err
     assert err.count("not compared over test images") == 1

@@ -100,6 +100,29 @@ def test_a_choice_that_rests_on_results_that_are_others_now_is_told(tmp_path: Pa
     assert len(chosen_before(sweep, tmp_path)) == 1
 
 
+def test_runs_that_were_to_report_but_were_given_up_are_said(tmp_path: Path):
+    _, course, plan = tuned(tmp_path, folds=None)
+    lost = list(course.reporting(tmp_path))[1:]  # one seed of sgd, both of adam
+    for path in (tmp_path / "search" / course.name).glob("*-*.json"):
+        if (slot := read_json(path))["hash"] in lost:
+            write_json(path, {**slot, "status": "failed", "value": None, "error": "RuntimeError"})
+            (tmp_path / record_name("e", slot["hash"])).unlink()
+    plan = replace(
+        plan,
+        experiments={
+            "e": replace(
+                plan.experiments["e"],
+                settings={digest: one for digest, one in plan.experiments["e"].settings.items() if digest not in lost},
+            )
+        },
+    )
+    write_tables(plan, tmp_path)
+    said = " ".join((tmp_path / "leaderboard.md").read_text().split())
+    assert "1 run of optimizer=sgd was given up: its mean is that of the others." in said
+    assert "2 runs of optimizer=adam were given up: it has no place." in said
+    assert list(pd.read_csv(tmp_path / "tuning.csv")["n_missing"]) == [1, 2]
+
+
 def test_what_gave_no_result_has_no_edge_and_is_said(tmp_path: Path):
     _, _, plan = tuned(
         tmp_path,

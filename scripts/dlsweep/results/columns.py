@@ -437,6 +437,7 @@ TUNING: Mapping[str, Column] = {
     "seconds": Column(float, "Time that they trained.", "s"),
     "chosen": Column(str, "The values that were chosen, with which it is reported; empty where that is not decided."),
     "selected": Column(float, "Mean of the objective over the runs that it was chosen by."),
+    "n_missing": Column(int, "Runs that were to report it, but were given up: no table has them.", "runs"),
     "edge": Column(str, "Which of the values is the smallest or largest that was tried, and what to add to `tune`."),
 }
 DATA_TABLES: Mapping[str, tuple[str, Mapping[str, Column]]] = {

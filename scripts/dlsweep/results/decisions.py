@@ -468,7 +468,20 @@ def _tuned_in_words(decision: Decision) -> list[str]:
     return [
         f"Each was tuned {by_itself} with other seeds, {how} ({spent}).",
         *(f"No setting that {label} was tuned with gave a result, so the first is reported." for label in lost),
+        *_missing_in_words(decision),
     ]
+
+
+def _missing_in_words(decision: Decision) -> Iterator[str]:
+    """Which runs that were to report have no record: no mean may leave them out unsaid."""
+    n_missing: Counter[str] = Counter()
+    for row in decision.tuning:
+        n_missing[row["label"]] += row["n_missing"]
+    there = {place.label for place in decision.places}
+    for label, n in n_missing.items():
+        if n:
+            what = "its mean is that of the others" if label in there else "it has no place"
+            yield f"{n} run{'s' if n > 1 else ''} of {label} {'were' if n > 1 else 'was'} given up: {what}."
 
 
 def _raced_in_words(decision: Decision) -> list[str]:
@@ -646,7 +659,7 @@ def _interval_note(decision: Decision) -> list[str]:
         said = [f"{over_seeds}; {images}." if over_seeds else f"{images[0].upper()}{images[1:]}."]
         lacking = [place for place in decision.places if place.n and place is not best and math.isnan(place.p_images)]
         if lacking:
-            said.append(f"Not compared over images, as predictions are missing: {_these(lacking, count=True)}.")
+            said.append(f"Not compared over images, as predictions of them are missing: {_these(lacking, count=True)}.")
         return said
     if not over_seeds:
         return []

@@ -74,6 +74,7 @@ def _rows(
                 "seconds": sum(record["timing"]["train_seconds"] or 0.0 for record in records),
                 "chosen": _in_words(chosen, [one["setting"] for one in slots[i]], comparison.tuned),
                 "selected": selected,
+                "n_missing": sum(one["status"] == FAILED for one in slots[i + len(comparison.n_settings)]),
                 "edge": ""
                 if selected is None
                 else _edges(plan, exp_name, experiment, known, records, {one["hash"] for one in by}, summarize),
