@@ -432,7 +432,7 @@ def _in_short(decision: Decision) -> list[str]:
     said = [*_first(decision)]
     if decision.best is not None:
         said += [*_compared_in_words(decision), *_learned_in_words(decision)]
-    return [*said, *_tuned_edges(decision)]
+    return [*said, *_missing_in_words(decision), *_tuned_edges(decision)]
 
 
 def _first(decision: Decision) -> list[str]:
