@@ -27,6 +27,8 @@ from dlsweep.config.space import Space
 from dlsweep.errors import ConfigError, RecordError
 from dlsweep.files import read_json
 
+Run = tuple[str, Setting]
+"""A hash and its setting."""
 FOLDER = "search"  # in the results
 LEFT_OUT = "left_out"  # the status of a slot whose run did not start, since the hours of its search are spent
 STOPPED = ("pruned", "failed", LEFT_OUT)  # the runs of slots without a record: they did not go on, or were given up
@@ -88,9 +90,13 @@ class Course:
         """Settings that read, together, all the prepared data that its runs may read."""
         raise NotImplementedError
 
+    def round(self, number: int) -> Round:
+        """Return the round of a number; the course of a part of a comparison does not begin with 0."""
+        return self.rounds[number - self.rounds[0].number]
+
     def n_slots(self, number: int) -> int:
         """Return how many slots a round has."""
-        return self.rounds[number].n_points * self.n_seeds(number)
+        return self.round(number).n_points * self.n_seeds(number)
 
     def slots(self) -> Iterator[tuple[int, int]]:
         """Yield (round, slot) of each run, in their order."""
@@ -160,7 +166,7 @@ class SearchCourse(Course):
 
     def points_of(self, number: int) -> list[Values]:
         """Return the points of a round that the config decides."""
-        one = self.rounds[number]
+        one = self.round(number)
         return [self.first[i % len(self.first)] for i in range(one.first, one.first + one.n_points)]
 
     def static_round(self, number: int) -> list[tuple[str, Setting]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dlsweep.config.axes import Dimension
 from dlsweep.config.course import FOLDER, decided, left_out, slots_done, without_record
 from dlsweep.config.hyperparameters import Hyperparameter
 from dlsweep.config.identity import Setting
@@ -55,9 +56,9 @@ class PlannedSearch:
         said = {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
         return cls(name=content["name"], first=first, **said)
 
-    def known(self, results: Path) -> dict[str, Setting]:
-        """Return the settings that are decided by now, by their hashes."""
-        return dict(run for number in range(len(self.n_slots)) for run in self.decided(results, number))
+    def known(self, results: Path, first: int = 0) -> dict[str, Setting]:
+        """Return the settings of the rounds from the first on that are decided by now, by their hashes."""
+        return dict(run for number in range(first, len(self.n_slots)) for run in self.decided(results, number))
 
     def decided(self, results: Path, number: int) -> list[tuple[str, Setting]]:
         """Return (hash, setting) of each slot of a round, nothing where it is not decided yet."""
@@ -76,23 +77,37 @@ class PlannedSearch:
 class PlannedComparison:
     """What is planned of a fair comparison: see comparison.py.
 
-    Round i tunes the i-th of what is `compared`, with n_settings[i] settings that differ in `tuned`; the round of the
-    same place among the second half reports it.
+    `of_arm` says which of what is `compared` each round is of: those that tune it, with settings that differ in
+    `tuned`, and of the last rounds, one for each, the one that reports it. `ranges` are what a search tunes it in.
     """
 
     compared: tuple[str, ...]
     tuned: tuple[str, ...]
-    n_settings: tuple[int, ...]
+    of_arm: tuple[int, ...]
+    ranges: Mapping[str, Dimension] = field(default_factory=dict)
+
+    @property
+    def n_arms(self) -> int:
+        """How many are compared, counted for each fold and split."""
+        return max(self.of_arm) + 1
+
+    @property
+    def n_tuning_rounds(self) -> int:
+        """The number of rounds that tune, which come first; in each of the others one is reported."""
+        return len(self.of_arm) - self.n_arms
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the plan's file has it."""
-        return {"compared": list(self.compared), "tuned": list(self.tuned), "n_settings": list(self.n_settings)}
+        ranges = {key: {**vars(one), "values": list(one.values)} for key, one in self.ranges.items()}
+        lists = {key: list(getattr(self, key)) for key in ("compared", "tuned", "of_arm")}
+        return {**lists, "ranges": ranges}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> PlannedComparison:
         """Return what `to_json` has made."""
-        compared, tuned, n_settings = (tuple(content[key]) for key in ("compared", "tuned", "n_settings"))
-        return cls(compared, tuned, n_settings)
+        compared, tuned, of_arm = (tuple(content[key]) for key in ("compared", "tuned", "of_arm"))
+        ranges = {key: Dimension(**{**one, "values": tuple(one["values"])}) for key, one in content["ranges"].items()}
+        return cls(compared, tuned, of_arm, ranges)
 
 
 @dataclass(frozen=True)
@@ -118,12 +133,6 @@ class PlannedExperiment:
     def compared(self) -> tuple[str, ...]:
         """The hyper-parameters that it compares fairly, which every label names."""
         return self.comparison.compared if self.comparison else ()
-
-    @property
-    def n_tuning_rounds(self) -> int:
-        """The number of rounds of a comparison that tune; in each of the others one of what is compared is reported."""
-        assert self.search and self.comparison
-        return len(self.search.n_slots) - len(self.comparison.n_settings)
 
     @property
     def static(self) -> Mapping[str, Setting]:
@@ -166,7 +175,8 @@ class PlannedExperiment:
         comparison = PlannedComparison.from_json(content["comparison"]) if "comparison" in content else None
         if said := content.get("search"):
             search = PlannedSearch.from_json(said, dict(found))
-            found = search.known(results) if comparison else {**found, **search.known(results)}
+            known = search.known(results, comparison.n_tuning_rounds if comparison else 0)
+            found = known if comparison else {**found, **known}
             varies = varies if comparison else what_varies(found.values(), search.swept)
             ended = without_record(content for _, _, content in search.slots(results))
             stopped = {key for key in ended if not (results / record_name(name, key)).exists()}

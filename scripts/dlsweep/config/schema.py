@@ -126,7 +126,7 @@ def _experiment(values: dict[str, Any] | None) -> dict[str, Any]:
             {"type": "string", "minLength": 1},
             _list_of({"type": "string", "minLength": 1}),
         ),
-        "tune": _or_null("What is tuned: as a grid, a sample, or a search by quasi_random.", axes, sample, search),
+        "tune": _or_null("What is tuned: as a grid, a sample, or a search.", axes, sample, search),
         "tune_seeds": _or_null("How many seeds tune, or which; none of seeds.", how_many, axis),
         "seeds": _or_null("How many seeds, or which.", how_many, axis),
         "split_seeds": _or_null("How many random splits of the data, or which.", how_many, axis),

@@ -24,15 +24,16 @@ def value_sources(files: list[Path], overrides: Mapping[str, Any], exp_name: str
     experiments: Values = config["experiments"]
     spec = merged_spec(exp_name, experiments)
     space = read_space(spec, config.get("defaults") or {}, exp_name)
-    if space.search:
-        values = {key: value_of(setting, key) for key in space.search.dimensions}
-        space = space.of({key: value for key, value in values.items() if value is not MISSING})
     if space.tuning:
         tried = space.while_tuning()
         others = [name for name in tried.axes if name != "tune_seeds"]
         reported = replace(tried, axes={**{name: tried.axes[name] for name in others}, "seeds": space.axes["seeds"]})
         seeds = [part["seed"] for part in space.tuning.seeds]
         space = tried if setting.get("seed") in seeds else reported
+    if space.search:
+        values = {key: value_of(setting, key) for key in space.search.dimensions}
+        point = {key: value for key, value in values.items() if value is not MISSING}
+        space = space.of(point, "search" if spec.get("search") else "tune")
     digest = setting_hash(setting)
     setting, parts, rules = next(made for made in space.settings() if setting_hash(made[0]) == digest)
     found = {}

@@ -72,16 +72,17 @@ class Space:
         """Return the space of the runs that tune: with the values that are tried, and the seeds of these runs."""
         assert self.tuning
         axes = {name: axis for name, axis in self.axes.items() if name != "seeds"}
-        tried = {"tune": list(self.tuning.points), "tune_seeds": list(self.tuning.seeds)}
-        return replace(self, axes={**axes, **tried}, tuning=None)
+        tried = {"tune": list(self.tuning.points)} if self.tuning.points else {}
+        seeds = {"tune_seeds": list(self.tuning.seeds)}
+        return replace(self, axes={**axes, **tried, **seeds}, search=self.tuning.search, tuning=None)
 
     def at(self, point: Values) -> Iterator[tuple[Setting, tuple[Values, ...], tuple[int, ...]]]:
         """Yield each setting of one point of the search, as `settings` does."""
         return self.of(point).settings()
 
-    def of(self, point: Values) -> Space:
-        """Return the space with one point of the search."""
-        return replace(self, axes={**self.axes, "search": [point]}, search=None)
+    def of(self, point: Values, name: str = "search") -> Space:
+        """Return the space with one point of the search, as the axis of this name."""
+        return replace(self, axes={**self.axes, name: [point]}, search=None)
 
     def settings(self) -> Iterator[tuple[Setting, tuple[Values, ...], tuple[int, ...]]]:
         """Yield each setting with what made it: a part of each axis, and the numbers of the rules that set values.
@@ -99,7 +100,7 @@ class Space:
     @property
     def n_repetitions(self) -> int:
         """How many runs repeat each setting: its seeds, splits and folds."""
-        return math.prod(len(self.axes[name]) for name in CONSTRUCTS if name in self.axes)
+        return math.prod(len(self.axes[name]) for name in (*CONSTRUCTS, "tune_seeds") if name in self.axes)
 
     def check(self, setting: Setting) -> None:
         """Raise ConfigError where a setting lacks what it cannot do without, or what is said does not apply to it."""
@@ -162,17 +163,19 @@ def read_space(spec: Mapping[str, Any], defaults: Mapping[str, Any], where: str)
     if search and search.is_static:
         search = None
     tuning = read_tuning(spec, axes, where, task)
-    n_tried = len(tuning.points) * len(tuning.seeds) if tuning else 1
+    n_tried = max(len(tuning.points), 1) * len(tuning.seeds) if tuning else 1
     if math.prod(len(axis) for axis in axes.values()) * n_tried > MOST_SETTINGS:
         raise ConfigError(f"{where}: has more than {MOST_SETTINGS:,} settings")
-    later = {"search": [dict(search.dimensions)]} if search else {"tune": list(tuning.points[:1])} if tuning else {}
-    _refuse_overlap(own, {**axes, **later}, where)
+    later = {"search": list(search.dimensions)} if search else {"tune": tuning.keys} if tuning else {}
+    _refuse_overlap(own, {**axes, **{name: [dict.fromkeys(keys)] for name, keys in later.items()}}, where)
     when = read_when(spec["when"], f"{where}.when", task) if spec.get("when") is not None else []
     exclude = read_exclude(spec["exclude"], f"{where}.exclude", task) if spec.get("exclude") is not None else []
     if search:
         _refuse_beside(search, axes, when, where)
     if tuning:
         _refuse_seeds(when, exclude, where)
+        if tuning.search:
+            _refuse_choices(tuning.search, when, where)
     return Space(
         task=task,
         own=own,
@@ -194,6 +197,10 @@ def _refuse_beside(search: Search, axes: Mapping[str, list[Values]], when: list[
             f"{where}.{others[0]}: does not go with a search by {search.method}; make it a choice of the search, or"
             f" write an experiment for each; allowed beside it: {', '.join(CONSTRUCTS)}, when, exclude"
         )
+    _refuse_choices(search, when, where)
+
+
+def _refuse_choices(search: Search, when: list[Rule], where: str) -> None:
     for i, rule in enumerate(when):
         if len(rule.choices) > 1:
             raise ConfigError(

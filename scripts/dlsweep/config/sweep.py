@@ -179,7 +179,8 @@ def _planned_search(experiment: Experiment) -> PlannedSearch | None:
 def _planned_comparison(course: Course | None) -> PlannedComparison | None:
     if not isinstance(course, Comparison):
         return None
-    return PlannedComparison(course.compared, course.tuned, tuple(len(arm) for arm in course.arms))
+    search = course.space.tuning.search if course.space.tuning else None
+    return PlannedComparison(course.compared, course.tuned, course.of_arm, dict(search.dimensions) if search else {})
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
@@ -340,7 +341,7 @@ def _expand_search(
     examples = dict(example_runs(space, f"{where}.search"))
     objective = read_objective(spec, defaults, space.task, metrics, where, examples.values())
     course = plan_course(exp_name, space, objective, f"{where}.search")
-    swept = tuple(dict.fromkeys([*space.search.dimensions, *_swept(space)]))
+    swept = _swept(space)
     varies = what_varies(examples.values(), swept)
     return _with_course(exp_name, spec, space, course, swept, examples, varies, where)
 
@@ -355,7 +356,7 @@ def _expand_comparison(
 ) -> Experiment:
     """Return an experiment that compares: its settings are those that tune; which are reported follows from them."""
     arms = arms_of(space, where)
-    tried = [run[1] for arm in arms for candidate in arm for run in candidate]
+    tried = [run[1] for arm in arms for candidate in arm.candidates for run in candidate]
     objective = read_objective(spec, defaults, space.task, metrics, where, tried)
     course = plan_comparison(exp_name, space, arms, objective, where)
     swept = _swept(space.while_tuning())
@@ -381,9 +382,10 @@ def _expand_race(
 
 
 def _swept(space: Space) -> tuple[str, ...]:
-    """The hyper-parameters that the axes of a space and its `when` give values."""
+    """The hyper-parameters that the search of a space, its axes and its `when` give values."""
+    searched = space.search.dimensions if space.search else {}
     axes = [*space.axes.values(), *(rule.choices for rule in space.when)]
-    return tuple(dict.fromkeys(key for axis in axes for part in axis for key in part))
+    return tuple(dict.fromkeys([*searched, *(key for axis in axes for part in axis for key in part)]))
 
 
 def _with_course(
@@ -399,8 +401,8 @@ def _with_course(
     """Return an experiment that runs in rounds; its figures are for settings such as `examples`."""
     question = _question(spec.get("question"), f"{where}.question")
     try:
-        tuned = course.tuned if isinstance(course, Comparison) else ()
-        figures = figures_for(examples, varies, spec.get("figures"), course.objective, course.method, tuned)
+        tuned, method = (course.tuned, "") if isinstance(course, Comparison) else ((), course.method)
+        figures = figures_for(examples, varies, spec.get("figures"), course.objective, method, tuned)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
     return Experiment(exp_name, course.static_runs(), figures, swept, space.task, course.objective, question, course)

@@ -14,7 +14,7 @@ from dlsweep.config.axes import SAMPLERS, a_mapping, read_grid, read_sample, rea
 from dlsweep.config.files import Values, shown
 from dlsweep.config.names import nearest
 from dlsweep.config.replicates import CONSTRUCTS
-from dlsweep.config.search import checked_point, read_search
+from dlsweep.config.search import METHODS, Search, checked_point, read_search
 from dlsweep.config.tasks import Task
 from dlsweep.errors import ConfigError
 
@@ -27,11 +27,20 @@ FIRST_TUNE_SEED = 1000
 
 @dataclass(frozen=True)
 class Tuning:
-    """What is compared, and the values that each of it is tried with, by runs of these seeds."""
+    """What is compared, and the values that each of it is tried with, by runs of these seeds.
+
+    Where results decide the values, they are those of a `search`, and there are no points.
+    """
 
     compared: tuple[str, ...]
     points: tuple[Values, ...]
     seeds: tuple[Values, ...]
+    search: Search | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        """The hyper-parameters that are tuned, as the config names them."""
+        return list(self.search.dimensions if self.search else self.points[0])
 
 
 def read_tuning(spec: Mapping[str, Any], axes: Mapping[str, list[Values]], where: str, task: Task) -> Tuning | None:
@@ -50,7 +59,7 @@ def read_tuning(spec: Mapping[str, Any], axes: Mapping[str, list[Values]], where
             raise ConfigError(f"{where}.{name}: does not go with compare; write what is tuned under tune")
     compared = _read_compared(spec["compare"], axes, f"{where}.compare")
     all_by_when = spec["tune"] == {} and spec.get("when") is not None
-    points = [{}] if all_by_when else read_tune(spec["tune"], f"{where}.tune", task)
+    tried = [{}] if all_by_when else read_tune(spec["tune"], f"{where}.tune", task)
     if "seeds" not in axes:
         raise ConfigError(f"{where}.seeds: is missing; how many seeds is each to be reported by, such as 5?")
     seeds = _read_tune_seeds(spec.get("tune_seeds", 1), f"{where}.tune_seeds", task)
@@ -60,28 +69,32 @@ def read_tuning(spec: Mapping[str, Any], axes: Mapping[str, list[Values]], where
             raise ConfigError(
                 f"{where}.tune_seeds: {part['seed']} is one of seeds, too; allowed: seeds that nothing is reported by"
             )
-    return Tuning(compared, tuple(points), tuple(seeds))
+    if isinstance(tried, Search):
+        return Tuning(compared, (), tuple(seeds), tried)
+    return Tuning(compared, tuple(tried), tuple(seeds))
 
 
-def read_tune(spec: Any, where: str, task: Task) -> list[Values]:
-    """Return the points of a grid, of a sample (`n`, and ranges to draw from), or of a search that needs no results."""
+def read_tune(spec: Any, where: str, task: Task) -> list[Values] | Search:
+    """Return the points of a grid, of a sample (`n`, and ranges to draw from) or of a search that needs no results.
+
+    A search that needs them is returned itself.
+    """
     spec = a_mapping(spec, where)
     drawn = any(isinstance(value, Mapping) and not SAMPLERS_OF.isdisjoint(value) for value in spec.values())
-    if "method" in spec:
-        search = read_search(spec, where, task)
-        if not search.is_static:
-            raise ConfigError(
-                f"{where}.method: {shown(search.method)} is not allowed here; allowed: quasi_random. A grid and a"
-                " sample have no method"
-            )
+    search = read_search(spec, where, task) if "method" in spec else None
+    if search and search.method == "race":
+        allowed = ", ".join(method for method in METHODS if method != "race")
+        raise ConfigError(f"{where}.method: {shown(search.method)} is not allowed here; allowed: {allowed}")
+    points: list[Values] = []
+    if search and search.is_static:
         first = itertools.islice(search.points(), search.options["n"])
         points = [checked_point(point, where, task) for point in first]
-    else:
+    elif not search:
         points = read_sample(spec, where, task) if drawn or "n" in spec else read_grid(spec, where, task)
-    for key in points[0]:
+    for key in points[0] if points else search.dimensions if search else ():
         if any(key in keys for keys in CONSTRUCTS.values()):
             raise ConfigError(f"{where}.{key}: is not tuned, since it repeats a setting; see tune_seeds")
-    return points
+    return points or search or []
 
 
 SAMPLERS_OF = frozenset(SAMPLERS)

@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dlsweep.config.axes import Dimension
+from dlsweep.config.dotted import value_of
 from dlsweep.config.hyperparameters import Hyperparameter
+from dlsweep.config.identity import Setting
 from dlsweep.config.labels import format_value
 from dlsweep.config.plan import Plan
 from dlsweep.config.replicates import without_replicates
@@ -36,6 +39,7 @@ BEST, TIED, WORSE, BETTER = "best", "tied", "worse", "better"
 UNTESTED, DIVERGED = "untested", "diverged"
 
 FEWEST_VALUES = 3  # of a hyper-parameter that has an edge worth a note: one of two values is always at one
+NEAR = 0.1  # of a range: a search that finds its best so close to an end may find better ones beyond it
 MOST_STEPS = 4  # that the tried values are taken for, where the next one is proposed
 DIGITS = 3  # of a number in a sentence
 NAMED = 2  # settings that a sentence names before it only counts
@@ -331,6 +335,25 @@ def edges_of(part: pd.DataFrame, known: Columns, best: str, varies: Mapping[str,
             yield Edge(key, value, "smallest", _next_value(tried[::-1], hyper))
         elif value == tried[-1] and not beyond_all and (hyper is None or hyper.high is None or value < hyper.high):
             yield Edge(key, value, "largest", _next_value(tried, hyper))
+
+
+def edges_of_ranges(setting: Setting, ranges: Mapping[str, Dimension], known: Columns) -> Iterator[Edge]:
+    """Yield what a setting has near an end of the ranges that were searched, and could have beyond it."""
+    for key, dimension in ranges.items():
+        value, hyper = value_of(setting, key), known.hyperparameters.get(key)
+        if not _is_number(value) or not all(map(_is_number, dimension.values)):
+            continue
+        spread = np.geomspace if dimension.log else np.linspace
+        tried = sorted({*dimension.values}) or spread(dimension.low, dimension.high, MOST_STEPS + 1).tolist()
+        low, high, at = np.log([tried[0], tried[-1], value]) if dimension.log else (tried[0], tried[-1], value)
+        if len(tried) < FEWEST_VALUES or low == high:
+            continue
+        position = (at - low) / (high - low)
+        is_edge = position in (0, 1) if dimension.values else min(position, 1 - position) <= NEAR
+        limit = None if hyper is None else hyper.low if position < 0.5 else hyper.high
+        if is_edge and tried[0 if position < 0.5 else -1] != limit:
+            beyond = _next_value(tried[::-1] if position < 0.5 else tried, hyper)
+            yield Edge(key, value, "smallest" if position < 0.5 else "largest", beyond)
 
 
 def _next_value(tried: list[float], hyper: Hyperparameter | None) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from dlsweep.config.plan import Plan, PlannedExperiment
 from dlsweep.config.replicates import REPLICATES
 from dlsweep.errors import RecordError
 from dlsweep.results.columns import TUNING, Columns
-from dlsweep.results.decisions import edges_of
+from dlsweep.results.decisions import Edge, edges_of, edges_of_ranges
 from dlsweep.results.frames import make_table
 from dlsweep.results.records import read_record
 from dlsweep.results.schema import FAILED, Record
@@ -46,30 +45,33 @@ def _rows(
 ) -> list[dict[str, Any]]:
     search, comparison, results = experiment.search, experiment.comparison, Path(plan.results)
     assert search and comparison
-    slots: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    runs: list[dict[str, dict[str, Any]]] = [{} for _ in range(comparison.n_arms)]
     for number, _, content in search.slots(results):
-        slots[number].append(content)
-    tried = {one["hash"]: one["setting"] for i in range(len(comparison.n_settings)) for one in slots[i]}
+        if number < comparison.n_tuning_rounds:
+            runs[comparison.of_arm[number]][content["hash"]] = content  # of one that went on, what came of it last
+    tried = {digest: one["setting"] for of_arm in runs for digest, one in of_arm.items()}
     labels = setting_labels({**tried, **experiment.settings}, experiment.varies, experiment.compared)
     rows = []
-    for i, n_settings in enumerate(comparison.n_settings):
-        if not slots[i]:
+    for i, of_arm in enumerate(runs):
+        slots = list(of_arm.values())
+        if not slots:
             continue
-        reported = search.decided(results, i + len(comparison.n_settings))
+        reported = search.decided(results, comparison.n_tuning_rounds + i)
         chosen: Setting = reported[0][1] if reported else {}
+        unlike = [_without_seed(one["setting"]) for one in slots]
         like = _without_seed(chosen) if chosen else ""
-        by = [one for one in slots[i] if _without_seed(one["setting"]) == like]  # what it was chosen by
-        records = _records(results, exp_name, slots[i])
-        selected, first = _mean_of(by), slots[i][0]
+        by = [one for one, its in zip(slots, unlike, strict=True) if its == like]  # what it was chosen by
+        records = _records(results, exp_name, slots)
+        selected, first = _mean_of(by), slots[0]
         splits = {key: first["setting"].get(key) for key in REPLICATES if key != "seed" and key in experiment.varies}
         rows.append(
             {
                 "label": labels[first["hash"]],
                 "split": ", ".join(f"{key}={value}" for key, value in splits.items()),
-                "n_settings": n_settings,
-                "n": len(slots[i]),
-                "n_diverged": sum(one["status"] == "diverged" for one in slots[i]),
-                "n_failed": sum(one["status"] == FAILED for one in slots[i]),
+                "n_settings": len(set(unlike)),
+                "n": len(slots),
+                "n_diverged": sum(one["status"] == "diverged" for one in slots),
+                "n_failed": sum(one["status"] == FAILED for one in slots),
                 "epochs": sum(len(record["epochs"]) for record in records),
                 "seconds": sum(record["timing"]["train_seconds"] or 0.0 for record in records),
                 "chosen": _in_words(chosen, [one["setting"] for one in slots[i]], comparison.tuned),
@@ -77,6 +79,8 @@ def _rows(
                 "n_missing": sum(one["status"] == FAILED for one in slots[i + len(comparison.n_settings)]),
                 "edge": ""
                 if selected is None
+                else _near_ends(edges_of_ranges(chosen, comparison.ranges, known))
+                if comparison.ranges
                 else _edges(plan, exp_name, experiment, known, records, {one["hash"] for one in by}, summarize),
             }
         )
@@ -87,7 +91,7 @@ def _records(results: Path, exp_name: str, slots: list[dict[str, Any]]) -> list[
     found = []
     for one in slots:
         with contextlib.suppress(RecordError):  # of a run that failed there is none
-            found.append(read_record(results / record_name(exp_name, one["hash"])))
+            found.append(one.get("record") or read_record(results / record_name(exp_name, one["hash"])))
     return found
 
 
@@ -131,6 +135,14 @@ def _edges(
     return "; ".join(
         f"{edge.key}={format_value(edge.value)} is the {edge.at} that was tried: add {format_value(edge.beyond)}"
         for edge in edges_of(summary, known, best.iloc[0], varies)
+    )
+
+
+def _near_ends(edges: Iterable[Edge]) -> str:
+    return "; ".join(
+        f"{edge.key}={format_value(edge.value)} is near the {edge.at} that was tried:"
+        f" add values {'up' if edge.at == 'largest' else 'down'} to {format_value(edge.beyond)}"
+        for edge in edges
     )
 
 

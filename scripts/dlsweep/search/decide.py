@@ -7,15 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dlsweep.config.comparison import Comparison, Run
-from dlsweep.config.course import FOLDER, Course, SearchCourse, decided, decision_file, hours_of_left_out, slot_file
+from dlsweep.config.comparison import Comparison
+from dlsweep.config.course import (
+    FOLDER,
+    Course,
+    Run,
+    SearchCourse,
+    decided,
+    decision_file,
+    hours_of_left_out,
+    slot_file,
+)
 from dlsweep.config.files import Values
 from dlsweep.config.race import Race
 from dlsweep.config.search import METHODS, checked_point
 from dlsweep.errors import ConfigError
 from dlsweep.files import write_json
 from dlsweep.search.halving import promoted
-from dlsweep.search.history import Trial, trials_of, value_of_slot
+from dlsweep.search.history import Trial, trials_of, tried_in, value_of_slot
 from dlsweep.search.model import propose
 from dlsweep.search.race import still_in
 
@@ -28,16 +37,18 @@ def decide(course: Course, number: int, results: Path) -> Path:
     if hours := _hours_of_left_out(course, number, results):
         return _write(course, number, results, [], {"n_skipped": course.n_slots(number), "max_hours": hours}, {})
     if isinstance(course, Comparison):
-        return choose(course, number, results)
+        if not course.is_tuning(number):
+            return choose(course, number, results)
+        course = course.search_of(number)
     if isinstance(course, Race):
         return race_on(course, number, results)
     assert isinstance(course, SearchCourse)
-    one = course.rounds[number]
+    one = course.round(number)
     if METHODS[course.search.method].stages:
-        before = trials_of(course, course.rounds[one.after[0]], results)
+        before = trials_of(course, course.round(one.after[0]), results)
         points = [trial.point for trial in promoted(before, one.n_points)]
     else:
-        rounds = [trials_of(course, earlier, results) for earlier in course.rounds[:number]]
+        rounds = [trials_of(course, earlier, results) for earlier in course.rounds if earlier.number < number]
         before = [trial for trials in rounds for trial in trials]
         points = _propose(course, number, rounds)
     values = {trial.key: trial.value for trial in before}
@@ -60,19 +71,14 @@ def choose(course: Comparison, number: int, results: Path) -> Path:
     It is the setting of which the fewest runs diverged and, of those, the one with the best mean of the objective over
     the others; of equal ones the first. Raises RecordError where a result is missing or cannot be read.
     """
-    folder = results / FOLDER / course.name
-    (tuning,) = course.rounds[number].after
-    n = course.n_seeds(tuning)
-    tried: list[tuple[int, float, int]] = []
-    decided_from: dict[str, float] = {}
-    for i, candidate in enumerate(course.arm_of(number)):
-        paths = (folder / f"{tuning}-{i * n + k}.json" for k in range(n))
-        values = [value_of_slot(path, run[0], course) for path, run in zip(paths, candidate, strict=True)]
+    tried = [one for tuning in course.rounds[number].after for one in tried_in(course, tuning, results)]
+
+    def loss(values: list[float]) -> tuple[int, float]:
         known = [value for value in values if math.isfinite(value)]
-        mean = math.fsum(known) / len(known) if known else math.inf
-        tried.append((n - len(known), mean, i))
-        decided_from |= dict(zip((run[0] for run in candidate), values, strict=True))
-    chosen = course.arm_of(number)[min(tried)[2]]
+        return len(values) - len(known), math.fsum(known) / len(known) if known else math.inf
+
+    chosen, _ = min(tried, key=lambda one: loss(one[1]))
+    decided_from = {run[0]: value for runs, values in tried for run, value in zip(runs, values, strict=True)}
     runs = course.reported(chosen)
     return _write(course, number, results, runs, {"chosen": [run[0] for run in chosen]}, decided_from)
 
@@ -113,7 +119,7 @@ def _write(
 def _propose(course: SearchCourse, number: int, rounds: list[list[Trial]]) -> list[Values]:
     """As many points as the search has at a time, also where the budget ends before: a larger one finds them."""
     search = course.search
-    n_static = sum(not earlier.after for earlier in course.rounds[:number])
+    n_static = sum(not one.after for one in course.rounds)
     tried = {trial.key for trials in rounds for trial in trials}
 
     def accept(point: Values, is_last: bool) -> bool:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlsweep.config.course import FOLDER, Course, SearchCourse, decided
+from dlsweep.config.course import FOLDER, Course, Run, SearchCourse, decided, decision_file
 from dlsweep.config.files import Values
-from dlsweep.config.identity import Setting
 from dlsweep.config.search import Round
 from dlsweep.errors import RecordError
 from dlsweep.files import read_json
@@ -23,7 +22,7 @@ class Trial:
     """
 
     point: Values
-    runs: tuple[tuple[str, Setting], ...]
+    runs: tuple[Run, ...]
     value: float
 
     @property
@@ -34,21 +33,23 @@ class Trial:
 
 def trials_of(course: SearchCourse, one: Round, results: Path) -> list[Trial]:
     """Return the trials of a round. Raises RecordError where one of its results is missing or cannot be read."""
-    folder = results / FOLDER / course.name
-    if one.after:
-        points, runs = _points_of_decision(folder / f"{one.number}.json"), decided(folder, one.number)
-    else:
-        points = course.points_of(one.number)
-        runs = course.runs_of(points)
-    n = course.repetitions
-    found = []
-    for i in range(one.n_points):
-        its_runs = runs[i * n : (i + 1) * n]
-        values = [
-            value_of_slot(folder / f"{one.number}-{i * n + k}.json", run[0], course) for k, run in enumerate(its_runs)
-        ]
-        found.append(Trial(points[i], tuple(its_runs), math.fsum(values) / n))
-    return found
+    decision = Path(decision_file(str(results), course.name, one.number))
+    points = _points_of_decision(decision) if one.after else course.points_of(one.number)
+    tried = tried_in(course, one.number, results)
+    return [
+        Trial(point, runs, math.fsum(values) / len(values))
+        for point, (runs, values) in zip(points, tried, strict=False)  # a decision has points beyond the budget, too
+    ]
+
+
+def tried_in(course: Course, number: int, results: Path) -> list[tuple[tuple[Run, ...], list[float]]]:
+    """Return the runs of each setting of a round, and their values. Raises RecordError as `trials_of` does."""
+    folder, one = results / FOLDER / course.name, course.round(number)
+    runs = decided(folder, number) if one.after else course.static_round(number)
+    n = course.n_seeds(number)
+    paths = [folder / f"{number}-{slot}.json" for slot in range(one.n_points * n)]
+    values = [value_of_slot(path, run[0], course) for path, run in zip(paths, runs, strict=False)]
+    return [(tuple(runs[i : i + n]), values[i : i + n]) for i in range(0, len(paths), n)]
 
 
 def _points_of_decision(path: Path) -> list[Values]:

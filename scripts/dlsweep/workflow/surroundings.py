@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from dlsweep.config.comparison import Comparison
 from dlsweep.config.search import METHODS
 from dlsweep.config.sweep import Sweep
 from dlsweep.errors import ConfigError
@@ -33,8 +34,9 @@ def check_packages(sweep: Sweep) -> None:
         method = experiment.course.method if experiment.course else ""
         for package in METHODS[method].needs if method else ():
             if importlib.util.find_spec(package) is None:
+                word = "tune" if isinstance(experiment.course, Comparison) else "search"
                 raise ConfigError(
-                    f"experiments.{experiment.name}.search.method: {method} needs {package}, which is not installed:"
+                    f"experiments.{experiment.name}.{word}.method: {method} needs {package}, which is not installed:"
                     " python -m pip install -r requirements-search.txt"
                 )
 

@@ -103,7 +103,7 @@ def load(folder: Path, plan: Plan | None = None) -> dict[str, Tables]:
     for exp_name, experiment in plan.experiments.items() if plan else ():
         if experiment.comparison and exp_name in parts["trials"]:
             tuned[exp_name], trials = experiment.comparison.tuned, parts["trials"][exp_name]
-            parts["trials"][exp_name] = trials[trials["round"] < experiment.n_tuning_rounds]
+            parts["trials"][exp_name] = trials[trials["round"] < experiment.comparison.n_tuning_rounds]
     return {
         exp_name: Tables(
             **{name: parts[name].get(exp_name, table.head(0)) for name, table in tables.items()},
