@@ -28,7 +28,14 @@ CONFIG = {
             "tune": {"lr": [0.001, 0.01, 0.1]},
             "seeds": 2,
             "figures": [],
-        }
+        },
+        "searched": {
+            "compare": "method",
+            "grid": {"method": ["plain", "new"]},
+            "tune": {"method": "halving", "n": 2, "eta": 2, "lr": {"log_uniform": [0.001, 0.1]}},
+            "seeds": 1,
+            "figures": [],
+        },
     },
 }
 
@@ -43,7 +50,7 @@ def new_project(folder: Path) -> Project:
 
 def decisions(project: Project) -> dict[str, dict]:
     found = project.results.glob("search/*/[0-9].json")
-    return {path.name: json.loads(path.read_text()) for path in found}
+    return {f"{path.parent.name}/{path.name}": json.loads(path.read_text()) for path in found}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +63,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def test_each_is_reported_at_its_best_and_the_tables_say_how_it_was_tuned(undisturbed: Project):
-    summary, tuning = (pd.read_csv(undisturbed.results / f"{name}.csv") for name in ("summary", "tuning"))
+    tables = [pd.read_csv(undisturbed.results / f"{name}.csv") for name in ("summary", "tuning")]
+    summary, tuning = (table[table["exp_name"] == "fair"] for table in tables)
     assert [*zip(summary["label"], summary["lr"], summary["seed"], strict=True)] == [
         ("method=plain", 0.1, 0),
         ("method=plain", 0.1, 1),
@@ -71,15 +79,28 @@ def test_each_is_reported_at_its_best_and_the_tables_say_how_it_was_tuned(undist
     assert said in board.replace("the validation loss", "validation loss") and "| method=plain | 3 | 3 | 6 |" in board
     page = (undisturbed.results / "report.html").read_text()
     assert said.split(",")[0] in page and "How each was tuned (2)" in page and "<td>lr=0.01</td>" in page
-    assert len(undisturbed.records()) == 6 + 4
+    assert len(undisturbed.records()) == 6 + 4 + 2 + 2  # of a search in rounds, those that were trained to the end
     status = undisturbed.run("python", "scripts/sweep.py", "status")
-    assert "10 of 10 runs are done" in status.stdout, status.stdout + status.stderr
+    assert "18 of 18 runs are done, 2 pruned" in status.stdout, status.stdout + status.stderr
+
+
+def test_a_search_tunes_each_in_rounds_and_the_best_of_those_that_went_on_is_reported(undisturbed: Project):
+    tables = [pd.read_csv(undisturbed.results / f"{name}.csv") for name in ("summary", "tuning", "trials")]
+    summary, tuning, trials = (table[table["exp_name"] == "searched"].reset_index() for table in tables)
+    assert list(tuning["n_settings"]) == list(tuning["n"]) == [2, 2] and list(tuning["epochs"]) == [3, 3]
+    assert list(trials["status"].value_counts().sort_index()) == [4, 4]  # finished, pruned: two of them went on
+    for i, method in enumerate(("plain", "new")):
+        tried = trials[trials["point"].str.contains(f'"{method}"') & (trials["round"] < 4)]
+        first, last = tried[tried["status"] == "pruned"], tried[tried["status"] == "finished"]
+        assert list(last["hash"]) == [first.loc[first["value"].idxmin(), "hash"]]
+        assert summary["lr"][i] == json.loads(last["point"].iloc[0])["lr"] and summary["seed"][i] == 0
+        assert tuning["selected"][i] == last["value"].iloc[0] and tuning["label"][i] == f"method={method}"
 
 
 def test_killed_while_it_tunes_it_chooses_the_same(undisturbed: Project, tmp_path: Path):
     project = new_project(tmp_path / "killed")
     listed = project.snakemake("-n", "--quiet=rules")
-    assert re.search(r"search.slot +10\s", listed.stdout + listed.stderr), listed.stdout + listed.stderr
+    assert re.search(r"search.slot +18\s", listed.stdout + listed.stderr), listed.stdout + listed.stderr
     process = project.start()
     wait_for(lambda: process.poll() is not None or len(project.records()) >= 2)
     kill_group(process)

@@ -21,6 +21,8 @@ from dlsweep.errors import ConfigError
 WORDS = ("compare", "tune", "tune_seeds")
 COMPARED = ("grid", "zip", "settings")
 """The constructs that give what is compared its values."""
+TUNERS = tuple(name for name, method in METHODS.items() if method.ranges)
+"""The methods of a search that tune: those that find values in ranges."""
 FIRST_TUNE_SEED = 1000
 """Of a number of them: so both they and the seeds that are reported by can become more, and none of them changes."""
 
@@ -81,10 +83,12 @@ def read_tune(spec: Any, where: str, task: Task) -> list[Values] | Search:
     """
     spec = a_mapping(spec, where)
     drawn = any(isinstance(value, Mapping) and not SAMPLERS_OF.isdisjoint(value) for value in spec.values())
+    if "method" in spec and spec["method"] not in TUNERS:
+        hint = nearest(spec["method"], TUNERS)
+        raise ConfigError(
+            f"{where}.method: {shown(spec['method'])} is not allowed; allowed: {', '.join(TUNERS)}.{hint}"
+        )
     search = read_search(spec, where, task) if "method" in spec else None
-    if search and search.method == "race":
-        allowed = ", ".join(method for method in METHODS if method != "race")
-        raise ConfigError(f"{where}.method: {shown(search.method)} is not allowed here; allowed: {allowed}")
     points: list[Values] = []
     if search and search.is_static:
         first = itertools.islice(search.points(), search.options["n"])

@@ -74,7 +74,7 @@ def _rows(
                 "n_failed": sum(one["status"] == FAILED for one in slots),
                 "epochs": sum(len(record["epochs"]) for record in records),
                 "seconds": sum(record["timing"]["train_seconds"] or 0.0 for record in records),
-                "chosen": _in_words(chosen, [one["setting"] for one in slots[i]], comparison.tuned),
+                "chosen": _in_words(chosen, [one["setting"] for one in slots], comparison.tuned),
                 "selected": selected,
                 "n_missing": sum(one["status"] == FAILED for one in slots[i + len(comparison.n_settings)]),
                 "edge": ""
