@@ -201,6 +201,10 @@ def test_a_budget_is_that_of_each_and_what_is_excluded_wholly_is_not_compared():
             "when[0].set: has several",
         ),
         ({"tune": {**HALVING, "method": "race"}}, 'a.tune.method: "race" is not allowed; allowed: quasi_random, tpe'),
+        (
+            {"tune": {**HALVING, "max_hours": 1}},
+            "a.tune.max_hours: would tune what is slow less than the others; allow",
+        ),
         ({"tune": {**HALVING, "max_runs": 1}, "tune_seeds": 2}, "a.tune.max_runs: 1 is not allowed; halving needs 2"),
         ({"tune": {**HALVING, "seed": {"int_uniform": [0, 9]}}}, "a.tune.seed: is not tuned"),
         ({"tune": {**HALVING, "optimizer": {"choice": ["sgd"]}}}, "a.tune: sets optimizer, which experiments.a.grid"),

@@ -14,7 +14,7 @@ from dlsweep.config.axes import SAMPLERS, a_mapping, read_grid, read_sample, rea
 from dlsweep.config.files import Values, shown
 from dlsweep.config.names import nearest
 from dlsweep.config.replicates import CONSTRUCTS
-from dlsweep.config.search import METHODS, Search, checked_point, read_search
+from dlsweep.config.search import BUDGETS, METHODS, Search, checked_point, read_search
 from dlsweep.config.tasks import Task
 from dlsweep.errors import ConfigError
 
@@ -89,6 +89,9 @@ def read_tune(spec: Any, where: str, task: Task) -> list[Values] | Search:
             f"{where}.method: {shown(spec['method'])} is not allowed; allowed: {', '.join(TUNERS)}.{hint}"
         )
     search = read_search(spec, where, task) if "method" in spec else None
+    if search and search.max_hours:
+        allowed = ", ".join(("n", *BUDGETS))
+        raise ConfigError(f"{where}.max_hours: would tune what is slow less than the others; allowed: {allowed}")
     points: list[Values] = []
     if search and search.is_static:
         first = itertools.islice(search.points(), search.options["n"])
