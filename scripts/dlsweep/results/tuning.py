@@ -46,9 +46,13 @@ def _rows(
     search, comparison, results = experiment.search, experiment.comparison, Path(plan.results)
     assert search and comparison
     runs: list[dict[str, dict[str, Any]]] = [{} for _ in range(comparison.n_arms)]
+    n_missing = [0] * comparison.n_arms
     for number, _, content in search.slots(results):
+        i = comparison.of_arm[number]
         if number < comparison.n_tuning_rounds:
-            runs[comparison.of_arm[number]][content["hash"]] = content  # of one that went on, what came of it last
+            runs[i][content["hash"]] = content  # of one that went on, what came of it last
+        else:
+            n_missing[i] += content["status"] == FAILED
     tried = {digest: one["setting"] for of_arm in runs for digest, one in of_arm.items()}
     labels = setting_labels({**tried, **experiment.settings}, experiment.varies, experiment.compared)
     rows = []
@@ -76,7 +80,7 @@ def _rows(
                 "seconds": sum(record["timing"]["train_seconds"] or 0.0 for record in records),
                 "chosen": _in_words(chosen, [one["setting"] for one in slots], comparison.tuned),
                 "selected": selected,
-                "n_missing": sum(one["status"] == FAILED for one in slots[i + len(comparison.n_settings)]),
+                "n_missing": n_missing[i],
                 "edge": ""
                 if selected is None
                 else _near_ends(edges_of_ranges(chosen, comparison.ranges, known))
