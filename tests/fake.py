@@ -186,6 +186,7 @@ def follow(course: Course, results: Path, value: Callable[[Setting], float | Non
             if number == one.number:
                 path = Path(slot_file(str(results), course.name, number, slot))
                 path.parent.mkdir(parents=True, exist_ok=True)
-                content = {"hash": digest, "setting": setting, "status": "finished", "value": value(setting)}
+                status = "pruned" if one.epochs else "finished"
+                content = {"hash": digest, "setting": setting, "status": status, "value": value(setting)}
                 write_json(path, content, sync=False)
     return [digest for digest, _ in course.known_runs(results).values()]

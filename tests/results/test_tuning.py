@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.text import Text
 
+from dlsweep.config.axes import Dimension
 from dlsweep.config.comparison import Comparison
 from dlsweep.config.identity import Setting, setting_hash
 from dlsweep.config.keep import Keep
@@ -19,8 +21,10 @@ from dlsweep.config.sources import value_sources
 from dlsweep.config.sweep import Sweep, expand_config
 from dlsweep.errors import ConfigError
 from dlsweep.files import read_json, write_json
-from dlsweep.results.decisions import decisions, sentences
-from dlsweep.results.records import FINDINGS
+from dlsweep.report.figures.drawing import draw_one, load
+from dlsweep.results.columns import Columns
+from dlsweep.results.decisions import decisions, edges_of_ranges, sentences
+from dlsweep.results.records import FINDINGS, read_record
 from dlsweep.results.tables import make_tables, read_records, summary_table, write_tables
 from dlsweep.results.tuning import tuning_table
 from dlsweep.runs.run import RunOptions
@@ -166,6 +170,53 @@ def test_only_the_weights_of_runs_that_report_are_kept_as_the_best(tmp_path: Pat
         assert [text.partition("--keep-weights=")[2].partition(":")[0] for text in told] == expected
 
 
+SEARCHED: dict[str, Any] = {"folds": None, "epochs": 9, "figures": None}
+HALVING: dict[str, Any] = {"method": "halving", "n": 9, "lr": {"log_uniform": [1e-8, 1e-4]}}
+
+
+def test_of_a_search_what_was_tried_is_counted_once_and_a_best_near_the_end_of_its_range_is_said(tmp_path: Path):
+    sweep, course, plan = tuned(tmp_path, **SEARCHED, tune=HALVING)
+    write_tables(plan, tmp_path)
+    tuning, trials, summary = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("tuning", "trials", "summary"))
+    assert list(tuning["n_settings"]) == list(tuning["n"]) == [9, 9]
+    assert len(trials) == 2 * (9 + 3 + 1) + 4 and trials["status"].value_counts()["pruned"] == 2 * (9 + 3)
+    assert len(summary) == 4 and set(summary["seed"]) == {0, 1}
+    for i, digest in enumerate(trials.loc[trials["round"].isin([2, 5]), "hash"]):
+        lr = read_record(tmp_path / f"e-{digest}.json")["setting"]["lr"]
+        assert tuning["chosen"][i] == f"lr={lr:.4g}" and set(summary["lr"][2 * i : 2 * i + 2]) == {lr}
+    assert "among the largest that were tried: add values up to " in " ".join(map(str, tuning["edge"]))
+    figure = next(one for one in plan.experiments["e"].figures if one.kind == "tuning")
+    drawn, _ = draw_one("e", figure, load(tmp_path, plan)["e"])
+    assert "Pale: stopped" in " ".join(text.get_text() for text in drawn.findobj(Text))
+    assert View(sweep, tmp_path).n_undecided == 0 and course.progress([(4, 0)]).startswith(
+        "tuning by halving: 25 of 26"
+    )
+
+
+def test_a_range_has_an_edge_where_there_is_something_beyond_it():
+    ranges = {
+        "lr": Dimension(low=1e-3, high=1, log=True),
+        "momentum": Dimension(low=0, high=0.9),
+        "batch_size": Dimension((16, 32, 64)),
+        "dropout": Dimension((0, 0.5)),
+        "act": Dimension(("relu", "tanh")),
+    }
+
+    tried: list[Setting] = []
+
+    def found(**setting: Any) -> list[tuple[str, str]]:
+        return [(edge.key, edge.at) for edge in edges_of_ranges(setting, tried, ranges, Columns())]
+
+    assert found(lr=0.05, momentum=0.5, batch_size=32, dropout=0.5, act="tanh") == []
+    assert found(lr=0.9, batch_size=16) == [("lr", "largest"), ("batch_size", "smallest")]
+    assert found(lr=0.0011, momentum=0.85, batch_size=64)[:2] == [("lr", "smallest"), ("momentum", "largest")]
+    assert found(momentum=0.02) == []  # no momentum is below 0
+    tried = [{"lr": lr} for lr in (0.001, 0.1, 0.3)]
+    assert found(lr=0.3) == [("lr", "largest")] and found(lr=0.1) == []  # of few values, none may be near the end
+    (edge,) = edges_of_ranges({"lr": 0.9}, [], ranges, Columns())
+    assert edge.beyond == pytest.approx(5.6)  # as far again as a quarter of the range
+
+
 def test_explain_says_where_the_seed_of_a_run_that_tuned_comes_from(tmp_path: Path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"experiments": {"e": NESTED}}))
     _, course, _ = tuned(tmp_path)
@@ -174,6 +225,13 @@ def test_explain_says_where_the_seed_of_a_run_that_tuned_comes_from(tmp_path: Pa
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"experiments": {"e": {**NESTED, "tune_seeds": [1000]}}}))
     sources = value_sources([tmp_path / "config.yaml"], {}, "e", next(iter(course.static_runs().values())))
     assert sources["seed"].startswith("experiments.e.tune_seeds (")
+    spec = {**NESTED, **SEARCHED, "tune": HALVING}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"experiments": {"e": spec}}))
+    _, course, _ = tuned(tmp_path, **spec)
+    for run, seed in ((course.static_round(0)[0], "default of tune_seeds"), (course.known_runs(tmp_path)[6, 0], None)):
+        sources = value_sources([tmp_path / "config.yaml"], {}, "e", run[1])
+        assert sources["lr"].startswith("experiments.e.tune.lr (")
+        assert sources["seed"] == seed or sources["seed"].startswith("experiments.e.seeds (")
 
 
 def test_a_score_that_is_not_a_number_is_the_worst_and_one_that_was_never_measured_a_mistake(tmp_path: Path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -337,8 +337,13 @@ def edges_of(part: pd.DataFrame, known: Columns, best: str, varies: Mapping[str,
             yield Edge(key, value, "largest", _next_value(tried, hyper))
 
 
-def edges_of_ranges(setting: Setting, ranges: Mapping[str, Dimension], known: Columns) -> Iterator[Edge]:
-    """Yield what a setting has near an end of the ranges that were searched, and could have beyond it."""
+def edges_of_ranges(
+    setting: Setting, settings: Iterable[Setting], ranges: Mapping[str, Dimension], known: Columns
+) -> Iterator[Edge]:
+    """Yield what a setting has near an end of the ranges that were searched, and could have beyond it.
+
+    It is near where it is in the first or last tenth, or nothing beyond it is among the settings that were tried.
+    """
     for key, dimension in ranges.items():
         value, hyper = value_of(setting, key), known.hyperparameters.get(key)
         if not _is_number(value) or not all(map(_is_number, dimension.values)):
@@ -349,7 +354,9 @@ def edges_of_ranges(setting: Setting, ranges: Mapping[str, Dimension], known: Co
         if len(tried) < FEWEST_VALUES or low == high:
             continue
         position = (at - low) / (high - low)
-        is_edge = position in (0, 1) if dimension.values else min(position, 1 - position) <= NEAR
+        values = sorted({value_of(one, key) for one in settings if _is_number(value_of(one, key))})
+        is_last = len(values) >= FEWEST_VALUES and value == values[0 if position < 0.5 else -1]
+        is_edge = position in (0, 1) if dimension.values else is_last or min(position, 1 - position) <= NEAR
         limit = None if hyper is None else hyper.low if position < 0.5 else hyper.high
         if is_edge and tried[0 if position < 0.5 else -1] != limit:
             beyond = _next_value(tried[::-1] if position < 0.5 else tried, hyper)

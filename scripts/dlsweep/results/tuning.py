@@ -83,7 +83,7 @@ def _rows(
                 "n_missing": n_missing[i],
                 "edge": ""
                 if selected is None
-                else _near_ends(edges_of_ranges(chosen, comparison.ranges, known))
+                else _near_ends(edges_of_ranges(chosen, [one["setting"] for one in slots], comparison.ranges, known))
                 if comparison.ranges
                 else _edges(plan, exp_name, experiment, known, records, {one["hash"] for one in by}, summarize),
             }
@@ -144,7 +144,7 @@ def _edges(
 
 def _near_ends(edges: Iterable[Edge]) -> str:
     return "; ".join(
-        f"{edge.key}={format_value(edge.value)} is near the {edge.at} that was tried:"
+        f"{edge.key}={format_value(edge.value)} is among the {edge.at} that were tried:"
         f" add values {'up' if edge.at == 'largest' else 'down'} to {format_value(edge.beyond)}"
         for edge in edges
     )
