@@ -13,6 +13,7 @@ from dlsweep.config.plan import Plan
 from dlsweep.config.sweep import expand_config
 from dlsweep.errors import ConfigError
 from dlsweep.files import read_json
+from dlsweep.workflow.surroundings import check_packages
 from fake import follow
 
 FAIR: dict[str, Any] = {
@@ -155,6 +156,14 @@ def test_a_search_that_models_proposes_from_the_results_of_its_arm_and_a_larger_
         settings = [setting for slot, (_, setting) in larger.known_runs(tmp_path).items() if larger.is_tuning(slot[0])]
         best = max((one for one in settings if one["optimizer"] == optimizer), key=distance)
         assert {one["lr"] for _, one in chosen if one["optimizer"] == optimizer} == {best["lr"]}
+
+
+def test_a_package_that_a_method_needs_is_asked_for_under_tune(monkeypatch: pytest.MonkeyPatch):
+    tune = {"method": "tpe", "n": 3, "lr": {"log_uniform": [1e-3, 1]}}
+    sweep = expand_config({"experiments": {"a": {**FAIR, "tune": tune}}})
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"a\.tune\.method: tpe needs optuna, which is not installed"):
+        check_packages(sweep)
 
 
 def test_a_budget_is_that_of_each_and_what_is_excluded_wholly_is_not_compared():
