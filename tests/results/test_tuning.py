@@ -213,6 +213,8 @@ def test_a_range_has_an_edge_where_there_is_something_beyond_it():
     assert found(momentum=0.02) == []  # no momentum is below 0
     tried = [{"lr": lr} for lr in (0.001, 0.1, 0.3)]
     assert found(lr=0.3) == [("lr", "largest")] and found(lr=0.1) == []  # of few values, none may be near the end
+    tried = [{"lr": lr} for lr in (0.001, 0.05, 0.1)]
+    assert found(lr=0.1) == []  # larger ones are in the range, only none was tried
     (edge,) = edges_of_ranges({"lr": 0.9}, [], ranges, Columns())
     assert edge.beyond == pytest.approx(5.6)  # as far again as a quarter of the range
 

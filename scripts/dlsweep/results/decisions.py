@@ -342,7 +342,7 @@ def edges_of_ranges(
 ) -> Iterator[Edge]:
     """Yield what a setting has near an end of the ranges that were searched, and could have beyond it.
 
-    It is near where it is in the first or last tenth, or nothing beyond it is among the settings that were tried.
+    It is near in the first or last tenth, and, where nothing beyond it is among the settings that were tried, fifth.
     """
     for key, dimension in ranges.items():
         value, hyper = value_of(setting, key), known.hyperparameters.get(key)
@@ -356,7 +356,7 @@ def edges_of_ranges(
         position = (at - low) / (high - low)
         values = sorted({value_of(one, key) for one in settings if _is_number(value_of(one, key))})
         is_last = len(values) >= FEWEST_VALUES and value == values[0 if position < 0.5 else -1]
-        is_edge = position in (0, 1) if dimension.values else is_last or min(position, 1 - position) <= NEAR
+        is_edge = position in (0, 1) if dimension.values else min(position, 1 - position) <= NEAR * (1 + is_last)
         limit = None if hyper is None else hyper.low if position < 0.5 else hyper.high
         if is_edge and tried[0 if position < 0.5 else -1] != limit:
             beyond = _next_value(tried[::-1] if position < 0.5 else tried, hyper)
