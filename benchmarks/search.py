@@ -1,9 +1,11 @@
-"""Searches at equal budget: the best validation loss over the epochs spent, ours and Optuna's, and what a kill changes.
+"""Searches at equal budget: the best validation loss over the epochs spent, ours, Optuna's, Ray's; what a kill changes.
 
     python benchmarks/search.py --repetitions 20
 
 The objective is a small network on scikit-learn's digits or wine, trained in this process: what is compared are the
-settings that each method chooses, so both read the same curves. Ours decide through the code that a sweep calls.
+settings that each method chooses, so all read the same curves. Ours decide through the code that a sweep calls. Of Ray,
+whose trials take seconds to start, the real scheduler and ranges are driven here, four trials in turns; what a kill
+changes is measured on Ray itself (peers/asha_app.py).
 """
 
 from __future__ import annotations
@@ -11,9 +13,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import json
 import math
+import os
+import signal
+import subprocess
 import sys
 import tempfile
+import time
+import types
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -40,6 +48,7 @@ EPOCHS = 9  # of a whole run
 BUDGET = 243  # epochs of a search
 LOOKS = (81, 162, 243)  # epochs spent
 KILLED = 5  # repetitions that are killed, at most
+AT_A_TIME = 4  # trials of ASHA
 OURS = {
     "quasi_random": {"n": 27},
     "tpe": {"n": 27},
@@ -58,6 +67,10 @@ DATA = {"digits": datasets.load_digits, "wine": datasets.load_wine}
 
 class Spent(Exception):
     """The budget is spent, or the process is killed."""
+
+
+def point_key(point: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(point[name] for name in RANGES)
 
 
 class Curves:
@@ -80,22 +93,26 @@ class Curves:
         self.seed, self.most = seed, most
         self.spent, self.best = 0, math.inf
         self.history: list[tuple[int, float]] = []
+        self.saved: dict[tuple[Any, ...], int] = {}  # the epoch of each setting's checkpoint
         self.states: dict[tuple[Any, ...], tuple[Iterator[float], list[float]]] = {}
 
     def value(self, point: dict[str, Any], epochs: int = EPOCHS, before: int = 0) -> float:
         """The loss after some epochs, of which the search has paid for the first ones before."""
-        key = tuple(point[name] for name in RANGES)
+        key = point_key(point)
         training, losses = self.states.setdefault(key, (self.train(*key), []))
-        for _ in range(epochs - before):
+        for epoch in range(before + 1, epochs + 1):
             if self.spent >= self.most:
                 raise Spent
             self.spent += 1
+            self.saved[key] = epoch
         while len(losses) < epochs:
             losses.append(next(training))
-        loss = losses[epochs - 1]
+        return losses[epochs - 1]
+
+    def ended(self, loss: float) -> None:
+        """Count the loss of a run that pauses or ends: that of its last epoch, also where a method sees each."""
         self.best = min(self.best, loss)
         self.history.append((self.spent, self.best))
-        return loss
 
     def train(self, lr: float, width: int, weight_decay: float) -> Iterator[float]:
         generator = torch.Generator().manual_seed(self.seed)
@@ -132,9 +149,10 @@ def ours(method: str, curves: Curves, results: Path) -> list[str]:
     search = {"method": method, "seed": curves.seed, **OURS[method], **RANGES}
     experiment = expand_config({"defaults": defaults, "experiments": {"a": {"search": search}}}).experiments["a"]
     course = experiment.course
+    saved = dict(curves.saved)  # by a process that was killed: a run goes on from its checkpoint
     if course is None:  # the config decides all
         for setting in experiment.settings.values():
-            curves.value(setting)
+            curves.ended(curves.value(setting, before=saved.get(point_key(setting), 0)))
         return list(experiment.settings)
     reached: dict[str, int] = {}
     for one in course.rounds:
@@ -146,7 +164,9 @@ def ours(method: str, curves: Curves, results: Path) -> list[str]:
             path = Path(slot_file(str(results), course.name, number, slot))
             last = one.epochs or EPOCHS
             if not path.exists():
-                loss = curves.value(setting, last, reached.get(digest, 0))
+                before = max(reached.get(digest, 0), saved.get(point_key(setting), 0))
+                loss = curves.value(setting, last, before)
+                curves.ended(loss)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 value = loss if math.isfinite(loss) else None
                 write_json(path, {"hash": digest, "setting": setting, "status": "finished", "value": value}, sync=False)
@@ -180,7 +200,9 @@ def optunas(method: str, curves: Curves, results: Path) -> list[str]:
             if method == "hyperband":
                 trial.report(loss, epoch)
                 if trial.should_prune():
+                    curves.ended(loss)
                     raise optuna.TrialPruned
+        curves.ended(loss)
         return loss
 
     def keep_going() -> bool:
@@ -200,10 +222,40 @@ def optunas(method: str, curves: Curves, results: Path) -> list[str]:
     return [str(trial.params) for trial in ended()]
 
 
+def asha(curves: Curves, results: Path) -> list[str]:
+    """Ray's ASHA over random points, until the budget is spent."""
+    from ray import tune
+
+    low, high = RANGES["hid_dim"]["log_int_uniform"]
+    space = {
+        "lr": tune.loguniform(*RANGES["lr"]["log_uniform"]),
+        "hid_dim": tune.lograndint(low, high + 1),  # ends before it
+        "weight_decay": tune.loguniform(*RANGES["weight_decay"]["log_uniform"]),
+    }
+    scheduler = tune.schedulers.ASHAScheduler("epoch", "loss", "min", max_t=EPOCHS, grace_period=1, reduction_factor=3)
+    random = np.random.RandomState(curves.seed)
+    points: list[dict[str, Any]] = []
+    running: dict[int, int] = {}  # the number of epochs of each trial
+    while True:
+        while len(running) < AT_A_TIME:
+            running[len(points)] = 0
+            scheduler.on_trial_add(None, types.SimpleNamespace(trial_id=len(points)))
+            points.append({name: domain.sample(random_state=random) for name, domain in space.items()})
+        for number in list(running):
+            running[number] += 1
+            loss = curves.value(points[number], running[number], running[number] - 1)
+            result = {"epoch": running[number], "loss": loss if math.isfinite(loss) else 1e9}
+            trial = types.SimpleNamespace(trial_id=number)
+            if scheduler.on_trial_result(None, trial, result) == tune.schedulers.TrialScheduler.STOP:
+                curves.ended(loss)
+                del running[number]
+
+
 METHODS: dict[str, Callable[[Curves, Path], list[str]]] = {
     **{f"ours, {method}": functools.partial(ours, method) for method in OURS},
     "Optuna, TPE": functools.partial(optunas, "tpe"),
     "Optuna, TPE and Hyperband": functools.partial(optunas, "hyperband"),
+    "Ray, ASHA over random points": asha,
 }
 
 
@@ -221,8 +273,11 @@ def one(task: tuple[str, str, int]) -> list[float]:
     return [curves.best_at(spent) for spent in LOOKS]
 
 
-def killed(task: tuple[str, int]) -> bool:
-    """Kill a search in the middle of a run, and go on; say whether it has tried the same, in the same order."""
+def killed(task: tuple[str, int]) -> tuple[bool, int]:
+    """Kill a search in the middle of a run, and go on.
+
+    Return whether it has tried the same, in the same order, and how many epochs were trained again or in vain.
+    """
     name, seed = task
     torch.set_num_threads(1)
     quiet()
@@ -232,8 +287,37 @@ def killed(task: tuple[str, int]) -> bool:
         half = Curves("wine", seed, most=whole.spent // 2 + 4)
         with contextlib.suppress(Spent):
             METHODS[name](half, Path(second))
-        again = METHODS[name](Curves("wine", seed, most=10**9), Path(second))
-    return undisturbed == again
+        rest = Curves("wine", seed, most=10**9)
+        rest.saved = half.saved
+        again = METHODS[name](rest, Path(second))
+    if undisturbed == again:
+        return True, half.spent + rest.spent - whole.spent
+    return False, half.spent - half.history[-1][0]  # the run that was killed, which Optuna counts as still running
+
+
+def asha_killed(seed: int) -> tuple[bool, int]:
+    """The same with Ray itself."""
+
+    def start(folder: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, Path(__file__).parent / "peers/asha_app.py", str(seed)]
+        nowhere = subprocess.DEVNULL
+        return subprocess.Popen(command, cwd=folder, stdout=nowhere, stderr=nowhere, start_new_session=True)
+
+    def n_trained(folder: Path) -> int:
+        log = folder / "epochs.txt"
+        return len(log.read_text().splitlines()) if log.exists() else 0
+
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        first, second = Path(one), Path(other)
+        start(first).wait()
+        process = start(second)
+        while n_trained(second) < n_trained(first) // 2 and process.poll() is None:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        start(second).wait()
+        undisturbed, again = (json.loads((folder / "tried.json").read_text()) for folder in (first, second))
+        return undisturbed == again, n_trained(second) - sum(epochs for _, epochs in again)
 
 
 def quiet() -> None:
@@ -258,12 +342,17 @@ def main() -> None:
             title = f"{data}: the best validation loss so far (mean, 95% interval, {len(seeds)} repetitions)"
             print_table(title, ["after epochs", *map(str, LOOKS)], rows)
         rows = []
-        for name in METHODS:
-            equal = list(pool.map(killed, [(name, seed) for seed in seeds[:KILLED]]))
-            rows.append([name, f"{sum(equal)} of {len(equal)}"])
-        print_table(
-            "Killed in the middle of a run, and started again", ["", "the same settings, in the same order"], rows
-        )
+        for name, method in METHODS.items():
+            few = seeds[:KILLED]
+            found = (
+                [asha_killed(seed) for seed in few]
+                if method is asha
+                else list(pool.map(killed, [(name, seed) for seed in few]))
+            )
+            equal, repeated = zip(*found, strict=True)
+            rows.append([name, f"{sum(equal)} of {len(equal)}", f"{np.mean(repeated):.1f}"])
+        columns = ["", "the same settings, in the same order", "epochs trained again or in vain"]
+        print_table("Killed in the middle of a run, and started again", columns, rows)
 
 
 if __name__ == "__main__":
