@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 from matplotlib.axes import Axes
+from PIL import Image
 
 from conftest import LIMIT, ROOT
 from dlsweep.config.kinds import KINDS, FigureSpec
@@ -25,7 +26,7 @@ from dlsweep.errors import ConfigError
 from dlsweep.files import read_json
 from dlsweep.report.captions import caption, captions, finding
 from dlsweep.report.figures import axes, data, drawing
-from dlsweep.report.figures.headings import heading_in
+from dlsweep.report.figures.headings import Heading, heading_in
 from dlsweep.results.columns import Columns
 from dlsweep.results.decisions import decide
 from dlsweep.results.tables import write_tables
@@ -277,6 +278,17 @@ def test_marks_at_one_value_lie_side_by_side_with_their_single_runs(sweep: tuple
         assert len(first) == 2 and first[0] < first[1]
         runs = [line for line in ax.lines if line.get_gid() == "runs"]
         assert sum(len(line.get_xdata()) for line in runs) == tables["few"].summary["val_acc"].notna().sum()
+
+
+def test_no_text_is_cut_at_the_edge(sweep: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Also where what is found is wider than all else, by letters that come out wider than in the layout."""
+    monkeypatch.setattr(drawing, "heading_of", lambda tables, spec: Heading("Which?", "0123456789 m" * 20))
+    settings = expand_config({"experiments": {"few": {**EXPERIMENTS["few"], "figures": ["box"]}}})
+    figure, box = drawing.draw_one("few", settings.experiments["few"].figures[0], sweep[1]["few"])
+    drawing.save(figure, box, tmp_path / "box.png", dpi=drawing.DPI)
+    with Image.open(tmp_path / "box.png") as image:
+        right = np.asarray(image.convert("L"))[:, -6:]
+    assert (right == 255).all()
 
 
 def test_a_figure_says_above_what_it_asks_and_what_it_finds(sweep: tuple):

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter
 from matplotlib.transforms import Bbox
 
@@ -211,6 +212,12 @@ def drawing_of(kind: str) -> Callable[[Tables, FigureSpec], Drawing]:
     return drawing
 
 
+def _extent(text: Text) -> Bbox:
+    """What a text covers, in inches. At the resolution of a file its letters may be wider than in the layout."""
+    box = text.get_window_extent().transformed(text.figure.dpi_scale_trans.inverted())
+    return Bbox.from_bounds(box.x0, box.y0, 1.08 * box.width, box.height)
+
+
 def _finish(figure: Figure, note: str, heading: Heading) -> tuple[Figure, Bbox]:
     """Make the tick labels readable, and add what is written above the figure and the note below it."""
     for ax in figure.axes:
@@ -223,7 +230,6 @@ def _finish(figure: Figure, note: str, heading: Heading) -> tuple[Figure, Bbox]:
         untangle(ax)
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     left, room = box.x0 / width, max(box.width, FEWEST_INCHES)
-    inches = figure.dpi_scale_trans.inverted()
     extents, top = [], box.y1 + 0.1
     for text, letters, look in (
         (heading.finding, 14, {"fontsize": "medium", "color": "0.25", "gid": "Description"}),
@@ -232,9 +238,9 @@ def _finish(figure: Figure, note: str, heading: Heading) -> tuple[Figure, Bbox]:
         if text:
             written = textwrap.fill(text, int(letters * room))
             drawn = figure.text(left, top / height, written, va="bottom", ha="left", **look)
-            extents.append(drawn.get_window_extent().transformed(inches))
+            extents.append(_extent(drawn))
             top = extents[-1].y1 + 0.06
     below = textwrap.fill(note, int(14 * room))
     drawn = figure.text(left, (box.y0 - 0.08) / height, below, va="top", ha="left", fontsize="small", color="0.35")
-    extents.append(drawn.get_window_extent().transformed(inches))
+    extents.append(_extent(drawn))
     return figure, Bbox.union([box, *extents]).padded(0.08)
