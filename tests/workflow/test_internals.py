@@ -97,7 +97,7 @@ def test_a_sweep_needs_none_of_them(project: Project):
     assert "Traceback" not in done.stderr and "warning: with this version of Snakemake" in done.stderr
     records = project.records()
     assert len(records) == 4 and sum(record["timing"]["resumed"] for record in records.values()) > 0
-    forced = project.snakemake("-F")
+    forced = project.snakemake("-F", "small")
     assert forced.returncode == 0, forced.stderr
     assert "records cannot be made again with --forcerun; delete them instead" in forced.stderr
     assert project.records() == records
